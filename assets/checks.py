@@ -1,0 +1,282 @@
+"""Asset checks: what must be true of the data before anyone builds on them.
+
+A blocking check stops everything downstream in the same run; ``sessrec check`` runs them all and exits 1 if one of
+severity ERROR failed. They read the published files, not what the run believes that it wrote.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from assets.ingestion import landed_logs
+from sessrec_pipeline.logs.ingest import DAY, EARLIEST
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+MAX_QUARANTINED = 0.01
+
+
+def _specs(asset: str, names: dict[str, str], *, blocking: bool = True) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=asset, description=text, blocking=blocking) for name, text in names.items()]
+
+
+def _result(
+    asset: str, name: str, passed: bool, *, severity: dg.AssetCheckSeverity = ERROR, **seen: Any
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=bool(passed), asset_key=asset, check_name=name, severity=severity, metadata=seen)
+
+
+def _ask(sql: str, **tables: Stored | Sequence[Stored]) -> list[Any]:
+    """The first row of a query over stored tables."""
+    with duckdb.connect() as connection:
+        for name, stored in tables.items():
+            paths = [str(s.path) for s in ([stored] if isinstance(stored, Stored) else stored)]
+            connection.from_parquet(paths).create_view(name)
+        rows = connection.execute(sql).fetchall()
+        return list(rows[0])
+
+
+def _number(stored: Stored, name: str) -> int:
+    return int(stored.stats.get(name, 0))
+
+
+@dg.multi_asset_check(
+    name="ingestion_checks",
+    specs=[
+        *_specs(
+            "raw_sessions",
+            {
+                "typed_and_complete": "Session, item and time have their types and no nulls or empty ids.",
+                "times_in_range": "Every event lies between 2000-01-01 and a day after its log landed.",
+                "nothing_lost": "Rows in the file = events + rows left out by rule + quarantined rows.",
+            },
+        ),
+        *_specs("raw_sessions", {"few_quarantined": "At most 1 % of a log's rows are unreadable."}, blocking=False),
+    ],
+)
+def ingestion_checks(
+    context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+) -> Iterator[dg.AssetCheckResult]:
+    """Of the log that this run ingested, or of all logs."""
+    partition = context.run.tags.get("dagster/partition")
+    names = [partition] if partition else landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+    logs: list[tuple[Stored, Stored]] = []
+    for name in names:
+        try:
+            logs.append((store.find("raw_sessions", name), store.find("quarantine", name)))
+        except NotMaterializedError:
+            context.log.warning(f"{name} has landed but is not ingested")
+    types = {"log": pa.string(), "line": pa.int64(), "session": pa.string(), "item": pa.string(), "time": pa.int64()}
+    wrong = [
+        f"{raw.node.partition}: {column} is {schema.field(column).type}"
+        for raw, _ in logs
+        for schema in [pq.read_schema(raw.path)]
+        for column, kind in types.items()
+        if schema.field(column).type != kind
+    ]
+    nulls, earliest, latest, rows = 0, EARLIEST, EARLIEST, 0
+    if logs:
+        nulls, earliest, latest, rows = _ask(
+            "SELECT COUNT(*) FILTER (session IS NULL OR session = '' OR item IS NULL OR item = '' OR time IS NULL), "
+            "COALESCE(MIN(time), 946684800000000), COALESCE(MAX(time), 946684800000000), COUNT(*) FROM raw",
+            raw=[raw for raw, _ in logs],
+        )
+    yield _result(
+        "raw_sessions", "typed_and_complete", not wrong and nulls == 0, nulls=nulls, wrong_types="; ".join(wrong)
+    )
+    now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
+    in_range = earliest >= EARLIEST and (not logs or latest <= now * 1e6 + DAY)
+    yield _result("raw_sessions", "times_in_range", in_range, earliest=earliest, latest=latest)
+    lost = {
+        str(raw.node.partition): _number(raw, "rows_in")
+        - (raw.node.rows or 0)
+        - _number(raw, "left_out")
+        - (bad.node.rows or 0)
+        for raw, bad in logs
+    }
+    unequal = {name: n for name, n in lost.items() if n != 0}
+    yield _result("raw_sessions", "nothing_lost", not unequal, logs=len(logs), rows=rows, rows_missing=str(unequal))
+    shares = {str(raw.node.partition): (bad.node.rows or 0) / max(_number(raw, "rows_in"), 1) for raw, bad in logs}
+    many = {name: round(share, 4) for name, share in shares.items() if share > MAX_QUARANTINED}
+    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many))
+
+
+@dg.multi_asset_check(
+    name="sessions_checks",
+    specs=_specs(
+        "sessions",
+        {
+            "nothing_lost": "Events of all logs = events of the sessions + events dropped, by named reason.",
+            "in_order": "Times never go back inside a session, and positions count from 0.",
+        },
+    ),
+)
+def sessions_checks(
+    context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+) -> Iterator[dg.AssetCheckResult]:
+    """The rows that came in are counted from the ingested files, not taken from the step that dropped some."""
+    sessions = store.find("sessions")
+    parents = {n.id: n for n in sessions.lineage.ancestors}
+    rows_in = sum(parents[p].rows or 0 for p in sessions.node.parents if parents[p].asset == "raw_sessions")
+    dropped: dict[str, Any] = {k: int(v) for k, v in sessions.stats.items() if k.startswith("dropped: ")}
+    (rows,) = _ask("SELECT COUNT(*) FROM s", s=sessions)
+    yield _result(
+        "sessions", "nothing_lost", rows_in == rows + sum(dropped.values()), rows_in=rows_in, rows=rows, **dropped
+    )
+    (wrong,) = _ask(
+        "SELECT COUNT(*) FILTER (time < before OR position <> nth) FROM (SELECT time, position, "
+        "LAG(time) OVER w AS before, ROW_NUMBER() OVER w - 1 AS nth FROM s "
+        "WINDOW w AS (PARTITION BY session ORDER BY position))",
+        s=sessions,
+    )
+    yield _result("sessions", "in_order", wrong == 0, events_out_of_order=wrong)
+
+
+def split_checks(prefix: str, source: str, rule: str) -> dg.AssetChecksDefinition:
+    """The checks of one split; under the ratio and given rules late training events are counted, not refused."""
+    train_name, test_name = f"{prefix}train_split", f"{prefix}test_split"
+
+    @dg.multi_asset_check(
+        name=f"{prefix}split_checks",
+        specs=[
+            *_specs(
+                test_name,
+                {
+                    "no_session_in_both": "No session trains and tests.",
+                    "items_seen_in_training": "Every test item occurs in train, unless the settings keep the others.",
+                    "nothing_lost": "Events in = train + test + events dropped, by named reason.",
+                },
+            ),
+            *_specs(
+                test_name,
+                {
+                    "no_future_in_train": "No training event at or after the start of the first test session under the "
+                    "days rule; under the others, which cut between sessions, such events are counted."
+                },
+                blocking=rule == "days",
+            ),
+        ],
+    )
+    def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+        train, test, whole = store.find(train_name), store.find(test_name), store.find(source)
+        tables = {"train": train, "test": test, "whole": whole}
+        (both,) = _ask("SELECT COUNT(*) FROM (SELECT session FROM train INTERSECT SELECT session FROM test)", **tables)
+        yield _result(test_name, "no_session_in_both", both == 0, sessions=both)
+        (unseen,) = _ask("SELECT COUNT(*) FROM test WHERE item NOT IN (SELECT item FROM train)", **tables)
+        kept = settings.split.keep_unseen_items
+        yield _result(
+            test_name,
+            "items_seen_in_training",
+            kept or unseen == 0,
+            events_on_unseen_items=unseen,
+            kept_by_setting=kept,
+        )
+        rows_in, trains, tests = _ask(
+            "SELECT (SELECT COUNT(*) FROM whole), (SELECT COUNT(*) FROM train), (SELECT COUNT(*) FROM test)", **tables
+        )
+        dropped: dict[str, Any] = {
+            f"{part.node.asset}: {k}": int(v)
+            for part in (train, test)
+            for k, v in part.stats.items()
+            if k.startswith("dropped: ")
+        }
+        yield _result(
+            test_name,
+            "nothing_lost",
+            rows_in == trains + tests + sum(dropped.values()),
+            rows_in=rows_in,
+            train=trains,
+            test=tests,
+            **dropped,
+        )
+        (late,) = _ask("SELECT COUNT(*) FROM train WHERE time >= (SELECT MIN(time) FROM test)", **tables)
+        yield _result(
+            test_name,
+            "no_future_in_train",
+            late == 0 or rule != "days",
+            training_events_after_first_test_event=late,
+            rule=rule,
+        )
+
+    return checks
+
+
+@dg.multi_asset_check(
+    name="training_checks",
+    specs=_specs(
+        "gru4rec_checkpoint",
+        {"loss_finite_and_falling": "Every epoch's loss is a number; the last is lower than the first."},
+    ),
+)
+def training_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
+    """A model that did not learn must not be ranked as if it had."""
+    stats = store.find("gru4rec_checkpoint").stats
+    losses = [float(v) for k, v in stats.items() if k.startswith("loss after epoch")]
+    finite = bool(losses) and bool(np.isfinite(losses).all())
+    falling = len(losses) < 2 or losses[-1] < losses[0]
+    yield _result("gru4rec_checkpoint", "loss_finite_and_falling", finite and falling, losses=str(losses))
+
+
+def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The checks of rankings, metrics and leaderboard."""
+    kind = settings.synthetic.kind if settings.synthetic else None
+
+    @dg.multi_asset_check(
+        name="metrics_checks",
+        specs=_specs(
+            "metrics",
+            {
+                "same_predictions": "All models ranked the same predictions.",
+                "values_make_sense": "Every value lies in [0, 1], inside its interval, and recall rises with K.",
+            },
+        ),
+    )
+    def metrics_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
+        rankings = {model: store.find(f"{model}_rankings") for model in models}
+        first = models[0]
+        differing = {
+            model: _ask(
+                "SELECT COUNT(*) FROM (FROM (SELECT session, position, target FROM a EXCEPT ALL "
+                "SELECT session, position, target FROM b) UNION ALL FROM (SELECT session, position, target FROM b "
+                "EXCEPT ALL SELECT session, position, target FROM a))",
+                a=rankings[first],
+                b=rankings[model],
+            )[0]
+            for model in models[1:]
+        }
+        same = not any(differing.values())
+        yield _result("metrics", "same_predictions", same, predictions_that_differ=str(differing))
+        outside, falling = _ask(
+            "SELECT COUNT(*) FILTER (NOT (value BETWEEN 0 AND 1 AND value BETWEEN low - 1e-9 AND high + 1e-9)), "
+            "COUNT(*) FILTER (metric = 'recall' AND value < smaller) FROM (SELECT *, "
+            "LAG(value) OVER (PARTITION BY model, metric, tie_rule ORDER BY k) AS smaller FROM m)",
+            m=store.find("metrics"),
+        )
+        yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
+
+    names = {
+        "demo": {"expected_order": "On the demo logs: oracle >= GRU4Rec > Markov > Popularity in recall."},
+        "null": {"nothing_beats_the_oracle": "On independent draws no model is above the ceiling beyond noise."},
+    }
+    if kind is None:
+        return [metrics_checks]
+
+    @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
+    def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
+        column = f"recall_at_{max(settings.evaluation.cutoffs)}"
+        rows = {row["model"]: row for row in store.find("leaderboard").arrow().to_pylist()}
+        recall = {model: row[column] for model, row in rows.items()}
+        if kind == "demo":
+            ordered = recall["oracle"] >= recall["gru4rec"] > recall["markov"] > recall["popularity"]
+            yield _result("leaderboard", "expected_order", ordered, **recall)
+        else:
+            above = [m for m, row in rows.items() if row[f"{column}_low"] > rows["oracle"][f"{column}_high"]]
+            yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
+
+    return [metrics_checks, leaderboard_checks]

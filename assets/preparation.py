@@ -1,0 +1,94 @@
+"""Events become sessions, sessions become train and test."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import numpy as np
+
+from assets.stage import EVENT, stage
+from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.preparation.sessions import prepare_sessions
+from sessrec_pipeline.preparation.split import test_split, train_split
+from sessrec_pipeline.report import figures
+from sessrec_pipeline.settings import Settings, SplitSettings
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Stored
+
+PREPARATION = ["preparation", "engine.py"]
+
+
+@dg.asset(
+    **stage(
+        "preparation",
+        ["duckdb", "parquet"],
+        sources=PREPARATION,
+        reads=["sessions", "logs.session_scope", "logs.extra_columns", "split.rule", "split.column", "split.test_logs"],
+        columns=EVENT | {"split": ("string", "train or test, where the log brings its own split")},
+    )
+)
+def sessions(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_sessions: list[Stored]
+) -> Table:
+    """All landed logs together: exact copies dropped, sessions put in order, filters applied to a fixed point.
+
+    The metadata say how many events each step dropped, by name; rows in = rows kept + rows dropped.
+    """
+    if not raw_sessions:
+        raise dg.Failure(f"no log has been ingested yet: put logs into {settings.landing} and materialize raw_sessions")
+    with DuckDBEngine(settings) as engine:
+        table = prepare_sessions(engine, settings, [log.path for log in raw_sessions], context.log.info)
+        items = engine.connection.sql("SELECT COUNT(*) AS n FROM ordered GROUP BY item").fetchnumpy()["n"]
+        svg = figures.popularity(items.astype(np.int64))
+        context.add_output_metadata({"popularity": dg.MarkdownMetadataValue(figures.as_markdown(svg, "popularity"))})
+        return table
+
+
+def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSettings]) -> list[dg.AssetsDefinition]:
+    """The train and test assets of one split, named ``<prefix>train_split`` and ``<prefix>test_split``."""
+    reads = ["split", "logs.session_scope"]
+    purpose = "for every choice that is tuned; the test split stays unseen" if prefix else "for the models"
+
+    @dg.asset(
+        name=f"{prefix}train_split",
+        ins={"source": dg.AssetIn(source)},
+        description=f"Training events {purpose}, cut so that no training session knows the future.",
+        **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
+    )
+    def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
+        with DuckDBEngine(settings) as engine:
+            table = train_split(engine, rule(settings), source.path)
+            _show_lengths(context, engine, "train")
+            return table
+
+    @dg.asset(
+        name=f"{prefix}test_split",
+        ins={"source": dg.AssetIn(source), "train": dg.AssetIn(f"{prefix}train_split")},
+        description=f"Test events {purpose}: sessions of two events or more, on items that training has seen unless "
+        "the settings keep the others.",
+        **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
+    )
+    def test(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored, train: Stored
+    ) -> Table:
+        with DuckDBEngine(settings) as engine:
+            table = test_split(engine, rule(settings), source.path, train.path)
+            _show_lengths(context, engine, "train", "test")
+            return table
+
+    return [train, test]
+
+
+def _show_lengths(context: dg.AssetExecutionContext, engine: DuckDBEngine, *tables: str) -> None:
+    lengths = [
+        engine.connection.sql(f"SELECT COUNT(*) AS n FROM {table} GROUP BY session").fetchnumpy()["n"]
+        for table in tables
+    ]
+    train, test = lengths[0], lengths[1] if len(lengths) > 1 else np.array([], dtype=np.int64)
+    svg = figures.session_lengths(train.astype(np.int64), test.astype(np.int64))
+    context.add_output_metadata({"session lengths": dg.MarkdownMetadataValue(figures.as_markdown(svg, "lengths"))})
+
+
+splits = [
+    *split_assets("", "sessions", lambda settings: settings.split),
+    *split_assets("tuning_", "train_split", lambda settings: settings.split.tuning),
+]

@@ -1,0 +1,73 @@
+"""The evidence: for each model one row per prediction, from a ranking of the whole catalogue."""
+
+import dagster as dg
+from tqdm import tqdm
+
+from assets.stage import stage
+from sessrec_pipeline.compute import Compute, gpu
+from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.fitted import ARTEFACTS, load_model
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Stored
+
+COLUMNS = {
+    "session": ("string", "Test session"),
+    "position": ("int64", "Position of the target in its session"),
+    "target": ("string", "The item that came"),
+    "greater": ("int64", "Catalogue items scored above the target"),
+    "equal": ("int64", "Catalogue items scored as the target, itself included"),
+    "top_items": ("list<string>", "The model's first items"),
+}
+SOURCES = {
+    "popularity": ["models/popularity.py"],
+    "markov": ["models/markov.py"],
+    "gru4rec": ["models/gru4rec.py"],
+    "oracle": ["models/oracle.py", "logs/synthetic.py"],
+}
+READS = {"markov": ["markov"], "oracle": ["synthetic"]}
+
+
+def rankings(model: str) -> dg.AssetsDefinition:
+    """The asset ``<model>_rankings``."""
+
+    @dg.asset(
+        name=f"{model}_rankings",
+        ins={"test_split": dg.AssetIn("test_split")} | {name: dg.AssetIn(name) for name in ARTEFACTS[model]},
+        description=f"Every catalogue item ranked by {model} for every test event from the second of its session on. "
+        "The rank of a target follows from the counts under any tie rule; all metrics are computed from these rows.",
+        **stage(
+            "evaluation",
+            ["python", "parquet"],
+            sources=["evaluation/ranking.py", *SOURCES[model]],
+            reads=["evaluation.top_items", *READS.get(model, [])],
+            columns=COLUMNS,
+        ),
+        **(gpu() if model == "gru4rec" else {}),
+    )
+    def ranked(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        compute: dg.ResourceParam[Compute],
+        test_split: Stored,
+        **stored: Stored,
+    ) -> Table:
+        recommender, vocabulary = load_model(model, stored, settings, compute)
+        with tqdm(desc=f"ranking {model}", unit="event", disable=None, leave=False) as bar:
+
+            def say(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            table = rank(
+                recommender,
+                vocabulary,
+                test_split.arrow(),
+                batch_size=settings.evaluation.batch_size,
+                top=settings.evaluation.top_items,
+                say=say,
+            )
+        context.log.info(f"{table.num_rows:,} predictions over {len(vocabulary):,} items")
+        return Table(table)
+
+    return ranked

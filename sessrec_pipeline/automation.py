@@ -1,0 +1,127 @@
+"""What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.ingestion import landed_logs
+from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import NotMaterializedError, Store
+
+REQUESTS_PER_TICK = 50
+
+
+def rebuild_when_changed() -> dg.AutomationCondition[dg.AssetKey]:
+    """Rebuild when an upstream's content hash or the asset's own code version changed, once everything is there.
+
+    ``eager()`` would retrain on every upstream run, equal bytes or not. A log that was refused leaves its partition
+    missing; the others go on without it.
+    """
+    condition = dg.AutomationCondition
+    changed = condition.any_deps_match(condition.data_version_changed()) | condition.code_version_changed()
+    missing = condition.any_deps_match(condition.missing()).ignore(dg.AssetSelection.assets("raw_sessions"))
+    return (
+        changed.newly_true().since(condition.newly_requested())
+        & ~missing
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress()
+    ).with_label("rebuild_when_changed")
+
+
+ingest_job = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.assets("raw_sessions", "quarantine"),
+    partitions_def=landed_logs,
+    # One log is one short step: a process of its own would cost more than the work.
+    executor_def=dg.in_process_executor,
+    description="Read one landed log.",
+)
+rebuild_job = dg.define_asset_job(
+    "rebuild",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_sessions", "quarantine"),
+    description="Everything after ingestion, from sessions to the report.",
+)
+checks_job = dg.define_asset_job(
+    "checks",
+    selection=dg.AssetSelection.all_asset_checks(),
+    executor_def=dg.in_process_executor,
+    description="All asset checks, on what is there.",
+)
+
+
+def landing_sensor(settings: Settings) -> dg.SensorDefinition:
+    """A partition and a run for every log that landed or changed since it was ingested."""
+
+    @dg.sensor(
+        job=ingest_job,
+        name="landing_sensor",
+        minimum_interval_seconds=settings.automation.poll_seconds,
+        default_status=_status(settings),
+        description="Looks into data/landing: a new or changed log becomes a partition of raw_sessions and is read.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
+        known = from_cursor(context.cursor)
+        found = scan(settings.landing, store, known)
+        for reason in found.refused.values():
+            context.log.warning(reason)
+        taken = dict(list(found.new.items())[:REQUESTS_PER_TICK])
+        # What this tick leaves for the next one must look new to it.
+        seen = {name: s for name, s in found.seen.items() if name not in found.new or name in taken}
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}") for name, sha256 in taken.items()
+            ],
+            dynamic_partitions_requests=[landed_logs.build_add_request(list(taken))] if taken else [],
+            cursor=to_cursor(seen),
+        )
+
+    return sensor
+
+
+def rebuild_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:
+    """Evaluates ``rebuild_when_changed`` on every asset."""
+    return dg.AutomationConditionSensorDefinition(
+        "rebuild_sensor",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=settings.automation.poll_seconds,
+        default_status=_status(settings),
+        description="Rebuilds assets whose inputs or code changed in content.",
+    )
+
+
+def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """One run a night for teams that switch the sensors off; skipped when the leaderboard is up to date."""
+
+    @dg.schedule(
+        job=rebuild_job,
+        name="nightly",
+        cron_schedule=settings.automation.nightly,
+        execution_timezone="UTC",
+        description="Rebuilds everything after ingestion, unless the leaderboard rests on the logs that are there.",
+    )
+    def nightly(
+        store: dg.ResourceParam[Store], instance: dg.DagsterInstance
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        logs = set()
+        for name in landed_logs.get_partition_keys(dynamic_partitions_store=instance):
+            try:
+                logs.add(store.find("raw_sessions", name).node.id)
+            except NotMaterializedError:
+                continue
+        try:
+            ancestors = store.find("leaderboard").lineage.ancestors
+        except NotMaterializedError:
+            ancestors = ()
+        if not logs:
+            yield dg.SkipReason("no log has been ingested yet")
+        elif logs == {n.id for n in ancestors if n.asset == "raw_sessions"}:
+            yield dg.SkipReason("the leaderboard already rests on every ingested log")
+        else:
+            yield dg.RunRequest()
+
+    return nightly
+
+
+def _status(settings: Settings) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.RUNNING if settings.automation.running else dg.DefaultSensorStatus.STOPPED

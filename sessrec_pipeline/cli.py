@@ -1,0 +1,316 @@
+"""The ``sessrec`` command: what people and CI jobs do with a feed without opening the UI."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sessrec_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from sessrec_pipeline.storage.store import Store
+
+DEMO_TOML = """\
+# Settings of the built-in {kind} feed; see sessrec_pipeline/settings.py for every field.
+[synthetic]
+kind = "{kind}"
+
+[gru4rec] # chosen on a split inside train, never on the test sessions
+layers = [100]
+loss = "cross-entropy"
+batch_size = 50
+n_epochs = 15
+learning_rate = 0.03
+momentum = 0.2
+dropout_embedding = 0.5
+dropout_hidden = 0.2
+n_sample = 512
+sample_alpha = 0.0
+logq = 1.0
+"""
+TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
+"""Run config that puts short progress lines in the place of Dagster's engine log."""
+
+
+class Failure(click.ClickException):
+    """A sentence for the person at the terminal; exit code 2."""
+
+    exit_code = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sessrec_pipeline")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Folder of the feed (default: $SESSREC_HOME, else data/ once it has logs or a sessrec.toml, else data/demo).",
+)
+@click.pass_context
+def main(context: click.Context, home: Path | None) -> None:
+    """Session logs in, ranked next-item recommenders out."""
+    context.obj = home
+
+
+def _settings(home: Path | None) -> Settings:
+    try:
+        settings = load_settings(home)
+    except SettingsError as error:
+        raise Failure(str(error)) from None
+    # The code location is imported by name, here and in every step process, and finds the feed by this.
+    os.environ["SESSREC_HOME"] = str(settings.home)
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    return settings
+
+
+def _prepare_home(settings: Settings) -> None:
+    """Folders, Dagster's configuration, and no leftovers of processes that died."""
+    from sessrec_pipeline.storage.files import sweep
+
+    settings.landing.mkdir(parents=True, exist_ok=True)
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    shipped = (files("sessrec_pipeline") / "dagster.yaml").read_text(encoding="utf-8")
+    config = settings.dagster_home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(shipped, encoding="utf-8")
+    sweep(settings.home)
+
+
+def _store(settings: Settings) -> "Store":
+    from sessrec_pipeline.storage.store import Store
+
+    return Store(settings)
+
+
+@main.command()
+@click.option("--null", "null", is_flag=True, help="The study's feed of independent draws, in data/null.")
+@click.pass_obj
+def demo(home: Path | None, null: bool) -> None:
+    """Write the demo logs, materialize the whole graph, print the leaderboard."""
+    kind = "null" if null else "demo"
+    home = home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}")
+    toml = home / "sessrec.toml"
+    if not toml.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        toml.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
+    settings = _settings(home)
+    if settings.synthetic is None:
+        raise Failure(f"{toml} has no [synthetic] table: this home is a feed of your own; run the demo elsewhere")
+    from sessrec_pipeline.logs.synthetic import write_logs
+
+    _prepare_home(settings)
+    logs = write_logs(settings.synthetic, settings.landing)
+    click.echo(f"{len(logs)} logs in {settings.landing}", err=True)
+    _materialize(settings)
+    _print_leaderboard(settings)
+    click.echo(f"\nReport: {settings.reports / 'report.html'}")
+    click.echo(f"UI:     make dev   (or: sessrec --home {_relative(settings.home)} dev), then http://127.0.0.1:3000")
+
+
+@main.command()
+@click.pass_obj
+def materialize(home: Path | None) -> None:
+    """Take what landed, rebuild everything after it in this process, print the leaderboard."""
+    settings = _settings(home)
+    _prepare_home(settings)
+    _materialize(settings)
+    _print_leaderboard(settings)
+    click.echo(f"\nReport: {settings.reports / 'report.html'}")
+
+
+def _materialize(settings: Settings) -> None:
+    import dagster as dg
+
+    from assets.ingestion import landed_logs
+    from sessrec_pipeline.automation import ingest_job, rebuild_job
+    from sessrec_pipeline.definitions import defs
+    from sessrec_pipeline.logs.landing import scan
+
+    with dg.DagsterInstance.get() as instance:
+        found = scan(settings.landing, _store(settings), {})
+        for reason in found.refused.values():
+            click.echo(f"refused: {reason}", err=True)
+        if not found.seen:
+            raise Failure(f"no log has landed: put logs into {settings.landing}")
+        instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
+        # defs, not the job objects: a job is resolved against the graph that it is defined in.
+        ingest, rebuild = (defs.resolve_job_def(job.name) for job in (ingest_job, rebuild_job))
+        failed = [
+            name
+            for name in found.new
+            if not ingest.execute_in_process(
+                TO_THE_TERMINAL, instance=instance, partition_key=name, raise_on_error=False
+            ).success
+        ]
+        for name in failed:
+            click.echo(f"not ingested: {name} (the reason stands above); the other logs go on", err=True)
+        if not rebuild.execute_in_process(TO_THE_TERMINAL, instance=instance, raise_on_error=False).success:
+            raise Failure("a step failed; its error stands above, and in the UI under Runs")
+
+
+def _print_leaderboard(settings: Settings) -> None:
+    rows = _store(settings).find("leaderboard").arrow().to_pylist()
+    rule = rows[0]["tie_rule"]
+    cutoffs = settings.evaluation.cutoffs
+    columns = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in cutoffs] + [f"ndcg_at_{max(cutoffs)}"]
+    header = [c.replace("recall_at_", "R@").replace("mrr_at_", "MRR@").replace("ndcg_at_", "NDCG@") for c in columns]
+    click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
+    body = [
+        [row["model"], *[f"{row[c]:.4f} [{row[f'{c}_low']:.3f} {row[f'{c}_high']:.3f}]" for c in columns],
+         f"{row['predictions']:,}"]
+        for row in rows
+    ]  # fmt: skip
+    _table(["model", *header, "predictions"], body)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
+    for line in [header, ["-" * width for width in widths], *rows]:
+        click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+@click.pass_obj
+def dev(home: Path | None, port: int) -> None:
+    """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
+    settings = _settings(home)
+    _prepare_home(settings)
+    click.echo(f"feed: {settings.home}", err=True)
+    dg_command = str(Path(sys.executable).with_name("dg"))
+    os.execv(dg_command, [dg_command, "dev", "--host", "127.0.0.1", "--port", str(port)])  # noqa: S606
+
+
+@main.command()
+@click.pass_obj
+def check(home: Path | None) -> None:
+    """Run all asset checks, print them, exit 1 if one of severity ERROR failed."""
+    settings = _settings(home)
+    _prepare_home(settings)
+    import dagster as dg
+
+    from sessrec_pipeline.automation import checks_job
+    from sessrec_pipeline.definitions import defs
+
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def(checks_job.name).execute_in_process(
+            TO_THE_TERMINAL, instance=instance, raise_on_error=False
+        )
+    evaluations = sorted(result.get_asset_check_evaluations(), key=lambda e: (e.asset_key, e.check_name))
+    rows = []
+    for e in evaluations:
+        verdict = "passed" if e.passed else ("FAILED" if e.severity is dg.AssetCheckSeverity.ERROR else "warning")
+        details = ", ".join(f"{k}={_short(v.value)}" for k, v in e.metadata.items())
+        rows.append([verdict, e.asset_key.to_user_string(), e.check_name, details])
+    _table(["", "asset", "check", "what was seen"], rows)
+    broken = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
+    if broken or not result.success:
+        click.echo(f"\n{len(broken)} of {len(evaluations)} checks failed", err=True)
+        sys.exit(1)
+    click.echo(f"\n{len(evaluations)} checks, none of severity ERROR failed")
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@main.command()
+@click.argument("asset")
+@click.option("--all", "everything", is_flag=True, help="List every landed log, however many there are.")
+@click.pass_obj
+def lineage(home: Path | None, asset: str, everything: bool) -> None:
+    """Which landed logs, splits, settings and code versions ASSET rests on; for metrics, row by row."""
+    settings = _settings(home)
+    stored = _find(_store(settings), asset)
+    with _store(settings).warehouse.connect() as connection:
+        targets = [(asset, stored.node.id)]
+        if asset in ("metrics", "leaderboard"):
+            targets = [
+                (f"{asset}: {count} rows of {model}", rankings)
+                for model, rankings, count in zip(
+                    *_columns(connection, f"SELECT model, rankings, COUNT(*) FROM {asset} GROUP BY ALL ORDER BY 1"),
+                    strict=True,
+                )
+            ]
+        for title, node in targets:
+            click.echo(f"\n{title}")
+            rows = connection.execute(
+                "SELECT asset, partition_key, data_version, code_version, config, ancestor FROM lineage.origin "
+                "WHERE id = $id ORDER BY asset = 'landing', asset, partition_key",
+                {"id": node},
+            ).fetchall()
+            _print_origin(rows, everything)
+
+
+def _columns(connection: Any, sql: str) -> list[tuple[Any, ...]]:
+    return list(zip(*connection.execute(sql).fetchall(), strict=True)) or [(), (), ()]
+
+
+def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
+    logs = [r for r in rows if r[0] == "landing"]
+    steps = [r for r in rows if r[0] != "landing" and (r[1] is None or everything)]
+    _table(
+        ["  asset", "content", "code", "lineage id", "settings"],
+        [[f"  {r[0]}{f'[{r[1]}]' if r[1] else ''}", r[2][:12], r[3], r[5], _short(r[4])] for r in steps],
+    )
+    shown = logs if everything or len(logs) <= 12 else [*logs[:5], *logs[-5:]]
+    click.echo(f"  {len(logs)} landed logs" + ("" if len(shown) == len(logs) else " (--all lists them)"))
+    _table(["    log", "sha256"], [[f"    {r[1]}", r[2]] for r in shown])
+
+
+@main.command()
+@click.option("--items", required=True, help="Items of the session so far, oldest first, with commas between.")
+@click.option("-k", default=10, show_default=True, help="How many items to recommend.")
+@click.option("--model", default="gru4rec", show_default=True, help="Model of this feed that answers.")
+@click.pass_obj
+def recommend(home: Path | None, items: str, k: int, model: str) -> None:
+    """The next items of an anonymous session."""
+    settings = _settings(home)
+    from sessrec_pipeline.compute import Compute
+    from sessrec_pipeline.evaluation.ranking import best_items
+    from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
+    from sessrec_pipeline.models.base import Sessions
+
+    if model not in models_of(settings):
+        raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")
+    store = _store(settings)
+    stored = {name: _find(store, name) for name in ARTEFACTS[model]}
+    recommender, vocabulary = load_model(model, stored, settings, Compute(settings.compute))
+    index = {item: i for i, item in enumerate(vocabulary)}
+    session = [item.strip() for item in items.split(",") if item.strip()]
+    unknown = [item for item in session if item not in index]
+    known = [index[item] for item in session if item in index]
+    if unknown:
+        click.echo(f"not in the catalogue, left out: {', '.join(unknown)}", err=True)
+    if not known:
+        raise Failure("none of the items is in the catalogue, so nothing can be said; `popularity` lists it")
+    *_, (events, scores) = recommender.score(Sessions.from_lists([known]), len(known))
+    last = scores[[int(events.argmax())]]
+    best = best_items(last, min(k, len(vocabulary)))[0]
+    _table(["rank", "item", "score"], [[str(n), vocabulary[i], f"{last[0, i]:.4f}"] for n, i in enumerate(best, 1)])
+
+
+@main.command("rebuild-catalog")
+@click.pass_obj
+def rebuild_catalog(home: Path | None) -> None:
+    """Make the warehouse anew from the files of the lake (lineage, fitted tables, metrics)."""
+    settings = _settings(home)
+    count = _store(settings).rebuild_catalogue()
+    click.echo(f"{count} artefacts entered into {settings.warehouse}")
+
+
+def _find(store: "Store", asset: str) -> Any:
+    from sessrec_pipeline.storage.store import NotMaterializedError
+
+    try:
+        return store.find(asset)
+    except NotMaterializedError as error:
+        raise Failure(str(error)) from None
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

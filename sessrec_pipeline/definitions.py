@@ -1,0 +1,66 @@
+"""The code location: everything that Dagster loads, put together for one feed's settings."""
+
+import dagster as dg
+from assets.report import report_asset
+
+from assets import checks, evaluation, ingestion, models, preparation
+from assets.rankings import rankings
+from assets.stage import READS_KEY, SOURCES_KEY
+from sessrec_pipeline import automation
+from sessrec_pipeline.compute import Compute
+from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.progress import progress_logger
+from sessrec_pipeline.settings import Settings, load_settings
+from sessrec_pipeline.storage.io_managers import CONFIG_KEY, StoreIOManager
+from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.versions import code_version, settings_read
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The graph of one feed. The oracle is part of it where the feed is synthetic and its law known."""
+    names = models_of(settings)
+    store = Store(settings)
+
+    def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
+        config = settings_read(settings, spec.metadata[READS_KEY])
+        condition = None if spec.partitions_def else automation.rebuild_when_changed()
+        return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
+            code_version=code_version(spec.metadata[SOURCES_KEY], config), automation_condition=condition
+        )
+
+    graph = [
+        ingestion.ingest,
+        preparation.sessions,
+        *preparation.splits,
+        models.popularity,
+        models.markov,
+        models.gru4rec_checkpoint,
+        *[rankings(name) for name in names],
+        evaluation.metrics_asset(names),
+        evaluation.leaderboard,
+        report_asset(names),
+    ]
+    return dg.Definitions(
+        assets=[asset.map_asset_specs(finish) for asset in graph],
+        asset_checks=[
+            checks.ingestion_checks,
+            checks.sessions_checks,
+            checks.split_checks("", "sessions", settings.split.rule),
+            checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
+            checks.training_checks,
+            *checks.result_checks(names, settings),
+        ],
+        jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
+        sensors=[automation.landing_sensor(settings), automation.rebuild_sensor(settings)],
+        schedules=[automation.nightly_schedule(settings)],
+        resources={
+            "settings": settings,
+            "store": store,
+            "compute": Compute(settings.compute),
+            "io_manager": StoreIOManager(store),
+        },
+        loggers={"console": progress_logger},
+    )
+
+
+defs = build(load_settings())

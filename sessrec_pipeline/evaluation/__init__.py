@@ -1,0 +1,1 @@
+"""Full ranking and the metrics over its rows."""

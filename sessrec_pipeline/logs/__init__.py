@@ -1,0 +1,1 @@
+"""Session logs: what lands, what is read, what is made up for the demo."""

@@ -1,0 +1,74 @@
+"""What lies in the landing folder, and what of it is new."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sessrec_pipeline.logs.gate import LogRefusedError, check_name, is_log_name, sha256_of
+from sessrec_pipeline.storage.store import NotMaterializedError, Store
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A landed file as it was when it was last looked at."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One look at the landing folder."""
+
+    seen: dict[str, Seen]
+    """Every log that can be taken, by name."""
+    new: dict[str, str]
+    """Logs whose content has not been ingested: name to sha256."""
+    refused: dict[str, str]
+    """Names that cannot be taken, with the reason."""
+
+
+def scan(landing: Path, store: Store, known: dict[str, Seen]) -> Scan:
+    """Look at ``landing``; only files whose size or time differ from ``known`` are read again."""
+    seen: dict[str, Seen] = {}
+    new: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for path in sorted(landing.iterdir()) if landing.is_dir() else []:
+        if not is_log_name(path.name):
+            continue
+        try:
+            check_name(path.name)
+            if path.is_symlink() or not path.is_file():
+                raise LogRefusedError(f"{path.name}: not a regular file; copy the log itself into the landing folder")
+        except LogRefusedError as error:
+            refused[path.name] = str(error)
+            continue
+        status = path.stat()
+        before = known.get(path.name)
+        if before and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            seen[path.name] = before
+            continue
+        seen[path.name] = Seen(status.st_size, status.st_mtime_ns, sha256_of(path))
+        if ingested_sha256(store, path.name) != seen[path.name].sha256:
+            new[path.name] = seen[path.name].sha256
+    return Scan(seen, new, refused)
+
+
+def ingested_sha256(store: Store, name: str) -> str | None:
+    """sha256 of the landed bytes behind the partition ``name`` of raw_sessions, None where there is none."""
+    try:
+        lineage = store.find("raw_sessions", name).lineage
+    except NotMaterializedError:
+        return None
+    return next((n.data_version for n in lineage.ancestors if n.asset == "landing"), None)
+
+
+def to_cursor(seen: dict[str, Seen]) -> str:
+    """``seen`` as the text of a sensor's cursor."""
+    return json.dumps({name: [s.size, s.mtime_ns, s.sha256] for name, s in seen.items()})
+
+
+def from_cursor(cursor: str | None) -> dict[str, Seen]:
+    """Inverse of ``to_cursor``."""
+    return {name: Seen(*values) for name, values in json.loads(cursor or "{}").items()}

@@ -1,0 +1,78 @@
+"""Sessions to train and test, in time order, without a look into the future."""
+
+from pathlib import Path
+
+from sessrec_pipeline.engine import Engine, integer
+from sessrec_pipeline.settings import SplitSettings
+from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.sql import sql_text
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
+    """The training events of ``sessions`` under the rule: (session, session_number, position, item, time, start).
+
+    ValueError where no session is left to train on.
+    """
+    stats = _label(engine, split, sessions)
+    given = split.rule == "given"
+    engine.write("train", sql_text("preparation", "train"), shortest=1 if given else 2)
+    stats |= _sizes(engine, "train")
+    if not stats["events"]:
+        raise ValueError(f'no training session is left by [split] rule = "{split.rule}"; the log is too short for it')
+    labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'train'")
+    stats["dropped: sessions too short"] = labelled - int(stats["events"])
+    stats["left for test"] = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
+    stats["dropped: after the cutoff"] = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'after cutoff'")
+    stats["dropped: unlabelled"] = integer(
+        engine, "SELECT COUNT(*) FROM labelled WHERE part NOT IN ('train', 'test', 'after cutoff')"
+    )
+    return engine.table("train", stats)
+
+
+def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path) -> Table:
+    """The test events of ``sessions``, on items of ``train`` alone unless the settings keep the others.
+
+    ValueError where no session is left to test on.
+    """
+    stats = _label(engine, split, sessions)
+    engine.register("train", train)
+    engine.write("test", sql_text("preparation", "test"), keep_unseen=split.keep_unseen_items)
+    stats |= _sizes(engine, "test")
+    if not stats["events"]:
+        raise ValueError(f'no test session is left by [split] rule = "{split.rule}"; the log is too short for it')
+    labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
+    unseen = integer(
+        engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test' AND item NOT IN (SELECT DISTINCT item FROM train)"
+    )
+    stats["events_in"] = labelled
+    stats["unseen items"] = unseen
+    stats["dropped: unseen items"] = 0 if split.keep_unseen_items else unseen
+    stats["dropped: sessions too short"] = labelled - int(stats["dropped: unseen items"]) - int(stats["events"])
+    stats["predictions"] = int(stats["events"]) - int(stats["sessions"])
+    return engine.table("test", stats)
+
+
+def _label(engine: Engine, split: SplitSettings, sessions: Path) -> Stats:
+    """Register ``labelled``, the sessions with their part, and say where the line was drawn."""
+    engine.register("sessions", sessions)
+    events = integer(engine, "SELECT COUNT(*) FROM sessions")
+    stats: Stats = {"rule": split.rule, "events_in": events}
+    values: dict[str, int] = {}
+    if split.rule == "days":
+        last = integer(engine, "SELECT MAX(time) FROM sessions")
+        values["cutoff"] = last - int(split.days * MICROSECONDS_PER_DAY)
+    elif split.rule == "ratio":
+        sessions_in = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
+        values["train_sessions"] = int(sessions_in * split.ratio)
+    engine.write("labelled", sql_text("preparation", f"labelled_{split.rule}"), **values)
+    return stats | values
+
+
+def _sizes(engine: Engine, table: str) -> Stats:
+    return {
+        "events": integer(engine, f"SELECT COUNT(*) FROM {table}"),
+        "sessions": integer(engine, f"SELECT COUNT(DISTINCT session) FROM {table}"),
+        "items": integer(engine, f"SELECT COUNT(DISTINCT item) FROM {table}"),
+    }

@@ -1,0 +1,60 @@
+"""Log lines for a person in front of a terminal: the step, what it says, what it made."""
+
+import logging
+import sys
+import time
+
+import dagster as dg
+
+
+class _Line(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = time.monotonic()
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        message = str(meta.get("orig_message") or record.getMessage()) if event is None else _story(event)
+        return f"{time.monotonic() - self.start:7.1f}s  {meta.get('step_key') or '':<22} {message}"
+
+
+def _story(event: dg.DagsterEvent) -> str:
+    if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+        made = event.step_materialization_data.materialization
+        rows = made.metadata.get("dagster/row_count")
+        key = made.asset_key.to_user_string() + (f"[{made.partition}]" if made.partition else "")
+        return f"made {key}" + (f": {rows.value:,} rows" if rows else "")
+    if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        verdict = "passed" if check.passed else f"NOT PASSED ({check.severity.value})"
+        return f"check {check.check_name}: {verdict}"
+    return str(event.message) + "".join(f"\n{part}" for part in _error(event))
+
+
+def _error(event: dg.DagsterEvent) -> list[str]:
+    error = event.step_failure_data.error
+    return [] if error is None else [(error.cause or error).message.strip()]
+
+
+SHOWN = {
+    dg.DagsterEventType.ASSET_MATERIALIZATION,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.STEP_FAILURE,
+}
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    event = getattr(record, "dagster_meta", {}).get("dagster_event")
+    return record.levelno >= logging.INFO if event is None else event.event_type in SHOWN
+
+
+@dg.logger
+def progress_logger(context: dg.InitLoggerContext) -> logging.Logger:
+    """Dagster's default console logger prints every engine event; a person wants the story."""
+    logger = logging.Logger("sessrec", level=logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    handler.addFilter(_wanted)
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,359 @@
+"""Everything a person can choose, read from ``sessrec.toml`` in the feed's home and from ``SESSREC_*``.
+
+One home holds one feed (one shop, one data set): its landed logs, its lake, its warehouse, its models.
+``SESSREC_HOME`` names the home. Without it the home is ``data/`` as soon as that holds a ``sessrec.toml`` or a
+landed log, and the built-in demo's home ``data/demo`` until then.
+
+A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outranks the file.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+TieRule = Literal["standard", "median", "conservative"]
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The text names the file, the field and what to write instead."""
+
+
+class Section(BaseModel):
+    """A table of ``sessrec.toml``; unknown names are refused, so a typo cannot pass in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RowRule(Section):
+    """Which rows of a log count as events; the others are counted under ``reason`` and left out."""
+
+    column: str
+    """Column that the rule looks at."""
+    one_of: list[str] | None = None
+    """Keep the rows with one of these values (event types, say)."""
+    not_prefix: str | None = None
+    """Drop the rows whose value starts with this text (cancelled invoices, say)."""
+    minimum: float | None = None
+    """Drop the rows whose value is no number or less than this one."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if sum(x is not None for x in (self.one_of, self.not_prefix, self.minimum)) != 1:
+            raise ValueError("give exactly one of one_of, not_prefix, minimum")
+        return self
+
+    @property
+    def reason(self) -> str:
+        """Name under which the rows that were left out are counted."""
+        if self.one_of is not None:
+            return f"{self.column}_not_in_list"
+        return f"{self.column}_has_prefix" if self.not_prefix is not None else f"{self.column}_below_minimum"
+
+
+class LogSettings(Section):
+    """What the landed logs look like. The default is a TSV ``SessionId  ItemId  Time`` in Unix seconds."""
+
+    format: Literal["tsv", "csv", "parquet"] = "tsv"
+    """Format of every log of this feed; a name that ends in .gz is read through gzip."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """Field delimiter; by default a tab for tsv and a comma for csv."""
+    columns: list[str] | None = None
+    """Names of the columns, in order, of logs that have no header line."""
+    session: str = "SessionId"
+    """Column with the session id, any text."""
+    item: str = "ItemId"
+    """Column with the item id, any text."""
+    time: str = "Time"
+    """Column with the time of the event."""
+    time_unit: Literal["s", "ms", "us", "iso8601"] = "s"
+    """Unit of the time since 1970-01-01 UTC, fractions allowed; or ISO 8601 text, UTC where it names no zone."""
+    extra_columns: list[str] = []
+    """Further columns to keep, as text."""
+    keep: list[RowRule] = []
+    """Rules that say which rows are events at all."""
+    session_scope: Literal["feed", "log"] = "feed"
+    """Whether the same session id in two logs is one session (feed) or two (log)."""
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A log with more than this share of unreadable rows is refused whole: its settings are likely wrong."""
+
+    @field_validator("extra_columns")
+    @classmethod
+    def _not_ours(cls, names: list[str]) -> list[str]:
+        taken = sorted({"log", "line", "session", "item", "time"} & {name.lower() for name in names})
+        if taken:
+            raise ValueError(f"{taken[0]!r} is a column of our own; rename it in the log")
+        return names
+
+    @property
+    def separator(self) -> str:
+        """The delimiter in force."""
+        return self.delimiter or ("," if self.format == "csv" else "\t")
+
+
+class SessionSettings(Section):
+    """How events become sessions."""
+
+    drop_duplicates: bool = True
+    """Drop a row that equals another one in session, item, time and every extra column."""
+    inactivity_gap_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Start a new session after so many minutes without an event."""
+    drop_consecutive_repeats: bool = False
+    """Drop an event on the same item as the event before it in its session."""
+    min_session_length: Annotated[int, Field(ge=1)] = 2
+    """Drop shorter sessions, again and again together with the next filter until nothing changes."""
+    max_session_length: Annotated[int, Field(ge=2, le=1_000_000)] = 2000
+    """Drop longer sessions (crawlers)."""
+    min_item_support: Annotated[int, Field(ge=1)] = 1
+    """Drop items with fewer events; 5 is usual for real logs."""
+
+
+class SplitSettings(Section):
+    """How sessions are divided into train and test."""
+
+    rule: Literal["ratio", "days", "given"] = "ratio"
+    """ratio: the first sessions in time order train; days: sessions that start in the last days test, and train is
+    cut at that moment; given: the log brings its own split, taken as it is."""
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Share of the sessions that train under the ratio rule."""
+    days: Annotated[float, Field(gt=0)] = 1
+    """Length of the test period under the days rule."""
+    column: str | None = None
+    """given: the extra column that says ``train`` or ``test``."""
+    test_logs: list[str] = []
+    """given: names of the landed logs that are the test set; all others train."""
+    keep_unseen_items: bool = False
+    """Keep test events on items that training never saw; they count as misses."""
+    tuning_rule: Literal["ratio", "days"] | None = None
+    """Rule of the split inside train on which everything is tuned; by default the same, or ratio after given."""
+
+    @model_validator(mode="after")
+    def _given_names_its_source(self) -> Self:
+        if self.rule == "given" and (self.column is None) == (not self.test_logs):
+            raise ValueError('rule = "given" needs either column or test_logs')
+        return self
+
+    @property
+    def tuning(self) -> "SplitSettings":
+        """The settings of the split inside train."""
+        rule = self.tuning_rule or ("ratio" if self.rule == "given" else self.rule)
+        return self.model_copy(update={"rule": rule})
+
+
+class MarkovSettings(Section):
+    """First-order Markov chain over items, as in the reproduction study."""
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of popularity in the blend: 0 is pure Markov, 1 pure popularity."""
+    padding: bool = True
+    """Rank the items that never followed the current one by popularity; without it they all tie at zero."""
+
+
+class GRU4RecConfig(Section):
+    """Hyper-parameters of GRU4Rec; the names are those of Hidasi & Karatzoglou (CIKM 2018)."""
+
+    layers: list[Annotated[int, Field(ge=1)]] = Field(default=[100], min_length=1)
+    """Units of each GRU layer."""
+    embedding: Literal["shared", "separate", "none"] = "shared"
+    """Input vectors: the output table itself, a table of their own (``layers[0]`` wide), or one-hot."""
+    loss: Literal["cross-entropy", "bpr-max"] = "bpr-max"
+    """Training loss over the target and the negatives."""
+    batch_size: Annotated[int, Field(ge=1)] = 50
+    """Sessions that train in parallel; also the divisor of the summed loss."""
+    n_epochs: Annotated[int, Field(ge=1)] = 5
+    """Passes over the training sessions."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Step of Adagrad."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of the Adagrad update."""
+    dropout_embedding: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a component of the input vector is dropped."""
+    dropout_hidden: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a component of a layer's output, which is also its next state, is dropped."""
+    n_sample: Annotated[int, Field(ge=0)] = 2048
+    """Negatives drawn per mini-batch beside the other targets of the mini-batch."""
+    sample_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Negatives are drawn in proportion to support ** sample_alpha."""
+    bpreg: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of BPR-max's regulariser of the negatives' scores."""
+    elu_param: Annotated[float, Field(ge=0)] = 0.5
+    """ELU over the scores for BPR-max; 0 leaves them linear."""
+    logq: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the logQ correction of sampled scores, cross-entropy only."""
+    seed: int = 42
+    """Seed of weights, dropout and negatives."""
+
+
+class EvaluationSettings(Section):
+    """How models are ranked and measured."""
+
+    cutoffs: list[Annotated[int, Field(ge=1)]] = Field(default=[5, 10, 20], min_length=1)
+    """K of Recall@K, MRR@K, NDCG@K."""
+    tie_rule: TieRule = "conservative"
+    """Rank of a target among equal scores on the leaderboard; the metrics table holds all three."""
+    top_items: Annotated[int, Field(ge=1)] = 20
+    """Items kept with every prediction."""
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Predictions scored at once; no result depends on it."""
+    bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of the test sessions behind each 95 % interval."""
+    seed: int = 42
+    """Seed of the resampling."""
+
+
+class SyntheticSettings(Section):
+    """The generator behind a synthetic feed; a feed that has one also ranks its oracle."""
+
+    kind: Literal["demo", "null"] = "demo"
+    """demo: sessions with long-range structure; null: independent draws, in which there is nothing to learn."""
+    sessions: Annotated[int, Field(ge=10)] = 1000
+    """Sessions to generate."""
+    items: Annotated[int, Field(ge=50)] = 500
+    """Items of the catalogue."""
+    days: Annotated[int, Field(ge=1)] = 10
+    """Daily logs over which the sessions spread."""
+    seed: int = 42
+    """Seed of the law and of the draws."""
+
+
+class ComputeSettings(Section):
+    """Where training and scoring run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU where there is one; cuda refuses to run without."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of torch; on small kernels two are many times slower than one."""
+
+
+class AutomationSettings(Section):
+    """What runs by itself while the Dagster daemon runs."""
+
+    running: bool = True
+    """Whether the landing sensor and the rebuild conditions are on when the code location is first loaded."""
+    poll_seconds: Annotated[int, Field(ge=5)] = 30
+    """How often the landing folder is looked at."""
+    nightly: str = "0 3 * * *"
+    """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
+
+
+class Settings(BaseSettings):
+    """All settings of one feed; see the module's text for where they are read from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SESSREC_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    home: Path = Path("data")
+    """Folder of the feed; set by ``SESSREC_HOME`` alone, never by the file inside it."""
+    logs: LogSettings = LogSettings()
+    sessions: SessionSettings = SessionSettings()
+    split: SplitSettings = SplitSettings()
+    markov: MarkovSettings = MarkovSettings()
+    gru4rec: GRU4RecConfig = GRU4RecConfig()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    synthetic: SyntheticSettings | None = None
+    compute: ComputeSettings = ComputeSettings()
+    automation: AutomationSettings = AutomationSettings()
+    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
+    """Memory that DuckDB may use before it spills to disk."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _split_column_is_kept(self) -> Self:
+        column = self.split.column
+        if column is not None and column not in self.logs.extra_columns:
+            raise ValueError(f'[split] column = "{column}" must also stand in [logs] extra_columns')
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What outranks what: the caller (the home), the environment, the file."""
+        home = Path(init_settings()["home"])
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, home / "sessrec.toml")
+
+    @property
+    def landing(self) -> Path:
+        """Where logs land."""
+        return self.home / "landing"
+
+    @property
+    def lake(self) -> Path:
+        """Parquet tables, a folder an asset."""
+        return self.home / "lake"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Trained models."""
+        return self.home / "checkpoints"
+
+    @property
+    def reports(self) -> Path:
+        """Pages for people."""
+        return self.home / "reports"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file with lineage, fitted count models and metrics."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def scratch(self) -> Path:
+        """Files that no one will miss after a crash."""
+        return self.home / "scratch"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own storage for this feed."""
+        return self.home / "dagster"
+
+
+def default_home() -> Path:
+    """The home when nobody names one: see the module's text."""
+    if named := os.environ.get("SESSREC_HOME"):
+        return Path(named)
+    own = Path("data")
+    landing = own / "landing"
+    has_logs = landing.is_dir() and any(landing.iterdir())
+    return own if has_logs or (own / "sessrec.toml").exists() else own / "demo"
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """Read the settings of ``home`` (default: ``default_home()``).
+
+    Raises SettingsError with one line per field that cannot be used.
+    """
+    home = (home or default_home()).expanduser().resolve()
+    try:
+        return Settings(home=home)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise SettingsError(
+            f"{home / 'sessrec.toml'} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)
+        ) from None
+    except ValueError as error:  # not TOML at all
+        raise SettingsError(f"{home / 'sessrec.toml'} is not valid TOML: {error}") from None

@@ -1,0 +1,75 @@
+"""Trained models: one safetensors file with the weights, and the config and item vocabulary in its JSON header.
+
+Nothing is unpickled: a safetensors file is a JSON header and flat arrays, and reading one runs no code.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
+
+
+class CorruptCheckpointError(ValueError):
+    """A checkpoint whose content is not what its own hash says."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training asset returns.
+
+    weights: float32 arrays by name; config: the model's settings; items: item ids, index = row of the item table.
+    """
+
+    weights: dict[str, NDArray[np.float32]]
+    config: dict[str, Any]
+    items: list[str]
+    stats: dict[str, int | float | str] = field(default_factory=dict)
+
+    def content_hash(self) -> str:
+        """sha256 over weights, config and vocabulary."""
+        digest = hashlib.sha256(json.dumps([self.config, self.items], sort_keys=True).encode())
+        for name in sorted(self.weights):
+            array = np.ascontiguousarray(self.weights[name])
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, lineage: Lineage) -> None:
+    """Write ``checkpoint`` to ``path``."""
+    header = {
+        "config": json.dumps(checkpoint.config, sort_keys=True),
+        "items": json.dumps(checkpoint.items),
+        METADATA_KEY: lineage.to_json(),
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in checkpoint.weights.items()}, path, header)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify; CorruptCheckpointError where a byte is not what was written."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        lineage = Lineage.from_json(header[METADATA_KEY])
+        checkpoint = Checkpoint(weights, json.loads(header["config"]), json.loads(header["items"]))
+    except Exception as error:
+        raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error
+    if checkpoint.content_hash() != lineage.node.data_version:
+        raise CorruptCheckpointError(f"{path} is damaged: its content differs from its own hash; train it again")
+    return checkpoint
+
+
+def read_lineage(path: Path) -> Lineage | None:
+    """The lineage in the header, None where there is none."""
+    with safe_open(path, framework="numpy") as file:
+        text = (file.metadata() or {}).get(METADATA_KEY)
+    return None if text is None else Lineage.from_json(text)

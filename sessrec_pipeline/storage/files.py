@@ -1,0 +1,69 @@
+"""Files that are either the old version or the new one, whatever dies in between."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+TEMPORARY = ".tmp-"
+"""Prefix of files under construction: ``.tmp-<pid>-…``."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; at the end it is flushed to disk and takes the place of ``path``.
+
+    When the block raises, ``path`` is as it was and the temporary file is gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(root: Path) -> int:
+    """Remove temporary files and folders under ``root`` whose process is gone; return how many."""
+    removed = 0
+    for path in list(root.rglob(f"{TEMPORARY}*")):
+        owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def file_name(key: str) -> str:
+    """A file name for any text: percent-encoded, so it can neither leave its folder nor act as a pattern."""
+    encoded = quote(key, safe=" @+=")
+    return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded

@@ -1,0 +1,67 @@
+"""Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
+
+from collections import defaultdict
+
+import dagster as dg
+
+from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
+
+CONFIG_KEY = "sessrec/config"
+"""Asset metadata: the settings that the asset reads, entered into its lineage."""
+
+
+class StoreIOManager(dg.IOManager):
+    """Loads ``Stored`` artefacts (a list of them for all partitions) and publishes what assets return.
+
+    The artefacts that a step loaded are the parents of what it publishes; the content hash becomes Dagster's
+    data version.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._loaded: dict[tuple[str, str], list[Lineage]] = defaultdict(list)
+
+    def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
+        """The upstream artefact; for a partitioned one all partitions that have been ingested."""
+        asset = context.asset_key.to_user_string()
+        if context.has_asset_partitions:
+            stored: list[Stored] = []
+            for partition in sorted(context.asset_partition_keys):
+                try:
+                    stored.append(self.store.find(asset, partition))
+                except NotMaterializedError:
+                    # Refused or still under way: the others go on without it, and people read why in its own run.
+                    context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
+            found: Stored | list[Stored] = stored
+        else:
+            found = self.store.find(asset)
+            stored = [found]
+        step = context.step_context
+        self._loaded[(step.run_id, step.step.key)] += [s.lineage for s in stored]
+        return found
+
+    def handle_output(self, context: dg.OutputContext, obj: Publishable) -> None:
+        """Publish ``obj`` under the asset's name and tell Dagster its content hash."""
+        step = context.step_context
+        spec = context.asset_spec
+        stored = self.store.publish(
+            context.asset_key.to_user_string(),
+            obj,
+            partition=context.partition_key if context.has_partition_key else None,
+            code_version=spec.code_version or "",
+            config=spec.metadata.get(CONFIG_KEY, {}),
+            run_id=context.run_id,
+            parents=self._loaded.get((step.run_id, step.step.key), []),
+        )
+        step.set_data_version(context.asset_key, dg.DataVersion(stored.node.data_version))
+        context.add_output_metadata(
+            {
+                "path": dg.MetadataValue.path(str(stored.path)),
+                "bytes": stored.path.stat().st_size,
+                "content hash": stored.node.data_version,
+                "lineage id": stored.node.id,
+                **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
+                **stored.stats,
+            }
+        )

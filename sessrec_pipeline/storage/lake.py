@@ -1,0 +1,119 @@
+"""Tables: one Parquet file each, with the hash of its rows and its lineage in the footer."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
+
+ROWS = 131_072
+"""Rows of a row group, and of a step of the content hash; fixed, so both are the same whatever wrote the table."""
+
+
+Stats = dict[str, int | float | str]
+"""Counts that are published with an artefact, for checks and the report."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table asset returns: rows, as an Arrow table or as the scratch Parquet of an engine.
+
+    ``origins`` are lineages beyond the upstream assets' (landed logs). Publishing a scratch folder removes it.
+    """
+
+    data: pa.Table | Path
+    stats: Stats = field(default_factory=dict)
+    origins: tuple[Lineage, ...] = ()
+    engine: str = "python"
+
+
+def batches(data: pa.Table | Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """The schema and the rows, in order, in tables of ``ROWS`` rows (the last one shorter)."""
+    if isinstance(data, Path):
+        dataset = pds.dataset(sorted(data.glob("*.parquet")) if data.is_dir() else data, format="parquet")
+        schema = dataset.schema
+        stream: Iterator[pa.RecordBatch] = dataset.to_batches(batch_size=ROWS, use_threads=False)
+    else:
+        schema = data.schema
+        stream = iter(data.to_batches(max_chunksize=ROWS))
+    return schema.remove_metadata(), _even(schema.remove_metadata(), stream)
+
+
+def _even(schema: pa.Schema, stream: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in stream:
+        held.append(batch)
+        rows += batch.num_rows
+        while rows >= ROWS:
+            table = pa.Table.from_batches(held, schema)
+            yield table.slice(0, ROWS)
+            held = table.slice(ROWS).to_batches()
+            rows -= ROWS
+    if rows:
+        yield pa.Table.from_batches(held, schema)
+
+
+class ContentHash:
+    """sha256 of a table's column names, types and values in row order; blind to encoding and row groups."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.hash = hashlib.sha256(repr([(f.name, str(f.type)) for f in schema]).encode())
+
+    def update(self, table: pa.Table) -> None:
+        """Add the next ``ROWS`` rows."""
+        for column in table.columns:
+            self._add(pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0))
+
+    def _add(self, array: pa.Array) -> None:
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        self.hash.update(valid.tobytes())
+        if pa.types.is_list(array.type):
+            self.hash.update(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+            self._add(array.flatten())
+        elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            text = array.fill_null("").cast(pa.large_string())
+            _, offset_buffer, characters = text.buffers()
+            offsets = np.frombuffer(offset_buffer, np.int64)[text.offset : text.offset + len(text) + 1]
+            self.hash.update(np.diff(offsets).tobytes())
+            self.hash.update(memoryview(characters)[offsets[0] : offsets[-1]] if characters else b"")
+        else:
+            self.hash.update(array.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        return self.hash.hexdigest()
+
+
+def write_table(path: Path, data: pa.Table | Path) -> tuple[pq.ParquetWriter, str, int]:
+    """Write all rows; return the writer, open for the lineage that ends the file, the content hash and the rows."""
+    schema, tables = batches(data)
+    content = ContentHash(schema)
+    writer = pq.ParquetWriter(path, schema, compression="zstd")
+    rows = 0
+    for table in tables:
+        content.update(table)
+        writer.write_table(table, row_group_size=ROWS)
+        rows += table.num_rows
+    return writer, content.hexdigest(), rows
+
+
+def content_hash(path: Path) -> str:
+    """The content hash of a Parquet file's rows."""
+    schema, tables = batches(path)
+    content = ContentHash(schema)
+    for table in tables:
+        content.update(table)
+    return content.hexdigest()
+
+
+def read_lineage(path: Path) -> Lineage | None:
+    """The lineage in a Parquet footer, None where there is none."""
+    text = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY.encode())
+    return None if text is None else Lineage.from_json(text.decode())

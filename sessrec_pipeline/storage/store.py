@@ -1,0 +1,171 @@
+"""The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage import checkpoints, lake, pages
+from sessrec_pipeline.storage.checkpoints import Checkpoint
+from sessrec_pipeline.storage.files import file_name, replacing, sweep
+from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
+from sessrec_pipeline.storage.pages import Page
+from sessrec_pipeline.storage.warehouse import Warehouse, enter, load
+
+Publishable = Table | Checkpoint | Page
+SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
+WAREHOUSE_TABLES = ("popularity", "markov", "metrics", "leaderboard")
+"""Assets whose rows are also loaded into the warehouse, for people with SQL."""
+
+
+class NotMaterializedError(LookupError):
+    """An artefact that is asked for but was never made."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A published artefact: where it is and what it came from."""
+
+    path: Path
+    lineage: Lineage
+
+    @property
+    def node(self) -> Node:
+        """The artefact's own node."""
+        return self.lineage.node
+
+    @property
+    def stats(self) -> Stats:
+        """Counts that were published with it."""
+        return self.lineage.node.stats
+
+    def arrow(self, columns: list[str] | None = None) -> pa.Table:
+        """All rows of a table."""
+        return pq.ParquetFile(self.path).read(columns)
+
+    def checkpoint(self) -> Checkpoint:
+        """A verified checkpoint."""
+        return checkpoints.read_checkpoint(self.path)
+
+
+class Store:
+    """Publishes and finds the artefacts of one feed's home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.warehouse = Warehouse(settings.warehouse)
+        self.home = settings.home
+
+    def path(self, asset: str, partition: str | None, suffix: str) -> Path:
+        """Where an artefact lives: a folder for a partitioned asset, else one file."""
+        folder = {".parquet": self.settings.lake, ".safetensors": self.settings.checkpoints}.get(
+            suffix, self.settings.reports
+        )
+        if partition is None:
+            return folder / f"{file_name(asset)}{suffix}"
+        return folder / file_name(asset) / f"{file_name(partition)}{suffix}"
+
+    def publish(
+        self,
+        asset: str,
+        value: Publishable,
+        *,
+        partition: str | None = None,
+        code_version: str = "",
+        config: dict[str, Any] | None = None,
+        run_id: str = "",
+        parents: Sequence[Lineage] = (),
+    ) -> Stored:
+        """Write ``value`` so that readers see the old version or the new one, then enter it in the catalogue."""
+        draft = Node(
+            asset=asset,
+            partition=partition,
+            data_version="",
+            code_version=code_version,
+            config=config or {},
+            engine="python",
+            run_id=run_id,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        if isinstance(value, Table):
+            return self._publish_table(value, draft, parents)
+        suffix = ".safetensors" if isinstance(value, Checkpoint) else ".html"
+        stats = value.stats if isinstance(value, Checkpoint) else {}
+        lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), parents)
+        path = self.path(asset, partition, suffix)
+        with replacing(path) as temporary:
+            if isinstance(value, Checkpoint):
+                checkpoints.write_checkpoint(temporary, value, lineage)
+            else:
+                pages.write_page(temporary, value, lineage)
+        self.warehouse.record([lineage])
+        return Stored(path, lineage)
+
+    def _publish_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> Stored:
+        path = self.path(draft.asset, draft.partition, ".parquet")
+        with replacing(path) as temporary:
+            writer, content, rows = lake.write_table(temporary, table.data)
+            node = replace(draft, data_version=content, rows=rows, stats=table.stats, engine=table.engine)
+            lineage = _lineage(node, [*parents, *table.origins])
+            writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
+            writer.close()
+        if node.asset in WAREHOUSE_TABLES:
+            self.warehouse.load(lineage, path)
+        else:
+            self.warehouse.record([lineage])
+        if isinstance(table.data, Path) and table.data.is_relative_to(self.settings.scratch):
+            shutil.rmtree(table.data)
+            with suppress(OSError):  # the engine's folder goes with its last table
+                table.data.parent.rmdir()
+        return Stored(path, lineage)
+
+    def find(self, asset: str, partition: str | None = None) -> Stored:
+        """The current version of an artefact; NotMaterializedError where there is none."""
+        for suffix, read_lineage in SUFFIXES.items():
+            path = self.path(asset, partition, suffix)
+            if path.exists():
+                lineage = read_lineage(path)
+                if lineage is None:
+                    raise NotMaterializedError(f"{path} was not written by sessrec (no lineage); materialize {asset}")
+                return Stored(path, lineage)
+        what = asset if partition is None else f"{asset}[{partition}]"
+        raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
+
+    def rebuild_catalogue(self) -> int:
+        """Make the warehouse anew from the lake's files; return the number of artefacts entered.
+
+        The new file takes the place of the old one when it is complete.
+        """
+        sweep(self.home)
+        stored = [
+            Stored(path, lineage)
+            for folder in (self.settings.lake, self.settings.checkpoints, self.settings.reports)
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in SUFFIXES
+            and not path.name.startswith(".")
+            and (lineage := SUFFIXES[path.suffix](path)) is not None
+        ]
+        # Oldest first, so that an artefact's own row outranks the copies that its descendants carry.
+        stored.sort(key=lambda s: s.node.created_at)
+        with replacing(self.settings.warehouse) as temporary:
+            temporary.unlink()
+            with Warehouse(temporary).connect() as connection:
+                for artefact in stored:
+                    enter(connection, artefact.lineage)
+                    if artefact.node.asset in WAREHOUSE_TABLES:
+                        load(connection, artefact.node.asset, artefact.path)
+            temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
+        return len(stored)
+
+
+def _lineage(node: Node, parents: Sequence[Lineage]) -> Lineage:
+    ids = tuple(sorted({parent.node.id for parent in parents}))
+    return Lineage.of(replace(node, parents=ids), parents)

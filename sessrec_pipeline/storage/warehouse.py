@@ -1,0 +1,117 @@
+"""The warehouse: one DuckDB file with the lineage catalogue and the tables that people query.
+
+A DuckDB file has one writing process, which shuts out readers of other processes too. So every use is short and
+stands behind one file lock. All that it holds can be rebuilt from the files of the lake.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.sql import identifier, sql_text
+
+LOCK_SECONDS = 60
+
+
+class WarehouseBusyError(RuntimeError):
+    """Someone holds the warehouse file; the text says who and what to do."""
+
+
+class Warehouse:
+    """Short transactions on the file at ``path``; it is made where there is none."""
+
+    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS) -> None:
+        self.path = path
+        self.lock_seconds = lock_seconds
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction: committed at the end, undone when the block raises.
+
+        Raises WarehouseBusyError when another process holds the file for longer than ``lock_seconds``.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_name(self.path.name + ".lock")
+        try:
+            with FileLock(lock, timeout=self.lock_seconds):
+                connection = self._open()
+                try:
+                    connection.execute("BEGIN")
+                    connection.execute(sql_text("storage", "catalogue"))
+                    yield connection
+                    connection.execute("COMMIT")
+                finally:
+                    connection.close()  # rolls back what is not committed
+        except Timeout:
+            raise WarehouseBusyError(
+                f"{lock} was held by another sessrec process for {self.lock_seconds:.0f} s; wait for it and run again"
+            ) from None
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        end = time.monotonic() + self.lock_seconds
+        while True:
+            try:
+                return duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                # A person's own DuckDB session does not know our lock file; DuckDB's message names its PID.
+                if "lock" not in str(error).lower() or time.monotonic() > end:
+                    if "lock" in str(error).lower():
+                        raise WarehouseBusyError(
+                            f"{self.path} is open elsewhere; close that program and run again. DuckDB says: {error}"
+                        ) from error
+                    raise
+                time.sleep(0.1)
+
+    def record(self, lineages: Iterable[Lineage]) -> None:
+        """Enter the nodes and edges of ``lineages`` in one transaction."""
+        with self.connect() as connection:
+            for lineage in lineages:
+                enter(connection, lineage)
+
+    def load(self, lineage: Lineage, parquet: Path) -> None:
+        """Replace the table named after the asset by the rows of ``parquet`` and enter the lineage, as one step."""
+        with self.connect() as connection:
+            load(connection, lineage.node.asset, parquet)
+            enter(connection, lineage)
+
+
+def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
+    """Write the nodes and edges of one artefact; those already there are renewed."""
+    rows = [
+        (
+            n.id,
+            n.asset,
+            n.partition,
+            n.data_version,
+            n.code_version,
+            json.dumps(n.config, sort_keys=True),
+            n.engine,
+            n.run_id,
+            n.created_at,
+            n.rows,
+            json.dumps(n.stats),
+        )
+        for n in lineage.nodes
+    ]
+    known = {row[0] for row in connection.execute("SELECT id FROM lineage.node").fetchall()}
+    # An ancestor that is known already stays as it is; only the artefact's own row is renewed.
+    new = [row for row in rows if row[0] not in known or row[0] == lineage.node.id]
+    connection.executemany(
+        "INSERT OR REPLACE INTO lineage.node VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TIMESTAMPTZ), ?, ?)", new
+    )
+    edges = [(n.id, parent) for n in lineage.nodes for parent in n.parents if n.id not in known]
+    if edges:
+        connection.executemany("INSERT OR REPLACE INTO lineage.edge VALUES (?, ?)", edges)
+
+
+def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
+    """Replace the table ``name`` by the rows of ``parquet``."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE {identifier(name)} AS SELECT * FROM read_parquet($path)", {"path": str(parquet)}
+    )
