@@ -312,5 +312,17 @@ def _find(store: "Store", asset: str) -> Any:
         raise Failure(str(error)) from None
 
 
+def run() -> None:
+    """The console script."""
+    try:
+        main()
+    except SystemExit as done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # With torch loaded, DuckDB's bindings outlive the interpreter and print a page of leak warnings under the
+        # result that people came for. Everything is closed and on disk by now, so teardown is left to the system.
+        os._exit(done.code if isinstance(done.code, int) else int(done.code is not None))
+
+
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -256,9 +256,8 @@ def write_logs(settings: SyntheticSettings, landing: Path) -> list[Path]:
     paths = []
     for day, rows in logs.items():
         path = landing / f"{settings.kind}-{day}.tsv"
-        hidden = path.with_name(f".{path.name}.{os.getpid()}")
-        hidden.write_bytes("".join(rows).encode())
-        hidden.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes("".join(rows).encode())
         paths.append(path)
     return paths
 

@@ -37,7 +37,7 @@ from sessrec_pipeline.settings import GRU4RecConfig
 
 ADAGRAD_EPSILON = 1e-6
 STEPS_PER_BLOCK = 256  # steps whose items and negatives are drawn and sent to the device together
-SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: kernels treat few or odd rows otherwise, and round so
+SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818 - it names what happened
@@ -46,16 +46,12 @@ class TrainingDiverged(RuntimeError):  # noqa: N818 - it names what happened
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training sessions came to."""
+    """What one pass over the training sessions came to; the first is epoch 1, the loss is the mean per event."""
 
     epoch: int
-    """1 for the first one."""
     loss: float
-    """Mean per training event."""
     events: int
-    """Events that were trained on: all but the first of each session, as targets."""
     seconds: float
-    """Wall-clock time."""
 
 
 # --- session-parallel mini-batches ----------------------------------------------------------------------------------
@@ -63,14 +59,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which events make up which step, the same in every epoch; step t is ``offsets[t]:offsets[t + 1]``."""
+    """Which events make up which step, the same in every epoch; step t is ``offsets[t]:offsets[t + 1]``.
+
+    events: positions in ``Sessions.items``, by step and within a step by slot.
+    carried: for each of them the row of the step before that holds its state; -1 where a session starts from zero.
+    """
 
     events: NDArray[np.int64]
-    """(events,) positions in ``Sessions.items``, by step and within a step by slot."""
     carried: NDArray[np.int64]
-    """(events,) row of the step before that holds the event's state; -1 where a session starts from zero."""
     offsets: NDArray[np.int64]
-    """(steps + 1,)."""
 
     @property
     def steps(self) -> int:
@@ -253,12 +250,9 @@ class GRU4Rec:
             raise ValueError(f"these settings need the weights {sorted(shapes)}, not {sorted(weights)}")
         for name, shape in shapes.items():
             if weights[name].shape != shape:
-                raise ValueError(
-                    f"weight {name} must have shape {shape} under these settings, not {weights[name].shape}"
-                )
-        return cls(
-            config, n_items, {name: torch.tensor(weights[name], dtype=torch.float32, device=device) for name in shapes}
-        )
+                raise ValueError(f"weight {name} must have shape {shape}, not {weights[name].shape}")
+        tensors = {name: torch.tensor(weights[name], dtype=torch.float32, device=device) for name in shapes}
+        return cls(config, n_items, tensors)
 
     def zero_states(self, rows: int) -> list[Tensor]:
         """States of sessions that have not begun, (rows, h) for each layer."""
@@ -268,7 +262,8 @@ class GRU4Rec:
         """The states after one more event, (b, h) for each layer; the last one is scored.
 
         x: item vectors (b, d), or with one-hot items their rows (b, 3h) of the first layer's matrix.
-        generator: source of dropout in training, None leaves dropout out. What is dropped is dropped from the state.
+        generator: source of dropout in training, None leaves dropout out. What is dropped is dropped from the state
+        that is carried on; with one-hot items dropout_embedding drops from the rows.
         """
         if generator is not None:
             x = _dropout(x, self.config.dropout_embedding, generator)
@@ -289,8 +284,8 @@ class GRU4Rec:
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
         """Scores of all items after each event, a block a step of ``batch_size`` sessions side by side.
 
-        The activation of BPR-max is left out: it changes no order, but saturates and so would tie items. On a CPU the
-        scores are the same to the bit whatever ``batch_size``; GPU libraries pick kernels by shape, and round so.
+        The activation of BPR-max is left out: it changes no order, but saturates and so would tie items. On a CPU with
+        MKL the scores are the same to the bit whatever ``batch_size``; elsewhere kernels chosen by shape may round.
         """
         _check_items(sessions, self.n_items)
         plan = schedule(sessions, min(batch_size, max(len(sessions), 1)), with_last=True)
@@ -328,10 +323,10 @@ def _carry(states: list[Tensor], carried: Tensor) -> list[Tensor]:
 
 
 def _check_items(sessions: Sessions, n_items: int) -> None:
-    if len(sessions.items) and not 0 <= sessions.items.min() <= sessions.items.max() < n_items:
-        raise ValueError(
-            f"item indices must be 0 .. {n_items - 1}, found {sessions.items.min()} .. {sessions.items.max()}"
-        )
+    if len(sessions.items):
+        low, high = sessions.items.min(), sessions.items.max()
+        if low < 0 or high >= n_items:
+            raise ValueError(f"item indices must be 0 .. {n_items - 1}, found {low} .. {high}")
 
 
 # --- training --------------------------------------------------------------------------------------------------------

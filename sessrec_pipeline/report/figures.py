@@ -128,7 +128,7 @@ def popularity(events: NDArray[np.int64]) -> str:
         axes.set_ylabel("events")
         top = -(-len(counts) // 10)
         share = counts[:top].sum() / counts.sum()
-        note = f"top {top:,} of {len(counts):,} items:\n{share:.0%} of {counts.sum():,} events"
+        note = f"top {top:,} of {len(counts):,} items:\n{100 * share:.0f} % of {counts.sum():,} events"
         axes.text(0.98, 0.96, note, transform=axes.transAxes, ha="right", va="top", fontsize=9)
         return svg()
 
@@ -161,11 +161,11 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
         size = 9 if len(labels) < 10 else 8
         axes.set_xticks(np.arange(len(labels)), labels, fontsize=size)
         axes.grid(visible=False, axis="x")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("events in the session")
         axes.set_ylabel("share of sessions")
-        axes.legend(frameon=False, fontsize=9, loc="upper right")
+        axes.figure.legend(frameon=False, fontsize=9, loc="outside upper right", ncols=2)
         return svg()
 
 
@@ -281,12 +281,12 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
     rows = leaderboard.sort_values([column, "model"], ascending=[True, False], kind="stable")
     models = rows[rows["model"] != ORACLE]
     oracle = rows[rows["model"] == ORACLE]
-    looks = _looks([str(m) for m in rows["model"]])
+    look_of = looks([str(m) for m in rows["model"]])
     title = f"{metric_name(metric)}@{k} of each model with its 95 % interval"
     with _drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
         for y, (_, row) in enumerate(models.iterrows()):
             value, low, high = (float(row[name]) for name in (column, f"{column}_low", f"{column}_high"))
-            look = looks[str(row["model"])]
+            look = look_of[str(row["model"])]
             axes.plot([low, high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.55)
             axes.plot([value], [y], color=look.colour, marker=look.marker, markersize=8)
             axes.annotate(
@@ -329,10 +329,10 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         if rows.empty:
             _nothing(axes)
             return svg()
-        looks = _looks([str(m) for m in rows["model"].unique()])
+        look_of = looks([str(m) for m in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
         for model, own in rows.groupby("model", sort=True):
-            look = looks[str(model)]
+            look = look_of[str(model)]
             k, value = own["k"].to_numpy(), own["value"].to_numpy(dtype=np.float64)
             axes.fill_between(k, own["low"], own["high"], color=look.colour, alpha=0.18, linewidth=0)
             axes.plot(k, value, color=look.colour, linestyle=look.line, linewidth=2, marker=look.marker, markersize=6)
@@ -365,7 +365,7 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
 # --- how they are drawn ----------------------------------------------------------------------------------------------
 
 
-def _looks(models: Sequence[str]) -> dict[str, Look]:
+def looks(models: Sequence[str]) -> dict[str, Look]:
     """A look for each model; those that everyone knows look the same in every figure."""
     others = sorted({model for model in models if model not in LOOKS})
     return LOOKS | {model: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, model in enumerate(others)}

@@ -319,7 +319,8 @@ def test_eval_invariant_to_batch_size(changes: dict) -> None:
     for batch_size in (7, 50, 512, 10_000):
         scores = scores_by_event(model, sessions, batch_size)
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(scores, expected, err_msg=f"batch size {batch_size} rounds otherwise")
+        if torch.backends.mkl.is_available():
+            np.testing.assert_array_equal(scores, expected, err_msg=f"batch size {batch_size} rounds otherwise")
 
 
 def test_scores_do_not_saturate_into_ties() -> None:
@@ -479,7 +480,7 @@ def test_adagrad_touches_only_used_rows(embedding: str) -> None:
         states = [torch.ones(2, 8)]  # not zero: matrices of the state get no gradient from that
         training.step(torch.tensor(inputs), torch.tensor(targets), torch.tensor(sampled), states)
 
-    step([10, 11], [10, 11], [8, 9])  # gives other rows momentum, which must not move them later
+    step([10, 2], [0, 1], [8, 9])  # gives rows momentum, which must not move them where the next step leaves them out
     before = snapshot()
     step([0, 1], [2, 3], [4, 4, 5])
     scored = {2, 3, 4, 5}

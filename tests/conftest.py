@@ -1,0 +1,46 @@
+"""Feeds for tests: a home in a temporary folder, its settings, and the real logs where they are at hand."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessrec_pipeline.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+DATASETS = Path(os.environ.get("SESSREC_DATASETS", ROOT.parent / "shared" / "datasets"))
+"""Public session logs that cannot be shipped (their licences differ); tests that need them are skipped without."""
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SESSREC_") and name != "SESSREC_DATASETS":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Callable[..., Settings]:
+    """``feed(split={"rule": "days"})``: settings of a new feed in a temporary home, with a landing folder."""
+
+    def make(name: str = "home", **sections: Any) -> Settings:
+        settings = Settings(home=tmp_path / name, **sections)
+        settings.landing.mkdir(parents=True, exist_ok=True)
+        return settings
+
+    return make
+
+
+@pytest.fixture
+def dataset() -> Callable[[str], Path]:
+    """``dataset("seed_demo")``: the folder of a public log; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        folder = DATASETS / name
+        if not folder.is_dir():
+            pytest.skip(f"{name} is not at hand: put it under {DATASETS} or name its parent in SESSREC_DATASETS")
+        return folder
+
+    return find

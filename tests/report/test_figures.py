@@ -1,0 +1,177 @@
+import base64
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from sessrec_pipeline.report import figures
+
+LIMIT = 45_000
+NOW = 1_400_000_000_000_000
+DAY = 86_400_000_000
+NOTHING = np.array([], dtype=np.int64)
+MODELS = {"oracle": 0.62, "gru4rec": 0.55, "markov": 0.54, "popularity": 0.1, "<b>&$x_1$\x00": 0.3}
+CUTOFFS = [5, 10, 20]
+
+
+def metrics(models: dict[str, float] = MODELS, cutoffs: list[int] = CUTOFFS) -> pd.DataFrame:
+    rows = []
+    for model, value in models.items():
+        for metric, share in (("recall", 1.0), ("mrr", 0.4), ("ndcg", 0.5)):
+            for k in cutoffs:
+                at_k = value * share * (k / max(cutoffs)) ** 0.3
+                for rule in ("standard", "median", "conservative"):
+                    rows.append((model, metric, k, rule, at_k, at_k * 0.96, at_k * 1.03))
+    return pd.DataFrame(rows, columns=["model", "metric", "k", "tie_rule", "value", "low", "high"])
+
+
+def leaderboard(models: dict[str, float] = MODELS) -> pd.DataFrame:
+    table = metrics(models)
+    rows = []
+    for model in models:
+        row: dict[str, object] = {"model": model}
+        for _, cell in table[(table["model"] == model) & (table["tie_rule"] == "median")].iterrows():
+            name = f"{cell['metric']}_at_{cell['k']}"
+            row |= {name: cell["value"], f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def words(svg: str) -> str:
+    return " | ".join(
+        "".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    )
+
+
+DRAW: dict[str, Callable[[], str]] = {
+    "popularity": lambda: figures.popularity((1e6 / np.arange(1, 100_001) ** 1.1).astype(np.int64) + 1),
+    "popularity of one item": lambda: figures.popularity(np.array([3])),
+    "popularity of nothing": lambda: figures.popularity(NOTHING),
+    "lengths": lambda: figures.session_lengths(
+        np.random.default_rng(1).geometric(0.05, 1_000_000), np.random.default_rng(2).geometric(0.2, 100_000)
+    ),
+    "lengths of train alone": lambda: figures.session_lengths(np.array([2, 2, 3]), NOTHING),
+    "lengths of nothing": lambda: figures.session_lengths(NOTHING, NOTHING),
+    "losses": lambda: figures.loss_curve([5.1, 4.2, 3.9]),
+    "one loss": lambda: figures.loss_curve([5.1]),
+    "many losses": lambda: figures.loss_curve(list(5 / np.arange(1, 5000))),
+    "a loss that is none": lambda: figures.loss_curve([5.1, float("nan"), float("inf")]),
+    "no losses": lambda: figures.loss_curve([]),
+    "models": lambda: figures.model_comparison(leaderboard(), "recall", 20),
+    "oracle alone": lambda: figures.model_comparison(leaderboard({"oracle": 0.5}), "mrr", 5),
+    "no oracle": lambda: figures.model_comparison(leaderboard({"markov": 0.5}), "ndcg", 10),
+    "curves": lambda: figures.metric_curves(metrics(), "recall", "conservative"),
+    "curves with one cutoff": lambda: figures.metric_curves(metrics(cutoffs=[20]), "mrr", "standard"),
+    "curves over far cutoffs": lambda: figures.metric_curves(metrics(cutoffs=[1, 20, 1000]), "mrr", "standard"),
+    "curves of zeros": lambda: figures.metric_curves(metrics({"markov": 0.0}), "mrr", "standard"),
+    "no curves": lambda: figures.metric_curves(metrics({}), "recall", "median"),
+    "a year": lambda: figures.events_over_time(
+        NOW + np.random.default_rng(3).integers(0, 399 * DAY, 1_000_000), NOW + 200 * DAY
+    ),
+    "a year of test": lambda: figures.events_over_time(NOW + np.arange(0, 399 * DAY, DAY // 3), NOW - DAY),
+    "ten years": lambda: figures.events_over_time(NOW + np.arange(0, 3650 * DAY, DAY), None),
+    "thirty years": lambda: figures.events_over_time(np.arange(0, 11_000 * DAY, DAY), None),
+    "two days": lambda: figures.events_over_time(NOW + np.arange(0, 2 * DAY, DAY // 100), NOW + DAY),
+    "one event": lambda: figures.events_over_time(np.array([NOW]), None),
+    "no event": lambda: figures.events_over_time(NOTHING, NOW),
+}
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_figures_are_small_and_well_formed_and_the_same_every_time(name: str) -> None:
+    svg = DRAW[name]()
+    root = ET.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(svg.encode()) < LIMIT
+    assert svg == DRAW[name]()
+    assert not list(root.iter("{http://www.w3.org/2000/svg}style")), "it would reach the whole page"
+    assert not re.search(r"\d{4}-\d\d-\d\dT", svg), "no date of drawing"
+    ids = re.findall(r' id="([^"]+)"', svg)
+    used = set(re.findall(r"#([\w-]+)[)\"]", svg)) - set(re.findall(r"#([0-9a-fA-F]{6})\b", svg))
+    assert len(ids) == len(set(ids))
+    assert used <= set(ids), "every reference has its target"
+
+
+def test_figures_that_stand_on_one_page_share_no_id() -> None:
+    found: list[str] = []
+    for metric in ("recall", "mrr", "ndcg"):
+        found += re.findall(r' id="([^"]+)"', figures.metric_curves(metrics(), metric, "conservative"))
+    assert len(found) == len(set(found))
+
+
+def test_matplotlibs_global_settings_stay_as_they_are() -> None:
+    before = dict(mpl.rcParams)
+    mpl.rcParams["lines.linewidth"] = 9
+    try:
+        drawn = figures.loss_curve([3.0, 2.0])
+    finally:
+        mpl.rcParams["lines.linewidth"] = before["lines.linewidth"]
+    assert drawn == figures.loss_curve([3.0, 2.0]), "nor do they change the drawing"
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_ground_shows_through() -> None:
+    for name in ("models", "a year", "lengths"):
+        assert not re.search(r"fill: ?#(fff|ffffff)\b", DRAW[name]())
+
+
+def test_popularity_says_what_the_top_tenth_holds() -> None:
+    text = words(figures.popularity(np.array([1] * 18 + [41, 41, 0])))
+    assert "top 2 of 20 items" in text
+    assert "82 % of 100 events" in text
+
+
+def test_session_lengths_are_shares_of_each_part() -> None:
+    text = words(figures.session_lengths(np.array([2, 2, 3, 200]), np.array([2, 8])))
+    assert "train: 4 sessions, mean 51.8" in text
+    assert "test: 2 sessions, mean 5.0" in text
+    assert "101+" in text
+    assert "8\u201310" in text
+
+
+@pytest.mark.parametrize("longest", [1, 5, 6, 7, 8, 15, 16, 100, 101, 2000])
+def test_every_length_has_a_bin(longest: int) -> None:
+    figures.session_lengths(np.array([1, longest]), np.array([longest]))
+
+
+def test_model_comparison_shows_the_numbers() -> None:
+    table = leaderboard({"oracle": 0.62, "gru4rec": 0.5512, "markov": 0.5}).assign()
+    text = words(figures.model_comparison(table, "recall", 20))
+    assert "0.5512" in text
+    assert "0.5000" in text
+    assert "Oracle, the ceiling: 0.6200" in text
+    assert text.index("Markov") < text.index("GRU4Rec"), "the axis counts from below: the best is on top"
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    for svg in (DRAW["models"](), DRAW["curves"]()):
+        assert "<b>&$x_1$" in words(svg)
+        assert "<b>" not in svg
+
+
+def test_labels_of_level_models_do_not_touch() -> None:
+    places = figures._apart([0.5, 0.5, 0.49, 0.1], 0.1)
+    assert np.diff(sorted(places)).min() >= 0.1 - 1e-12
+    assert places[3] == 0.1, "a label with room stays where it belongs"
+    assert figures._apart([], 0.1) == []
+
+
+def test_events_over_time_picks_the_unit() -> None:
+    assert "events per hour" in words(DRAW["two days"]())
+    assert "events per day" in words(DRAW["a year"]())
+    assert "events per week" in words(figures.events_over_time(np.array([NOW, NOW + 900 * DAY]), None))
+    assert "events per 4 weeks" in words(DRAW["thirty years"]())
+    assert "test" in words(DRAW["a year"]())
+    assert "test" not in words(DRAW["one event"]())
+
+
+def test_markdown_holds_the_figure() -> None:
+    svg = DRAW["losses"]()
+    text = figures.as_markdown(svg, "a](javascript:x)\n[b")
+    alt, data = re.fullmatch(r"!\[(.*)\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", text).groups()  # type: ignore[union-attr]
+    assert base64.b64decode(data).decode() == svg
+    assert alt == r"a\](javascript:x) \[b"

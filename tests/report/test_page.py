@@ -1,0 +1,400 @@
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sessrec_pipeline.report import page
+from sessrec_pipeline.report.page import ReportData, headline, make_funnel, render, summed
+from sessrec_pipeline.settings import GRU4RecConfig, LogSettings, RowRule, Settings, SplitSettings, SyntheticSettings
+from sessrec_pipeline.storage.lineage import Lineage, Node
+
+DASH = "\u2013"
+EVIL = "<script>alert(1)</script>"
+CUTOFFS = [5, 10, 20]
+FULL = {"oracle": 0.62, "gru4rec": 0.55, "markov": 0.40, "popularity": 0.10}
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+def tables(models: dict[str, float], half: float = 0.02, ties: float = 0.0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leaderboard and metrics; ``ties`` is what the standard rule adds for popularity."""
+    metrics, board = [], []
+    for model, top in models.items():
+        row: dict[str, object] = {"model": model}
+        for metric, share in (("recall", 1.0), ("mrr", 0.4), ("ndcg", 0.5)):
+            for k in CUTOFFS:
+                value = top * share * (k / 20) ** 0.3
+                name = f"{metric}_at_{k}"
+                row |= {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+                for rule, more in (("standard", ties), ("median", ties / 2), ("conservative", 0.0)):
+                    v = value + (more if model == "popularity" else 0.0)
+                    metrics.append((model, metric, k, rule, v, v - half, v + half, 900, 200, "id"))
+        board.append(row | {"predictions": 900, "sessions": 200, "tie_rule": "conservative", "rankings": "id"})
+    columns = ["model", "metric", "k", "tie_rule", "value", "low", "high", "predictions", "sessions", "rankings"]
+    return pd.DataFrame(board), pd.DataFrame(metrics, columns=columns)
+
+
+def node(asset: str, parents: tuple[Node, ...] = (), partition: str | None = None, version: str = "a") -> Node:
+    return Node(
+        asset=asset,
+        partition=partition,
+        data_version=version * 64,
+        code_version="c0de" * 16,
+        config={"rule": EVIL} if asset == "sessions" else {},
+        engine="duckdb",
+        run_id="run-0001-and-more",
+        created_at="2026-01-01T00:00:00+00:00",
+        rows=10,
+        parents=tuple(p.id for p in parents),
+    )
+
+
+def lineage(logs: int, name: str = "log") -> Lineage:
+    landed = [node("landing", partition=f"{name}{i:03d}.tsv") for i in range(logs)]
+    raw = [node("raw_sessions", (log,), log.partition) for log in landed]
+    return Lineage(node("sessions", tuple(raw)), (*landed, *raw))
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> ReportData:
+    board, metrics = tables(FULL)
+    settings = Settings(
+        home=tmp_path,
+        synthetic=SyntheticSettings(),
+        logs=LogSettings(keep=[RowRule(column="type", one_of=["view"])]),
+        split=SplitSettings(rule="days", days=2),
+    )
+    rng = np.random.default_rng(0)
+    raw = {"rows_in": 6000, "left_out": 300, "quarantined": 70, "events": 5630}
+    return ReportData(
+        feed="demo",
+        generated="2026-01-02 03:04 UTC",
+        settings=settings,
+        leaderboard=board,
+        metrics=metrics,
+        raw=raw | {"quarantined: item_missing": 60, "quarantined: time_unreadable": 10},
+        sessions={
+            "events_in": 5630,
+            "dropped: duplicates": 30,
+            "dropped: sessions too long": 0,
+            "dropped: sessions too short": 100,
+            "sessions": 1210,
+            "items": 480,
+        },
+        train={
+            "events_in": 5500,
+            "cutoff": 1_400_000_000_000_000,
+            "events": 4333,
+            "sessions": 1000,
+            "items": 470,
+            "dropped: sessions too short": 20,
+            "dropped: after the cutoff": 7,
+            "dropped: unlabelled": 0,
+            "left for test": 1140,
+        },
+        test={
+            "events_in": 1140,
+            "events": 1100,
+            "sessions": 200,
+            "items": 300,
+            "unseen items": 33,
+            "dropped: unseen items": 33,
+            "dropped: sessions too short": 7,
+            "predictions": 900,
+        },
+        item_events=rng.integers(1, 90, 480),
+        train_lengths=rng.geometric(0.2, 1000) + 1,
+        test_lengths=rng.geometric(0.2, 200) + 1,
+        times_us=1_399_000_000_000_000 + rng.integers(0, 10**12 + 10**11, 5500),
+        boundary_us=1_400_000_000_000_000,
+        losses=[5.0, 4.0, 3.5],
+        gru4rec=GRU4RecConfig().model_dump(),
+        device="cpu",
+        quarantine=[{"log": "a.tsv", "line": 17, "reason": "item_missing"}],
+        lineages=[lineage(2)],
+    )
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asks for a page with its figures; they take most of the time."""
+
+
+@pytest.fixture(autouse=True)
+def figures_on_demand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(page, "_drawings", lambda data: [])
+
+
+def plain(data: ReportData, models: dict[str, float]) -> ReportData:
+    board, metrics = tables(models)
+    return replace(data, leaderboard=board, metrics=metrics)
+
+
+class Reader(HTMLParser):
+    """Collects text and elements, and refuses tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.text += " " if tag in {"td", "th", "tr", "li", "dd", "dt"} else ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def text_of(data: ReportData) -> str:
+    return " ".join(Reader(render(data).html).text.split())
+
+
+@pytest.mark.usefixtures("drawn")
+def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -> None:
+    html = render(full).html
+    assert html == render(full).html
+    assert html.startswith("<!doctype html>")
+    assert html.endswith("</html>")
+    assert len(html) < 300_000
+    for tag, attributes in Reader(html).elements:
+        assert tag not in {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("href", "src", "xlink:href", "action"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(svgs) == 8
+    for svg in svgs:
+        ET.fromstring(svg)
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.usefixtures("drawn")
+def test_names_are_only_ever_text(full: ReportData) -> None:
+    board, metrics = tables({EVIL: 0.5, "markov": 0.4, "rtl\u202e\x00": 0.3})
+    data = replace(
+        full,
+        feed=EVIL,
+        generated=EVIL,
+        device=EVIL,
+        leaderboard=board,
+        metrics=metrics,
+        gru4rec={EVIL: [EVIL, "\ud800"], "\ud800": "\ud800", "\u202e": '"onload="x'},
+        raw=full.raw | {f"quarantined: {EVIL}": 0},
+        sessions=full.sessions | {f"dropped: {EVIL}": 0},
+        quarantine=[{"log": EVIL, "line": EVIL, "reason": "'\"><img src=x onerror=alert(1)>"}],
+        lineages=[lineage(2, EVIL)],
+        settings=full.settings.model_copy(update={"split": SplitSettings(rule="given", test_logs=[EVIL, "b"])}),
+    )
+    html = render(data).html
+    html.encode()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "\u202e" not in html
+    reader = Reader(html)
+    assert all(not name.startswith("on") for _, attributes in reader.elements for name in attributes)
+    assert reader.text.count(EVIL) > 8
+
+
+def test_the_leaderboard_shows_the_numbers_it_was_given(full: ReportData) -> None:
+    html = render(full).html
+    board = html[html.index('<table class="board">') : html.index("</table>") + len("</table>")]
+    for _, row in full.leaderboard.iterrows():
+        for metric in ("recall", "mrr", "ndcg"):
+            for k in CUTOFFS:
+                name = f"{metric}_at_{k}"
+                shown = f">{row[name]:.4f}</span><small>{row[f'{name}_low']:.4f}{DASH}{row[f'{name}_high']:.4f}</small>"
+                assert shown in board
+    text = " ".join(Reader(board).text.split())
+    assert "Recall@K" in text
+    assert "900" in text
+    assert board.count('class="v best"') == 9, "one in each column, and never the oracle"
+    assert f'best">{full.leaderboard["recall_at_20"][1]:.4f}' in board
+
+
+def test_cutoffs_come_from_the_columns(full: ReportData) -> None:
+    board = full.leaderboard[[c for c in full.leaderboard.columns if "_at_5" not in c and "_at_20" not in c]]
+    text = text_of(replace(full, leaderboard=board))
+    assert "best with Recall@10" in text
+    assert "@20" not in text
+
+
+def test_headline_says_whether_intervals_overlap(full: ReportData) -> None:
+    assert headline(full) == (
+        "GRU4Rec is best with Recall@20 0.5500 (95 % interval 0.5300\u20130.5700), ahead of Markov with "
+        "0.4000 (0.3800\u20130.4200); the two intervals do not overlap."
+    )
+    near = headline(plain(full, {"gru4rec": 0.50, "markov": 0.53}))
+    assert near.startswith("Markov is best with Recall@20 0.5300")
+    assert "overlap, so these test sessions alone do not settle which is better" in near
+    assert "are level" in headline(plain(full, {"a": 0.5, "b": 0.5}))
+    assert headline(plain(full, {"markov": 0.5})).startswith("Markov is the only model: Recall@20 0.5000")
+    assert headline(plain(full, {"oracle": 0.5})).startswith("No model has been ranked yet")
+    render(plain(full, {"oracle": 0.5}))
+
+
+def test_the_oracle_is_the_ceiling(full: ReportData) -> None:
+    text = text_of(full)
+    assert "GRU4Rec is 0.0700 below this ceiling, 88.7 % of it." in text
+    lucky = text_of(plain(full, {"oracle": 0.5, "markov": 0.51}))
+    assert "0.0100 above this ceiling" in lucky
+    assert "chance" in lucky
+    leaky = text_of(plain(full, {"oracle": 0.5, "markov": 0.6}))
+    assert "above the oracle by more than chance" in leaky
+    null = full.settings.model_copy(update={"synthetic": SyntheticSettings(kind="null")})
+    assert "independent draws" in text_of(replace(full, settings=null))
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_feed_without_oracle_or_gru4rec(full: ReportData) -> None:
+    data = replace(plain(full, {"markov": 0.4, "popularity": 0.1}), losses=(), gru4rec=None, device="")
+    text = text_of(data)
+    assert "racle" not in text
+    assert "GRU4Rec" not in text
+    assert "Markov is best" in text
+    bare = replace(data, lineages=(), quarantine=(), boundary_us=None)
+    assert "What it rests on" not in text_of(bare)
+
+
+def test_an_empty_leaderboard_is_refused(full: ReportData) -> None:
+    with pytest.raises(ValueError, match="leaderboard is empty"):
+        render(replace(full, leaderboard=full.leaderboard.iloc[:0]))
+
+
+def test_the_funnel_adds_up(full: ReportData) -> None:
+    funnel = make_funnel(full)
+    assert not funnel.unaccounted
+    assert funnel.rows_in == funnel.train + funnel.test + funnel.lost == 6000
+    assert funnel.lost == 300 + 70 + 130 + 27 + 40
+    counts = {row.label: row.count for row in funnel.rows}
+    assert counts["quarantined: item missing"] == 60
+    assert counts["left out by rule"] == 300
+    assert counts["Events in sessions"] == 5500
+    assert counts["test: unseen items"] == 33
+    assert counts["train: unlabelled"] == 0
+    before = None
+    for row in funnel.rows[:-2]:  # each total is the one before it less what was lost in between
+        if row.kind == "total":
+            assert before in (None, row.count)
+            before = row.count
+        elif before is not None:
+            before -= row.count
+    assert before == funnel.train + funnel.test
+    text = text_of(full)
+    assert "6,000 rows in = 4,333 train + 1,100 test + 567 that left on the way." in text
+    assert "type not in list" in text
+    assert "not accounted" not in text
+
+
+@pytest.mark.parametrize(("events", "missing"), [(5600, 30), (5660, -30)])
+def test_rows_without_a_reason_are_told(full: ReportData, events: int, missing: int) -> None:
+    data = replace(full, raw=full.raw | {"events": events})
+    funnel = make_funnel(data)
+    assert funnel.unaccounted
+    assert [row.count for row in funnel.rows if row.kind == "missing"] == [missing, -missing]
+    assert "not accounted for" in text_of(data)
+
+
+def test_quarantine_counts_without_reasons_still_add_up(full: ReportData) -> None:
+    raw = {"rows_in": 6000, "left_out": 300, "quarantined": 70, "events": 5630}
+    funnel = make_funnel(replace(full, raw=raw))
+    assert not funnel.unaccounted
+    assert ("quarantined", 70) in [(row.label, row.count) for row in funnel.rows]
+    assert make_funnel(replace(full, raw={})).rows_in == 0
+
+
+def test_ties_are_told(full: ReportData) -> None:
+    assert "equal scores play no part here" in text_of(full)
+    board, metrics = tables(FULL, ties=0.5)
+    text = text_of(replace(full, leaderboard=board, metrics=metrics))
+    assert "Popularity's scores are saturated: 0.6000 under the standard rule is only 0.1000" in text
+    assert "Under the standard rule the order would be Popularity, GRU4Rec, Markov." in text
+    board, metrics = tables(FULL, ties=0.01)
+    assert "The rules differ for Popularity, by at most 0.0100" in text_of(
+        replace(full, leaderboard=board, metrics=metrics)
+    )
+    assert "conservative tie rule" in text
+
+
+def test_protocol_follows_the_settings(full: ReportData) -> None:
+    told = dict(page.protocol(full))
+    assert told["Split"].startswith("Sessions that start in the last 2 days (from 2014-05-13 16:53:20 UTC on) test.")
+    assert "is dropped before any model sees it; there were 33." in told["Unseen items"]
+    assert "900 predictions in 200 sessions" in told["Ranking"]
+    assert "whole catalogue of 470 items" in told["Ranking"]
+    assert "K is 5, 10 and 20" in told["Metrics"]
+    assert "1,000 resamples" in told["Intervals"]
+
+    def split(**values: object) -> str:
+        settings = full.settings.model_copy(update={"split": SplitSettings.model_validate(values)})
+        return dict(page.protocol(replace(full, settings=settings)))["Split"]
+
+    assert split(rule="ratio", ratio=0.75).startswith("The first 75\u00a0% of the sessions")
+    assert "column “part” says" in split(rule="given", column="part")
+    assert "a.tsv and b.tsv are the test set" in split(rule="given", test_logs=["a.tsv", "b.tsv"])
+
+
+def test_training_and_quarantine_are_shown(full: ReportData) -> None:
+    text = text_of(full)
+    assert "learning_rate 0.05" in text
+    assert "device cpu" in text
+    assert "last loss 3.5" in text
+    assert "a.tsv 17 item_missing" in text
+    assert "Quarantined rows, a sample" in text
+
+
+def test_lineage_is_shown_whole_for_few_logs_and_summed_up_for_many(full: ReportData) -> None:
+    html = render(full).html
+    assert "log000.tsv" in html
+    assert "log001.tsv" in html
+    assert "a" * 12 + "</code>" in html
+    assert "c0dec0dec0de" in html
+    assert "run-0001" in html
+    many = text_of(replace(full, lineages=[lineage(400)]))
+    assert "400 landed logs with 4,000 rows" in many
+    assert "… 390 more …" in many
+    assert many.count(".tsv") == 10 + 1, "and one in the quarantine"
+    assert len(render(replace(full, lineages=[lineage(400)])).html) < len(html) * 1.2
+
+
+def test_the_digest_of_the_logs_depends_on_each(full: ReportData) -> None:
+    digests = {page._logs(replace(full, lineages=[lineage(n)])).digest for n in (2, 3, 40)}
+    assert len(digests) == 3
+
+
+def test_doubtful_results_are_flagged(full: ReportData) -> None:
+    assert 'class="warnings"' not in render(full).html
+    other = Lineage(node("sessions", version="b"))
+    assert "more than one version of sessions" in text_of(replace(full, lineages=[lineage(2), other]))
+    board = full.leaderboard.assign(predictions=[900, 901, 900, 900])
+    assert "different numbers of predictions (900, 901)" in text_of(replace(full, leaderboard=board))
+    assert "now has 950" in text_of(replace(full, test=full.test | {"predictions": 950}))
+
+
+def test_counts_of_several_logs_are_summed() -> None:
+    assert summed([{"rows_in": 2, "quarantined: a": 1, "x": "text"}, {"rows_in": 3}]) == {
+        "rows_in": 5,
+        "quarantined: a": 1,
+    }
+    assert summed([]) == {}
