@@ -3,15 +3,77 @@
 from collections.abc import Sequence
 
 import dagster as dg
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from assets.stage import stage
+from sessrec_pipeline.report.page import ReportData, headline, render, summed
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
 
+QUARANTINE_SAMPLE = 20
 
-def report_asset(models: Sequence[str]) -> dg.AssetsDefinition:
-    @dg.asset(**stage("evaluation", ["html"], sources=["report"], reads=["evaluation"]))
-    def report(leaderboard: Stored) -> Page:
-        return Page("<html><body>" + str(leaderboard.arrow().to_pylist()) + "</body></html>")
 
-    return report
+@dg.asset(
+    **stage(
+        "evaluation",
+        ["html", "matplotlib"],
+        sources=["report"],
+        reads=["evaluation", "split", "sessions", "logs", "synthetic"],
+    )
+)
+def report(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    leaderboard: Stored,
+    metrics: Stored,
+    gru4rec_checkpoint: Stored,
+    test_split: Stored,
+    train_split: Stored,
+    sessions: Stored,
+    raw_sessions: list[Stored],
+    quarantine: list[Stored],
+) -> Page:
+    """One self-contained page: who wins and how surely, what the data are, where every row of the logs went.
+
+    The same data give the same bytes; every number on it is computed from the published tables.
+    """
+    events = sessions.arrow(["item", "time"])
+    starts = test_split.arrow(["session_start"])["session_start"]
+    losses = [float(v) for k, v in gru4rec_checkpoint.stats.items() if k.startswith("loss after epoch")]
+    data = ReportData(
+        feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
+        settings=settings,
+        leaderboard=leaderboard.arrow().to_pandas(),
+        metrics=metrics.arrow().to_pandas(),
+        raw=summed(log.stats for log in raw_sessions),
+        sessions=sessions.stats,
+        train=train_split.stats,
+        test=test_split.stats,
+        item_events=pc.value_counts(events["item"]).field("counts").to_numpy(),
+        train_lengths=_lengths(train_split),
+        test_lengths=_lengths(test_split),
+        times_us=events["time"].to_numpy(),
+        boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
+        losses=losses,
+        gru4rec=gru4rec_checkpoint.checkpoint().config,
+        device=str(gru4rec_checkpoint.stats["device"]),
+        quarantine=_sample(quarantine),
+        lineages=[s.lineage for s in (leaderboard, metrics, gru4rec_checkpoint, test_split, *raw_sessions)],
+    )
+    context.add_output_metadata({"headline": headline(data)})
+    return render(data)
+
+
+def _lengths(split: Stored) -> NDArray[np.int64]:
+    return np.bincount(split.arrow(["session_number"])["session_number"].to_numpy()).astype(np.int64)
+
+
+def _sample(quarantine: Sequence[Stored]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for log in quarantine:
+        if log.node.rows and len(rows) < QUARANTINE_SAMPLE:
+            rows += log.arrow(["log", "line", "reason"]).slice(0, QUARANTINE_SAMPLE - len(rows)).to_pylist()
+    return rows

@@ -32,7 +32,6 @@ def rebuild_when_changed() -> dg.AutomationCondition[dg.AssetKey]:
 ingest_job = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets("raw_sessions", "quarantine"),
-    partitions_def=landed_logs,
     # One log is one short step: a process of its own would cost more than the work.
     executor_def=dg.in_process_executor,
     description="Read one landed log.",

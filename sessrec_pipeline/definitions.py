@@ -1,15 +1,15 @@
 """The code location: everything that Dagster loads, put together for one feed's settings."""
 
 import dagster as dg
-from assets.report import report_asset
 
 from assets import checks, evaluation, ingestion, models, preparation
 from assets.rankings import rankings
+from assets.report import report
 from assets.stage import READS_KEY, SOURCES_KEY
 from sessrec_pipeline import automation
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import models_of
-from sessrec_pipeline.progress import progress_logger
+from sessrec_pipeline.progress import progress_logger, quiet_teardown
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.io_managers import CONFIG_KEY, StoreIOManager
 from sessrec_pipeline.storage.store import Store
@@ -38,7 +38,7 @@ def build(settings: Settings) -> dg.Definitions:
         *[rankings(name) for name in names],
         evaluation.metrics_asset(names),
         evaluation.leaderboard,
-        report_asset(names),
+        report,
     ]
     return dg.Definitions(
         assets=[asset.map_asset_specs(finish) for asset in graph],
@@ -63,4 +63,5 @@ def build(settings: Settings) -> dg.Definitions:
     )
 
 
+quiet_teardown()
 defs = build(load_settings())

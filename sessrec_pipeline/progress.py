@@ -1,6 +1,8 @@
 """Log lines for a person in front of a terminal: the step, what it says, what it made."""
 
+import atexit
 import logging
+import os
 import sys
 import time
 
@@ -47,6 +49,21 @@ SHOWN = {
 def _wanted(record: logging.LogRecord) -> bool:
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     return record.levelno >= logging.INFO if event is None else event.event_type in SHOWN
+
+
+def quiet_teardown() -> None:
+    """Silence stderr once the interpreter has begun to end.
+
+    With torch loaded, objects of DuckDB's bindings outlive the interpreter, and the bindings print a page of leak
+    warnings under the result that people came for. Everything is closed and on disk by then.
+    """
+
+    def close() -> None:
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+
+    atexit.register(close)
 
 
 @dg.logger

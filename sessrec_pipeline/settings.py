@@ -8,6 +8,7 @@ A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outran
 """
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -87,9 +88,13 @@ class LogSettings(Section):
     @field_validator("extra_columns")
     @classmethod
     def _not_ours(cls, names: list[str]) -> list[str]:
-        taken = sorted({"log", "line", "session", "item", "time"} & {name.lower() for name in names})
+        lower = [name.lower() for name in names]
+        taken = sorted({"log", "line", "session", "item", "time", "reason"} & set(lower))
         if taken:
             raise ValueError(f"{taken[0]!r} is a column of our own; rename it in the log")
+        doubled = sorted({name for name in lower if lower.count(name) > 1})
+        if doubled:
+            raise ValueError(f"{doubled[0]!r} stands twice, for SQL does not tell capitals apart; rename one in the log")
         return names
 
     @property
@@ -187,7 +192,7 @@ class GRU4RecConfig(Section):
     """ELU over the scores for BPR-max; 0 leaves them linear."""
     logq: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the logQ correction of sampled scores, cross-entropy only."""
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
     """Seed of weights, dropout and negatives."""
 
 
@@ -204,7 +209,7 @@ class EvaluationSettings(Section):
     """Predictions scored at once; no result depends on it."""
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the test sessions behind each 95 % interval."""
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the resampling."""
 
 
@@ -219,7 +224,7 @@ class SyntheticSettings(Section):
     """Items of the catalogue."""
     days: Annotated[int, Field(ge=1)] = 10
     """Daily logs over which the sessions spread."""
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the law and of the draws."""
 
 
@@ -335,7 +340,7 @@ def default_home() -> Path:
         return Path(named)
     own = Path("data")
     landing = own / "landing"
-    has_logs = landing.is_dir() and any(landing.iterdir())
+    has_logs = landing.is_dir() and any(not path.name.startswith(".") for path in landing.iterdir())
     return own if has_logs or (own / "sessrec.toml").exists() else own / "demo"
 
 
@@ -355,5 +360,7 @@ def load_settings(home: Path | None = None) -> Settings:
         raise SettingsError(
             f"{home / 'sessrec.toml'} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)
         ) from None
-    except ValueError as error:  # not TOML at all
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{home / 'sessrec.toml'} is not valid TOML: {error}") from None
+    except ValueError as error:  # a variable that should hold JSON (a list, a table) and does not
+        raise SettingsError(f"a SESSREC_* variable cannot be used: {error}; write lists and tables as JSON") from None

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from sessrec_pipeline.progress import quiet_teardown
 from sessrec_pipeline.settings import Settings
+
+quiet_teardown()
 
 ROOT = Path(__file__).parents[1]
 DATASETS = Path(os.environ.get("SESSREC_DATASETS", ROOT.parent / "shared" / "datasets"))

@@ -1,5 +1,6 @@
 """Metrics from stored rankings: SQL sums per session, micro-averaged, with bootstrap intervals over sessions."""
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def session_sums(rankings: Mapping[str, Path], cutoffs: list[int]) -> pd.DataFra
     """One row per model, tie rule, cutoff and session: predictions and the sums of METRICS over them."""
     with duckdb.connect() as connection:
         for model, path in rankings.items():
-            connection.from_parquet(str(path)).create_view(f"rankings_{identifier(model)}")
+            connection.from_parquet(glob.escape(str(path))).create_view(f"rankings_{identifier(model)}")
         union = " UNION ALL ".join(
             f"SELECT '{identifier(model)}' AS model, session, greater, equal FROM rankings_{identifier(model)}"
             for model in rankings

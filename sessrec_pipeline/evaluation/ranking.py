@@ -27,6 +27,10 @@ SCHEMA = pa.schema(
 )
 
 
+MISS = 2**31 - 1
+"""``greater`` of a target that has no rank, beyond every cutoff, however small the catalogue."""
+
+
 @dataclass(frozen=True)
 class TestSet:
     """Test events in session and position order, under a model's vocabulary.
@@ -65,7 +69,7 @@ def rank(
     """Rank the catalogue for every test event from the second of its session on; one row per prediction.
 
     The history of a prediction is the events before it that the vocabulary knows. A target that it does not know, or
-    a history without any known item, is a miss under every tie rule (greater = n_items).
+    a history without any known item, is a miss under every tie rule (greater = MISS).
 
     Raises ValueError where a model scores NaN: such a model has no ranking.
     """
@@ -90,7 +94,7 @@ def rank(
     first_of = np.searchsorted(context[predictable], np.arange(len(shown)))
     count_of = np.bincount(context[predictable], minlength=len(shown))
 
-    greater = np.full(len(targets), n_items, dtype=np.int64)
+    greater = np.full(len(targets), MISS, dtype=np.int64)
     equal = np.ones(len(targets), dtype=np.int64)
     top = min(top, n_items)
     best = np.full((len(targets), top), -1, dtype=np.int64)
@@ -135,6 +139,11 @@ def best_items(scores: NDArray[np.floating], top: int) -> NDArray[np.int64]:
     n_items = scores.shape[1]
     if top < n_items:
         candidates = np.argpartition(scores, n_items - top, axis=1)[:, n_items - top :]
+        last = np.take_along_axis(scores, candidates, axis=1).min(axis=1, keepdims=True)
+        # Of the items that share the last place argpartition took any; they too are told apart by index.
+        for row in np.flatnonzero((scores >= last).sum(axis=1) > top):
+            above, level = np.flatnonzero(scores[row] > last[row]), np.flatnonzero(scores[row] == last[row])
+            candidates[row] = np.concatenate([above, level[: top - len(above)]])
     else:
         candidates = np.broadcast_to(np.arange(n_items), scores.shape)
     candidates = np.sort(candidates, axis=1)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import stat
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -109,8 +110,6 @@ def _count_lines(path: Path, compressed: bool) -> int:
 
 
 def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
-    needed = [settings.session, settings.item, settings.time, *settings.extra_columns]
-    needed += [rule.column for rule in settings.keep]
     if settings.columns is not None:
         columns = settings.columns
     else:
@@ -119,16 +118,24 @@ def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
         except UnicodeDecodeError:
             raise LogRefusedError(f"{name}: the header is not UTF-8; convert the file") from None
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if settings.format == "csv" else csv.QUOTE_NONE
-        columns = next(csv.reader([header], delimiter=settings.separator, quoting=quoting), [])
-    doubled = sorted({c for c in columns if columns.count(c) > 1})
-    missing = [c for c in dict.fromkeys(needed) if c not in columns]
+        try:
+            columns = next(csv.reader([header], delimiter=settings.separator, quoting=quoting, strict=True), [])
+        except csv.Error as error:
+            raise LogRefusedError(f"{name}: the header cannot be split ({error}); mend its quotes") from None
+    _check_columns(name, columns, [c for c in columns if columns.count(c) > 1], settings)
+    return tuple(columns)
+
+
+def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settings: LogSettings) -> None:
+    needed = [settings.session, settings.item, settings.time, *settings.extra_columns]
+    needed += [rule.column for rule in settings.keep]
+    missing = [c for c in needed if c not in columns]
     if doubled or missing:
-        wrong = f"column {doubled[0]!r} stands twice" if doubled else f"column {missing[0]!r} is missing"
+        wrong = f"column {min(doubled)!r} stands twice" if doubled else f"column {missing[0]!r} is missing"
         raise LogRefusedError(
-            f"{name}: {wrong} in the header {columns[:12]}; mend the file, or say in [logs] of sessrec.toml "
+            f"{name}: {wrong} in the header {list(columns)[:12]}; mend the file, or say in [logs] of sessrec.toml "
             "what the columns and the delimiter are"
         )
-    return tuple(columns)
 
 
 def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
@@ -138,11 +145,6 @@ def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
         rows = file.metadata.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise LogRefusedError(f"{path.name}: not a readable Parquet file ({error}); land it again") from error
-    needed = [settings.session, settings.item, settings.time, *settings.extra_columns]
-    missing = [c for c in needed + [rule.column for rule in settings.keep] if c not in columns]
-    if missing:
-        raise LogRefusedError(
-            f"{path.name}: column {missing[0]!r} is missing from {list(columns)[:12]}; say in [logs] of sessrec.toml "
-            "what the columns are"
-        )
+    lower = [c.lower() for c in columns]  # the engine does not tell capitals apart
+    _check_columns(path.name, columns, [c for c in columns if lower.count(c.lower()) > 1], settings)
     return LandedLog(path, path.name, sha256_of(path), size, rows, columns, False)

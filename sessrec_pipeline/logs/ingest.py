@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import duckdb
+
 from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
@@ -61,13 +63,20 @@ def ingest_landed(
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
     log = admit(path, settings.logs)
     with DuckDBEngine(settings) as engine:
-        counts = _read(log, settings.logs, engine)
+        try:
+            counts = _read(log, settings.logs, engine)
+        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+            raise LogRefusedError(
+                f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
+                "bytes damaged? Convert it, or land it again"
+            ) from error
         _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
         counts |= _count(engine)
         say(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
             f"{counts['quarantined']:,} quarantined"
         )
+        _refuse_swallowed(name, counts)
         _refuse_mostly_bad(name, counts, settings.logs.max_bad_share)
         engine.write("events", "SELECT * EXCLUDE (reason) FROM typed WHERE reason IS NULL ORDER BY line")
         engine.write("bad_rows", "SELECT * FROM quarantine ORDER BY line, reason")
@@ -126,7 +135,7 @@ def _read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> dict[s
     connection.execute(
         "CREATE TABLE rejected AS SELECT CAST(line AS BIGINT) AS line, "
         "REPLACE(LOWER(CAST(MIN(error_type) AS VARCHAR)), ' ', '_') AS reason, "
-        "MIN(csv_line) AS text FROM reject_errors GROUP BY line"
+        "TRIM(MIN(csv_line), CHR(10) || CHR(13)) AS text FROM reject_errors GROUP BY line"
     )
     # The reader numbers only what it rejects. With n rejected lines before it, the k-th row read stands on line
     # header + k + n (quoted newlines and blank lines shift it).
@@ -139,14 +148,16 @@ def _read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> dict[s
         "FROM text ASOF LEFT JOIN gaps ON text.ordinal > gaps.reads_before",
         {"header": int(header)},
     )
-    newlines = " + ".join(f"COALESCE(LENGTH({c}) - LENGTH(REPLACE({c}, CHR(10), '')), 0)" for c in names.values())
-    embedded = integer(engine, f"SELECT COALESCE(CAST(SUM({newlines}) AS BIGINT), 0) FROM raw")
-    inside_rejects = integer(
-        engine,
-        "SELECT COALESCE(CAST(SUM(LENGTH(t) - LENGTH(REPLACE(t, CHR(10), ''))) AS BIGINT), 0) "
-        "FROM (SELECT RTRIM(text, CHR(10) || CHR(13)) AS t FROM rejected)",
-    )
-    return {"rows_in": log.records - embedded - inside_rejects}
+    inside_reads = _further_lines(engine, "raw", list(names.values()))
+    inside_rejects = _further_lines(engine, "rejected", ["text"])
+    return {"rows_in": log.records - inside_reads - inside_rejects}
+
+
+def _further_lines(engine: DuckDBEngine, table: str, columns: list[str]) -> int:
+    """Lines after the first one of records with quoted newlines; blank ones left out, as the gate counts."""
+    lines = (f"REGEXP_REPLACE({column}, '\\n[\\r\\n]*\\n', CHR(10), 'g')" for column in columns)
+    counts = " + ".join(f"COALESCE(LENGTH({text}) - LENGTH(REPLACE({text}, CHR(10), '')), 0)" for text in lines)
+    return integer(engine, f"SELECT COALESCE(CAST(SUM({counts}) AS BIGINT), 0) FROM {table}")
 
 
 def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> None:
@@ -185,7 +196,8 @@ def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, objec
         return f"list_contains(${name}, {column})", {name: rule.one_of}
     if rule.not_prefix is not None:
         return f"NOT starts_with({column}, ${name})", {name: rule.not_prefix}
-    return f"TRY_CAST({column} AS DOUBLE) >= ${name}", {name: rule.minimum}
+    number = f"TRY_CAST({column} AS DOUBLE)"  # NaN would be the greatest of all
+    return f"NOT ISNAN({number}) AND {number} >= ${name}", {name: rule.minimum}
 
 
 def _count(engine: DuckDBEngine) -> dict[str, int]:
@@ -197,6 +209,15 @@ def _count(engine: DuckDBEngine) -> dict[str, int]:
     }
     reasons = engine.connection.execute("SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY reason")
     return counts | {f"quarantined: {reason}": int(n) for reason, n in reasons.fetchall()}
+
+
+def _refuse_swallowed(name: str, counts: dict[str, int]) -> None:
+    found = counts["events"] + counts["left_out"] + counts["quarantined"]
+    if found != counts["rows_in"]:
+        raise LogRefusedError(
+            f"{name}: {counts['rows_in']:,} rows went in and {found:,} came out; a quote that is never closed has likely "
+            'swallowed lines. Mend it, or set [logs] format = "tsv", which knows no quotes, with its delimiter'
+        )
 
 
 def _refuse_mostly_bad(name: str, counts: dict[str, int], max_bad_share: float) -> None:

@@ -12,7 +12,6 @@ A law both draws sessions and tells the exact probability of every next item (``
 ranks by the latter. Internally items are indices 0 .. n_items-1; ``Law.items`` has their public ids.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.settings import SyntheticSettings
+from sessrec_pipeline.storage.files import replacing
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -57,12 +57,13 @@ class Markov:
     def from_tables(cls, popularity: pa.Table, markov: pa.Table, config: MarkovSettings) -> tuple["Markov", list[str]]:
         """The model and its vocabulary: item index = popularity rank - 1."""
         items = popularity["item"].to_pylist()
-        current = pc.index_in(markov["item"], popularity["item"].combine_chunks()).to_numpy()
-        order = np.lexsort((markov["successor_rank"].to_numpy(), current))
-        offsets = np.searchsorted(current[order], np.arange(len(items) + 1)).astype(np.int64)
-        next_items = (
-            pc.index_in(markov["next_item"], popularity["item"].combine_chunks()).to_numpy()[order].astype(np.int64)
-        )
+        index = popularity["item"].combine_chunks()
+        current, following = (pc.index_in(markov[column], index) for column in ("item", "next_item"))
+        if current.null_count or following.null_count:
+            raise ValueError("markov has items that popularity lacks: fit both on the same training events")
+        order = np.lexsort((markov["successor_rank"].to_numpy(), current.to_numpy()))
+        offsets = np.searchsorted(current.to_numpy()[order], np.arange(len(items) + 1)).astype(np.int64)
+        next_items = following.to_numpy()[order].astype(np.int64)
         counts = markov["transitions"].to_numpy()[order].astype(np.float64)
         events = popularity["events"].to_numpy().astype(np.float64)
         return cls(offsets, next_items, counts, events, config), items

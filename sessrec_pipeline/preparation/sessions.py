@@ -22,6 +22,8 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     sql, values = _events(settings)
     current = engine.write("events", sql, **values)
     count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM events")
+    if not count:
+        raise ValueError("the landed logs hold no event at all; the quarantine tables say what was wrong with their rows")
 
     def step(name: str, reason: str, wanted: bool, /, **bound: int) -> None:
         nonlocal current, count

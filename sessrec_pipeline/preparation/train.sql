@@ -1,8 +1,10 @@
--- In: labelled. Values: $shortest session that is kept.
+-- Training sessions of at least $shortest events; positions count anew, for a given split may part a session.
+-- In: labelled. Values: $shortest.
 SELECT
     session,
     CAST(DENSE_RANK() OVER (ORDER BY session_start, session) - 1 AS BIGINT) AS session_number,
-    position, item, time, session_start
+    CAST(ROW_NUMBER() OVER (PARTITION BY session ORDER BY position) - 1 AS BIGINT) AS position,
+    item, time, session_start
 FROM (
     SELECT
         session, position, item, time, session_start,

@@ -133,7 +133,7 @@ def popularity(events: NDArray[np.int64]) -> str:
         return svg()
 
 
-LENGTH_BINS = [1, 2, 3, 4, 5, 6, 8, 11, 16, 26, 51, 101]
+LENGTH_BINS = [1, 2, 3, 4, 5, 6, 8, 11, 16, 26, 51]
 """Where the bins of session lengths begin: single lengths, then wider and wider."""
 
 
@@ -204,8 +204,7 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
         axes.stairs(before, edges[: len(before) + 1] / DAY, fill=True, color=BLUE, linewidth=0)
         axes.margins(x=0.01)
         axes.set_ylim(0, counts.max() * 1.15)
-        # In days, so that the ticks fall on midnight or on an even part of a day.
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=unit != "hour", steps=[1, 2.5, 5, 10]))
+        axes.set_xticks(_days(edges[0] / DAY, edges[-1] / DAY))
         form = "%m-%d %H:%M" if unit == "hour" else "%Y-%m-%d"
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):{form}}")
@@ -230,6 +229,13 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
                     annotation_clip=False,
                 )
         return svg()
+
+
+def _days(start: float, stop: float) -> NDArray[np.float64]:
+    """At most five ticks from start to stop, days since 1970, at midnight or at even parts of a day."""
+    steps = [1 / 24, 1 / 12, 1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 5, 7, 10, 14]
+    step = next((s for s in steps if (stop - start) / s <= 4), np.ceil((stop - start) / 4))
+    return np.arange(np.ceil(start / step), np.floor(stop / step) + 1) * step
 
 
 # --- the models ------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -24,6 +25,9 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.pages import Page
+
+Counts = Mapping[str, int | float | str]
+"""The stats of an artefact."""
 
 METRICS = ("recall", "mrr", "ndcg")
 TIE_RULES = ("standard", "median", "conservative")
@@ -40,20 +44,18 @@ class ReportData:
 
     feed: str
     """Name of the feed, for the title."""
-    generated: str
-    """When the page was made, as text; it is shown as it is."""
     settings: Settings
     leaderboard: pd.DataFrame
     """The leaderboard table."""
     metrics: pd.DataFrame
     """The metrics table."""
-    raw: Stats
+    raw: Counts
     """Counts of ``raw_sessions``, summed over the landed logs (see ``summed``)."""
-    sessions: Stats
+    sessions: Counts
     """Counts of ``sessions``."""
-    train: Stats
+    train: Counts
     """Counts of ``train_split``."""
-    test: Stats
+    test: Counts
     """Counts of ``test_split``."""
     item_events: NDArray[np.int64]
     """Events of each item in ``sessions``, in any order."""
@@ -77,7 +79,7 @@ class ReportData:
     """Lineages of what the report rests on; their ancestors are shown too."""
 
 
-def summed(counts: Iterable[Stats]) -> Stats:
+def summed(counts: Iterable[Counts]) -> Stats:
     """The counts of several logs as those of one."""
     total: dict[str, int | float | str] = {}
     for stats in counts:
@@ -91,18 +93,10 @@ def render(data: ReportData) -> Page:
     """The whole page. ValueError where the leaderboard is empty."""
     if data.leaderboard.empty:
         raise ValueError("the leaderboard is empty; materialize the rankings of a model first")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     funnel = make_funnel(data)
     cutoffs = _cutoffs(data)
     tie_rule = _tie_rule(data)
-    html = environment.get_template("report.html.j2").render(
+    html = _template().render(
         data=data,
         headline=headline(data),
         ceiling=_ceiling(data),
@@ -125,6 +119,18 @@ def render(data: ReportData) -> Page:
         quarantine=list(data.quarantine)[:MANY_ROWS],
     )
     return Page(html.rstrip())
+
+
+@cache
+def _template() -> Template:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html.j2")
 
 
 def _finalize(value: Any) -> Any:
@@ -492,15 +498,15 @@ def make_funnel(data: ReportData) -> Funnel:
     return Funnel(rows, rows_in, train, test)
 
 
-def _count(stats: Stats, name: str) -> int:
+def _count(stats: Counts, name: str) -> int:
     return int(stats.get(name, 0))
 
 
-def _dropped(stats: Stats, prefix: str) -> list[tuple[str, int]]:
+def _dropped(stats: Counts, prefix: str) -> list[tuple[str, int]]:
     return sorted((name.removeprefix(prefix), int(count)) for name, count in stats.items() if name.startswith(prefix))
 
 
-def _size(stats: Stats) -> str:
+def _size(stats: Counts) -> str:
     return f"{_count(stats, 'sessions'):,} sessions, {_count(stats, 'items'):,} items"
 
 
@@ -646,7 +652,6 @@ class Artefact:
     versions: list[str]
     code: list[str]
     engines: list[str]
-    runs: list[str]
     config: str
     """JSON; empty where the asset reads no settings."""
 
@@ -691,7 +696,6 @@ def _artefacts(data: ReportData) -> list[Artefact]:
                 _few([n.data_version[:12] for n in nodes]),
                 _few([n.code_version[:12] for n in nodes]),
                 _few([n.engine for n in nodes]),
-                _few([n.run_id[:8] for n in nodes]),
                 "\n".join(json.dumps(json.loads(c), indent=1, sort_keys=True, ensure_ascii=False) for c in configs),
             )
         )

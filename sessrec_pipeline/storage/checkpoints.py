@@ -69,7 +69,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_lineage(path: Path) -> Lineage | None:
-    """The lineage in the header, None where there is none."""
-    with safe_open(path, framework="numpy") as file:
-        text = (file.metadata() or {}).get(METADATA_KEY)
-    return None if text is None else Lineage.from_json(text)
+    """The lineage in the header, None where there is none; CorruptCheckpointError where there is no header."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+        return None if text is None else Lineage.from_json(text)
+    except Exception as error:
+        raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error

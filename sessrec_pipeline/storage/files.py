@@ -66,4 +66,6 @@ def _alive(pid: int) -> bool:
 def file_name(key: str) -> str:
     """A file name for any text: percent-encoded, so it can neither leave its folder nor act as a pattern."""
     encoded = quote(key, safe=" @+=")
-    return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+    if encoded.startswith("."):
+        return f"%2E{encoded[1:]}"
+    return encoded or "%"  # no other text becomes a lone percent sign

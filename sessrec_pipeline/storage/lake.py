@@ -61,10 +61,13 @@ def _even(schema: pa.Schema, stream: Iterator[pa.RecordBatch]) -> Iterator[pa.Ta
 
 
 class ContentHash:
-    """sha256 of a table's column names, types and values in row order; blind to encoding and row groups."""
+    """sha256 of a table's column names, types and values in row order; blind to encoding and row groups.
+
+    TypeError where a column's type has no fixed bytes to hash.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self.hash = hashlib.sha256(repr([(f.name, str(f.type)) for f in schema]).encode())
+        self.hash = hashlib.sha256(repr([(f.name, _spelled(f.type)) for f in schema]).encode())
 
     def update(self, table: pa.Table) -> None:
         """Add the next ``ROWS`` rows."""
@@ -84,11 +87,23 @@ class ContentHash:
             self.hash.update(np.diff(offsets).tobytes())
             self.hash.update(memoryview(characters)[offsets[0] : offsets[-1]] if characters else b"")
         else:
-            self.hash.update(array.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+            zero = False if pa.types.is_boolean(array.type) else 0
+            self.hash.update(array.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""
         return self.hash.hexdigest()
+
+
+def _spelled(kind: pa.DataType) -> str:
+    """A type's name without the inner names of lists, which Parquet does not keep."""
+    if pa.types.is_list(kind):
+        return f"list<{_spelled(kind.value_type)}>"
+    t = pa.types
+    plain = (t.is_string, t.is_large_string, t.is_boolean, t.is_integer, t.is_floating, t.is_timestamp, t.is_date)
+    if not any(is_one(kind) for is_one in plain):
+        raise TypeError(f"a table may hold text, numbers, booleans, dates and lists of them, not {kind}; cast it")
+    return str(kind)
 
 
 def write_table(path: Path, data: pa.Table | Path) -> tuple[pq.ParquetWriter, str, int]:

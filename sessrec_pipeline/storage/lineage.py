@@ -37,9 +37,8 @@ class Node:
     @property
     def id(self) -> str:
         """16 hexadecimal digits."""
-        config = json.dumps(self.config, sort_keys=True)
-        parts = [self.asset, self.partition or "", self.data_version, self.code_version, config, *self.parents]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        parts = [self.asset, self.partition, self.data_version, self.code_version, self.config, self.parents]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:

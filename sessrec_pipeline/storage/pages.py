@@ -1,12 +1,13 @@
 """Pages for people: one self-contained HTML file each, with its lineage in a JSON element."""
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
+
+OPENING = f'<script type="application/json" id="{METADATA_KEY}">'
+CLOSING = "</script>"
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,10 @@ def write_page(path: Path, page: Page, lineage: Lineage) -> None:
     """Write ``page`` to ``path``."""
     # "<" is escaped so that no value can close the element; JSON reads it back as it was.
     text = lineage.to_json().replace("<", "\\u003c")
-    path.write_text(
-        f'{page.html}\n<script type="application/json" id="{METADATA_KEY}">{text}</script>\n', encoding="utf-8"
-    )
+    path.write_text(f"{page.html}\n{OPENING}{text}{CLOSING}\n", encoding="utf-8")
 
 
 def read_lineage(path: Path) -> Lineage | None:
     """The lineage in the page, None where there is none."""
-    found = re.search(
-        rf'<script type="application/json" id="{re.escape(METADATA_KEY)}">(.*?)</script>',
-        path.read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    return None if found is None else Lineage.from_json(json.dumps(json.loads(found.group(1))))
+    _, found, text = path.read_text(encoding="utf-8").rpartition(OPENING)  # the last one: ours, whatever the page says
+    return Lineage.from_json(text.partition(CLOSING)[0]) if found else None

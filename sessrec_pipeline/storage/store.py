@@ -142,9 +142,24 @@ class Store:
     def rebuild_catalogue(self) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
-        The new file takes the place of the old one when it is complete.
+        The new file takes the place of the old one when it is complete. Who publishes meanwhile waits to enter.
         """
         sweep(self.home)
+        with self.warehouse.locked(), replacing(self.warehouse.path) as temporary:
+            stored = self._stored()
+            temporary.unlink()
+            with Warehouse(temporary).connect() as connection:
+                for artefact in stored:
+                    enter(connection, artefact.lineage)
+                    if artefact.node.asset in WAREHOUSE_TABLES:
+                        load(connection, artefact.node.asset, artefact.path)
+            temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
+            # DuckDB would replay into the new file what a process that died left unwritten for the old one.
+            self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
+        return len(stored)
+
+    def _stored(self) -> list[Stored]:
+        """All artefacts in the lake, oldest first."""
         stored = [
             Stored(path, lineage)
             for folder in (self.settings.lake, self.settings.checkpoints, self.settings.reports)
@@ -153,17 +168,7 @@ class Store:
             and not path.name.startswith(".")
             and (lineage := SUFFIXES[path.suffix](path)) is not None
         ]
-        # Oldest first, so that an artefact's own row outranks the copies that its descendants carry.
-        stored.sort(key=lambda s: s.node.created_at)
-        with replacing(self.settings.warehouse) as temporary:
-            temporary.unlink()
-            with Warehouse(temporary).connect() as connection:
-                for artefact in stored:
-                    enter(connection, artefact.lineage)
-                    if artefact.node.asset in WAREHOUSE_TABLES:
-                        load(connection, artefact.node.asset, artefact.path)
-            temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
-        return len(stored)
+        return sorted(stored, key=lambda s: s.node.created_at)
 
 
 def _lineage(node: Node, parents: Sequence[Lineage]) -> Lineage:

@@ -4,6 +4,7 @@ A DuckDB file has one writing process, which shuts out readers of other processe
 stands behind one file lock. All that it holds can be rebuilt from the files of the lake.
 """
 
+import glob
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -36,22 +37,32 @@ class Warehouse:
 
         Raises WarehouseBusyError when another process holds the file for longer than ``lock_seconds``.
         """
+        with self.locked():
+            connection = self._open()
+            try:
+                connection.execute("BEGIN")
+                connection.execute(sql_text("storage", "catalogue"))
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()  # rolls back what is not committed
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other sessrec processes out; WarehouseBusyError when one stays in for longer than ``lock_seconds``."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = self.path.with_name(self.path.name + ".lock")
+        lock = FileLock(self.path.with_name(self.path.name + ".lock"))
         try:
-            with FileLock(lock, timeout=self.lock_seconds):
-                connection = self._open()
-                try:
-                    connection.execute("BEGIN")
-                    connection.execute(sql_text("storage", "catalogue"))
-                    yield connection
-                    connection.execute("COMMIT")
-                finally:
-                    connection.close()  # rolls back what is not committed
+            lock.acquire(timeout=self.lock_seconds)
         except Timeout:
             raise WarehouseBusyError(
-                f"{lock} was held by another sessrec process for {self.lock_seconds:.0f} s; wait for it and run again"
+                f"{lock.lock_file} was held by another sessrec process for {self.lock_seconds:.0f} s; "
+                "wait for it and run again"
             ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         end = time.monotonic() + self.lock_seconds
@@ -113,5 +124,7 @@ def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
 def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
     """Replace the table ``name`` by the rows of ``parquet``."""
     connection.execute(
-        f"CREATE OR REPLACE TABLE {identifier(name)} AS SELECT * FROM read_parquet($path)", {"path": str(parquet)}
+        f"CREATE OR REPLACE TABLE {identifier(name)} AS "
+        "SELECT * FROM read_parquet($path, hive_partitioning = false)",  # a folder "shop=nl" adds no column
+        {"path": glob.escape(str(parquet))},
     )
