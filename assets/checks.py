@@ -4,6 +4,7 @@ A blocking check stops everything downstream in the same run; ``sessrec check`` 
 severity ERROR failed. They read the published files, not what the run believes that it wrote.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -217,7 +218,7 @@ def split_checks(prefix: str, source: str, rule: str) -> dg.AssetChecksDefinitio
 def training_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
     """A model that did not learn must not be ranked as if it had."""
     stats = store.find("gru4rec_checkpoint").stats
-    losses = [float(v) for k, v in stats.items() if k.startswith("loss after epoch")]
+    losses = json.loads(str(stats["losses"]))
     finite = bool(losses) and bool(np.isfinite(losses).all())
     falling = len(losses) < 2 or losses[-1] < losses[0]
     yield _result("gru4rec_checkpoint", "loss_finite_and_falling", finite and falling, losses=str(losses))

@@ -15,7 +15,7 @@ SOURCES = ["logs/gate.py", "logs/ingest.py", "engine.py"]
 
 
 @dg.multi_asset(
-    name="ingest",
+    name="read_landed_log",
     partitions_def=landed_logs,
     outs={
         "raw_sessions": dg.AssetOut(
@@ -56,7 +56,7 @@ SOURCES = ["logs/gate.py", "logs/ingest.py", "engine.py"]
         ),
     },
 )
-def ingest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.Output]:  # type: ignore[type-arg]
+def read_landed_log(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.Output]:  # type: ignore[type-arg]
     """Read one landed log."""
     try:
         ingested = ingest_landed(settings, context.partition_key, context.log.info)

@@ -1,5 +1,7 @@
 """Fitted models: count tables in SQL, GRU4Rec on the device that the settings ask for."""
 
+import json
+
 import dagster as dg
 
 from assets.stage import stage
@@ -11,7 +13,7 @@ from sessrec_pipeline.models.popularity import fit_popularity
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Stored
 
 
@@ -91,8 +93,6 @@ def gru4rec_checkpoint(
 
     model = fit(sessions, len(vocabulary), settings.gru4rec, device, on_epoch)
     curve = figures.as_markdown(figures.loss_curve(losses), "loss per epoch")
-    context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve), "device": device})
-    stats = {f"loss after epoch {i}": loss for i, loss in enumerate(losses, 1)}
-    return Checkpoint(
-        model.weights(), settings.gru4rec.model_dump(mode="json"), vocabulary, {"device": device, **stats}
-    )
+    context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve)})
+    stats: Stats = {"device": device, "loss": losses[-1], "losses": json.dumps(losses)}
+    return Checkpoint(model.weights(), settings.gru4rec.model_dump(mode="json"), vocabulary, stats)

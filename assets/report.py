@@ -1,5 +1,6 @@
 """The page that people look at."""
 
+import json
 from collections.abc import Sequence
 
 import dagster as dg
@@ -42,7 +43,6 @@ def report(
     """
     events = sessions.arrow(["item", "time"])
     starts = test_split.arrow(["session_start"])["session_start"]
-    losses = [float(v) for k, v in gru4rec_checkpoint.stats.items() if k.startswith("loss after epoch")]
     data = ReportData(
         feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
         settings=settings,
@@ -57,7 +57,7 @@ def report(
         test_lengths=_lengths(test_split),
         times_us=events["time"].to_numpy(),
         boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
-        losses=losses,
+        losses=json.loads(str(gru4rec_checkpoint.stats["losses"])),
         gru4rec=gru4rec_checkpoint.checkpoint().config,
         device=str(gru4rec_checkpoint.stats["device"]),
         quarantine=_sample(quarantine),

@@ -12,21 +12,24 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store
 REQUESTS_PER_TICK = 50
 
 
-def rebuild_when_changed() -> dg.AutomationCondition[dg.AssetKey]:
-    """Rebuild when an upstream's content hash or the asset's own code version changed, once everything is there.
+def rebuild_when_changed(*watched: str) -> dg.AutomationCondition[dg.AssetKey]:
+    """Rebuild when an upstream's content hash or the asset's own code version changed, once nothing above is moving.
 
-    ``eager()`` would retrain on every upstream run, equal bytes or not. A log that was refused leaves its partition
-    missing; the others go on without it.
+    ``eager()`` would retrain on every upstream run, equal bytes or not. Looking two steps up, and not only one, keeps
+    a leaderboard from mixing a model of yesterday with a test split of today: rankings wait for the model, metrics
+    for all rankings. An asset that reads tables of every stage names the last ones that it ``watched``, or it would
+    be rebuilt once for each. A log that was refused leaves its partition missing; the others go on without it.
     """
     condition = dg.AutomationCondition
-    changed = condition.any_deps_match(condition.data_version_changed()) | condition.code_version_changed()
+    new_content = condition.any_deps_match(condition.data_version_changed())
+    if watched:
+        new_content = new_content.allow(dg.AssetSelection.assets(*watched))
+    changed = new_content | condition.code_version_changed()
+    due = changed.newly_true().since(condition.newly_requested()).with_label("due")
+    moving = (due | condition.in_progress()).with_label("moving")
+    upstream_moving = condition.any_deps_match(moving | condition.any_deps_match(moving))
     missing = condition.any_deps_match(condition.missing()).ignore(dg.AssetSelection.assets("raw_sessions"))
-    return (
-        changed.newly_true().since(condition.newly_requested())
-        & ~missing
-        & ~condition.any_deps_in_progress()
-        & ~condition.in_progress()
-    ).with_label("rebuild_when_changed")
+    return (due & ~missing & ~upstream_moving & ~condition.in_progress()).with_label("rebuild_when_changed")
 
 
 ingest_job = dg.define_asset_job(
@@ -100,10 +103,10 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         description="Rebuilds everything after ingestion, unless the leaderboard rests on the logs that are there.",
     )
     def nightly(
-        store: dg.ResourceParam[Store], instance: dg.DagsterInstance
+        context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         logs = set()
-        for name in landed_logs.get_partition_keys(dynamic_partitions_store=instance):
+        for name in landed_logs.get_partition_keys(dynamic_partitions_store=context.instance):
             try:
                 logs.add(store.find("raw_sessions", name).node.id)
             except NotMaterializedError:

@@ -165,6 +165,7 @@ def dev(home: Path | None, port: int) -> None:
     settings = _settings(home)
     _prepare_home(settings)
     click.echo(f"feed: {settings.home}", err=True)
+    os.environ["VIRTUAL_ENV"] = sys.prefix  # or dg warns that another environment is active
     dg_command = str(Path(sys.executable).with_name("dg"))
     os.execv(dg_command, [dg_command, "dev", "--host", "127.0.0.1", "--port", str(port)])  # noqa: S606
 

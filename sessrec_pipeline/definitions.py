@@ -23,13 +23,14 @@ def build(settings: Settings) -> dg.Definitions:
 
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
-        condition = None if spec.partitions_def else automation.rebuild_when_changed()
+        watched = ("leaderboard",) if spec.key == report.key else ()
+        condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config), automation_condition=condition
         )
 
     graph = [
-        ingestion.ingest,
+        ingestion.read_landed_log,
         preparation.sessions,
         *preparation.splits,
         models.popularity,

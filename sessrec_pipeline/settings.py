@@ -94,7 +94,7 @@ class LogSettings(Section):
             raise ValueError(f"{taken[0]!r} is a column of our own; rename it in the log")
         doubled = sorted({name for name in lower if lower.count(name) > 1})
         if doubled:
-            raise ValueError(f"{doubled[0]!r} stands twice, for SQL does not tell capitals apart; rename one in the log")
+            raise ValueError(f"{doubled[0]!r} stands twice (SQL does not tell capitals apart); rename one in the log")
         return names
 
     @property
@@ -276,7 +276,10 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+        home = home.expanduser().resolve()
+        if set(str(home)) & set("*?["):
+            raise ValueError(f"{home} holds * or ? or [, which DuckDB takes for a pattern; rename the folder")
+        return home
 
     @model_validator(mode="after")
     def _split_column_is_kept(self) -> Self:

@@ -55,6 +55,10 @@ def test_graph_is_the_one_that_is_documented(feed: Callable[..., Settings]) -> N
     assert asset_graph(feed(synthetic=SMALL)) == GRAPH
 
 
+def test_code_location_loads(feed: Callable[..., Settings]) -> None:
+    dg.Definitions.validate_loadable(build(feed(synthetic=SMALL)))
+
+
 def test_a_feed_of_ones_own_has_no_oracle(feed: Callable[..., Settings]) -> None:
     graph = asset_graph(feed())
     assert "oracle_rankings" not in graph

@@ -65,7 +65,9 @@ def ingest_landed(
     with DuckDBEngine(settings) as engine:
         try:
             counts = _read(log, settings.logs, engine)
-        except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
             raise LogRefusedError(
                 f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
                 "bytes damaged? Convert it, or land it again"
@@ -215,8 +217,9 @@ def _refuse_swallowed(name: str, counts: dict[str, int]) -> None:
     found = counts["events"] + counts["left_out"] + counts["quarantined"]
     if found != counts["rows_in"]:
         raise LogRefusedError(
-            f"{name}: {counts['rows_in']:,} rows went in and {found:,} came out; a quote that is never closed has likely "
-            'swallowed lines. Mend it, or set [logs] format = "tsv", which knows no quotes, with its delimiter'
+            f"{name}: rows in and rows out do not add up ({counts['rows_in']:,} and {found:,}); a quote that is never "
+            'closed has likely swallowed lines. Mend it, or set [logs] format = "tsv", which knows no quotes, with '
+            "its delimiter"
         )
 
 

@@ -50,8 +50,8 @@ class Markov:
             self.rest = np.zeros(n)
         elif config.alpha == 0:
             self.rest = self.by_popularity
-        else:  # the last term keeps first-seen order among equal counts
-            self.rest = config.alpha * events / events.max() + self.by_popularity / n * 1e-12
+        else:  # the last term keeps first-seen order among equal counts: less than a count, more than a rounding
+            self.rest = config.alpha * events / events.max() + self.by_popularity / n * 1e-10
 
     @classmethod
     def from_tables(cls, popularity: pa.Table, markov: pa.Table, config: MarkovSettings) -> tuple["Markov", list[str]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 
@@ -31,7 +32,7 @@ class Checkpoint:
     weights: dict[str, NDArray[np.float32]]
     config: dict[str, Any]
     items: list[str]
-    stats: dict[str, int | float | str] = field(default_factory=dict)
+    stats: Stats = field(default_factory=dict)
 
     def content_hash(self) -> str:
         """sha256 over weights, config and vocabulary."""

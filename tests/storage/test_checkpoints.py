@@ -4,6 +4,7 @@ import pickletools
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,10 +114,8 @@ def test_any_damage_is_refused_or_harmless(tmp_path: Path) -> None:
         for _ in range(rng.choice([1, 1, 4])):
             damaged[rng.randrange(len(clean))] = rng.randrange(256)
         path.write_bytes(damaged)
-        try:
+        with suppress(CorruptCheckpointError):
             assert read_checkpoint(path).content_hash() == expected
-        except CorruptCheckpointError:
-            pass
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 100, -1])

@@ -2,6 +2,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def table_of(values: list[tuple[Any, ...]]) -> pa.Table:
-    return pa.table(
-        [pa.array([row[i] for row in values], field.type) for i, field in enumerate(SCHEMA)], schema=SCHEMA
-    )
+    return pa.table([pa.array([row[i] for row in values], field.type) for i, field in enumerate(SCHEMA)], schema=SCHEMA)
 
 
 def hash_of(data: pa.Table | Path) -> str:
@@ -58,7 +57,7 @@ def hash_of(data: pa.Table | Path) -> str:
 
 def parts(table: pa.Table, cuts: list[int]) -> list[pa.Table]:
     borders = sorted({0, table.num_rows, *(cut % table.num_rows for cut in cuts)})
-    return [table.slice(a, b - a) for a, b in zip(borders, borders[1:], strict=False)]
+    return [table.slice(a, b - a) for a, b in pairwise(borders)]
 
 
 @given(rows, st.lists(st.integers(0, 13), max_size=4), st.booleans(), st.integers(1, 9))

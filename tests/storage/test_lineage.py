@@ -40,7 +40,13 @@ def test_the_id_changes_with_content_and_origin(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"run_id": "other"}, {"created_at": "2027-01-01T00:00:00+00:00"}, {"rows": 7}, {"stats": {"n": 1}}, {"engine": "x"}],
+    [
+        {"run_id": "other"},
+        {"created_at": "2027-01-01T00:00:00+00:00"},
+        {"rows": 7},
+        {"stats": {"n": 1}},
+        {"engine": "x"},
+    ],
 )
 def test_equal_work_has_the_same_id(change: dict[str, Any]) -> None:
     assert replace(NODE, **change).id == NODE.id

@@ -1,0 +1,213 @@
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from sessrec_pipeline.evaluation.metrics import METRICS, SCHEMA, bootstrap, leaderboard, measure
+from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.settings import EvaluationSettings, TieRule
+
+Evidence = tuple[int, int, int]
+"""Session, items scored greater than the target, items scored equal."""
+RULES: list[TieRule] = ["standard", "median", "conservative"]
+
+
+def settings(*cutoffs: int, **changes: object) -> EvaluationSettings:
+    values = {"cutoffs": list(cutoffs) or [1, 5, 20], "bootstrap_samples": 100} | changes
+    return EvaluationSettings.model_validate(values)
+
+
+def measured(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {model: Path(folder, f"{model}.parquet") for model in models}
+        for model, rows in models.items():
+            session, greater, equal = zip(*rows, strict=True)
+            table = pa.table({"session": [f"s{s}" for s in session], "greater": greater, "equal": equal})
+            pq.write_table(table, paths[model])
+        return measure(paths, {model: f"id of {model}" for model in models}, evaluation)
+
+
+def value(
+    table: pa.Table, metric: str, k: int, rule: str = "standard", column: str = "value", model: str = "m"
+) -> float:
+    key = (model, metric, k, rule)
+    (row,) = [r for r in table.to_pylist() if (r["model"], r["metric"], r["k"], r["tie_rule"]) == key]
+    return float(row[column])
+
+
+def by_hand(rows: Sequence[Evidence], metric: str, k: int, rule: str) -> float:
+    total = 0.0
+    for _, greater, equal in rows:
+        first, last = greater + 1, greater + equal
+        target_rank = {"standard": first, "median": (first + last) / 2, "conservative": last}[rule]
+        if target_rank <= k:
+            total += {"recall": 1, "mrr": 1 / target_rank, "ndcg": 1 / math.log2(target_rank + 1)}[metric]
+    return total / len(rows)
+
+
+evidence = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 30) | st.just(MISS), st.integers(1, 12)), min_size=1, max_size=25
+)
+
+
+@given(evidence, st.sets(st.integers(1, 40), min_size=1, max_size=3))
+@example([(0, 0, 1)], {1})
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_the_sql_equals_a_loop(rows: list[Evidence], cutoffs: set[int]) -> None:
+    table = measured(settings(*cutoffs), m=rows)
+    assert table.schema == SCHEMA
+    assert table.num_rows == len(METRICS) * len(cutoffs) * len(RULES)
+    for metric in METRICS:
+        for k in cutoffs:
+            for rule in RULES:
+                assert value(table, metric, k, rule) == pytest.approx(by_hand(rows, metric, k, rule), abs=1e-12)
+                low, high = (value(table, metric, k, rule, column) for column in ("low", "high"))
+                assert 0 <= low <= high <= 1
+    assert set(table["predictions"].to_pylist()) == {len(rows)}
+    assert set(table["sessions"].to_pylist()) == {len({session for session, _, _ in rows})}
+    assert set(table["rankings"].to_pylist()) == {"id of m"}
+
+
+def test_recall_cutoff_inclusive() -> None:
+    table = measured(settings(19, 20, 21), m=[(0, 19, 1)])  # rank 20
+    assert [value(table, "recall", k) for k in (19, 20, 21)] == [0, 1, 1]
+    assert value(table, "mrr", 20) == 1 / 20
+
+
+def test_metrics_micro_averaged() -> None:
+    """Four predictions of which three hit, over two sessions whose own recalls are 0 and 1."""
+    table = measured(settings(5), m=[(0, 9, 1), (1, 0, 1), (1, 1, 1), (1, 2, 1)])
+    assert value(table, "recall", 5) == 0.75
+    assert value(table, "mrr", 5) == pytest.approx((1 + 1 / 2 + 1 / 3) / 4)
+
+
+def test_ties_not_optimistic() -> None:
+    """A model that scores everything alike finds nothing under the rule of the leaderboard."""
+    constant = [(session, 0, 500) for session in range(30)]
+    table = measured(settings(), m=constant)
+    assert value(table, "recall", 20, "standard") == 1, "this is why a figure without its tie rule is meaningless"
+    assert value(table, "recall", 20, "median") == 0
+    assert value(table, "recall", 20, "conservative") == 0
+    assert leaderboard(table, EvaluationSettings(cutoffs=[1, 5, 20])).to_pylist()[0]["recall_at_20"] == 0
+
+
+def test_the_median_rank_is_the_middle_of_the_tied_ones() -> None:
+    table = measured(settings(3, 4), m=[(0, 1, 5)])  # ranks 2 to 6
+    assert value(table, "recall", 3, "median") == 0
+    assert value(table, "mrr", 4, "median") == 1 / 4
+    assert value(measured(settings(3), m=[(0, 2, 2)]), "recall", 3, "median") == 0, "rank 3.5 is not among the first 3"
+
+
+def test_ndcg_formula() -> None:
+    table = measured(settings(5), m=[(0, 0, 1), (0, 2, 1), (1, 4, 1), (1, 5, 1)])
+    assert value(table, "ndcg", 5) == pytest.approx((1 + 1 / 2 + 1 / math.log2(6)) / 4, abs=1e-12)
+
+
+def test_a_miss_is_a_miss_at_every_cutoff() -> None:
+    table = measured(settings(1, 1_000_000), m=[(0, MISS, 1)])
+    assert max(table["value"].to_pylist()) == 0
+
+
+def random_evidence(sessions: int, seed: int) -> list[Evidence]:
+    rng = np.random.default_rng(seed)
+    level = rng.integers(1, 60, size=sessions)
+    return [(s, int(rng.integers(level[s])), 1) for s in range(sessions) for _ in range(rng.integers(1, 6))]
+
+
+def test_intervals_contain_the_value_and_shrink_with_more_sessions() -> None:
+    widths = []
+    for sessions in (30, 3000):
+        table = measured(settings(20, bootstrap_samples=300), m=random_evidence(sessions, seed=1))
+        for row in table.to_pylist():
+            assert row["low"] < row["value"] < row["high"]
+        widths.append(value(table, "recall", 20, column="high") - value(table, "recall", 20, column="low"))
+    assert widths[1] < widths[0] / 5, "a hundred times the sessions: a tenth of the width, give or take"
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    rows = random_evidence(50, seed=2)
+    one, again, other = (measured(settings(5, seed=seed), m=rows) for seed in (1, 1, 2))
+    assert one.equals(again)
+    assert one["low"].to_pylist() != other["low"].to_pylist()
+    assert one["value"].to_pylist() == other["value"].to_pylist()
+
+
+def test_all_models_see_the_same_resamples() -> None:
+    rows = random_evidence(50, seed=3)
+    table = measured(settings(5), a=rows, b=rows, c=random_evidence(50, seed=4))
+    for column in ("value", "low", "high"):
+        assert value(table, "mrr", 5, column=column, model="a") == value(table, "mrr", 5, column=column, model="b")
+
+
+def test_sessions_are_resampled_whole() -> None:
+    """Twenty sessions of 50 equal predictions know as much as twenty predictions, not as a thousand."""
+    one = [(s, 0 if s % 2 else 99, 1) for s in range(20)]
+    copied = [row for row in one for _ in range(50)]
+    table = measured(settings(5, bootstrap_samples=400), one=one, copied=copied)
+    lows = [value(table, "recall", 5, column="low", model=model) for model in ("one", "copied")]
+    assert lows[0] == lows[1]
+
+
+def test_the_interval_is_that_of_the_binomial_law() -> None:
+    rng = np.random.default_rng(0)
+    hits = (rng.random((400, 1)) < 0.3).astype(np.float64)
+    low, high = bootstrap(hits, np.ones(400), 2000, seed=0)
+    error = 1.96 * math.sqrt(hits.mean() * (1 - hits.mean()) / 400)
+    assert low[0] == pytest.approx(hits.mean() - error, abs=0.005)
+    assert high[0] == pytest.approx(hits.mean() + error, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("rule", "order"),
+    [
+        ("standard", ["tied", "good", "also_bad", "bad"]),
+        ("median", ["tied", "good", "also_bad", "bad"]),
+        ("conservative", ["good", "also_bad", "bad", "tied"]),
+    ],
+)
+def test_the_leaderboard_shows_its_rule_best_model_first(rule: TieRule, order: list[str]) -> None:
+    """By Recall at the largest cutoff, equals by name."""
+    evaluation = settings(5, 20, tie_rule=rule)
+    metrics = measured(
+        evaluation,
+        tied=[(0, 0, 30), (1, 0, 30)],
+        good=[(0, 1, 1), (1, 25, 1)],
+        bad=[(0, 40, 1), (1, 50, 1)],
+        also_bad=[(0, 40, 1), (1, 50, 1)],
+    )
+    board = leaderboard(metrics, evaluation).to_pylist()
+
+    assert [row["model"] for row in board] == order
+    for row in board:
+        assert row["tie_rule"] == rule
+        assert row["rankings"] == f"id of {row['model']}"
+        assert (row["predictions"], row["sessions"]) == (2, 2)
+        for metric in METRICS:
+            for k in (5, 20):
+                for column, name in (("value", ""), ("low", "_low"), ("high", "_high")):
+                    cell = value(metrics, metric, k, rule, column, row["model"])
+                    assert row[f"{metric}_at_{k}{name}"] == cell
+
+
+def test_a_rankings_path_is_no_pattern(tmp_path: Path) -> None:
+    for folder, greater in (("shop=nl [a]*", 0), ("shop=nl ab", 99)):
+        (tmp_path / folder).mkdir()
+        rankings = pa.table({"session": ["s"], "greater": [greater], "equal": [1]})
+        pq.write_table(rankings, tmp_path / folder / "r.parquet")
+    table = measure({"m": tmp_path / "shop=nl [a]*" / "r.parquet"}, {"m": "id"}, settings(5))
+    assert value(table, "recall", 5) == 1
+
+
+def test_a_models_name_is_no_sql(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"session": ["s"], "greater": [0], "equal": [1]}), path)
+    with pytest.raises(ValueError, match="identifier"):
+        measure({"m' OR 1=1 --": path}, {}, settings(5))

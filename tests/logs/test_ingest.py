@@ -1,0 +1,422 @@
+import gzip
+import io
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from sessrec_pipeline.logs.gate import LogRefusedError
+from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.storage.store import Store
+
+Feed = Callable[..., Settings]
+Row = dict[str, Any]
+
+T = 1_700_000_000
+NOW = T + 1_000_000
+HEADER = "SessionId\tItemId\tTime\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    events: list[Row]
+    bad: list[Row]
+    stats: Stats
+
+    @property
+    def reasons(self) -> list[tuple[int, str]]:
+        return [(row["line"], row["reason"]) for row in self.bad]
+
+    def column(self, name: str) -> list[Any]:
+        return [row[name] for row in self.events]
+
+
+def ingest(settings: Settings, content: str | bytes, name: str = "a.tsv") -> Result:
+    """Land the content and ingest it at NOW; rows in = events + left out + quarantined, whatever it is."""
+    (settings.landing / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    done = ingest_landed(settings, name, lambda _: None, now=lambda: NOW)
+    assert isinstance(done.events.data, Path)
+    assert isinstance(done.quarantine.data, Path)
+    result = Result(
+        pq.read_table(done.events.data).to_pylist(), pq.read_table(done.quarantine.data).to_pylist(), done.events.stats
+    )
+    assert result.stats["events"] == len(result.events)
+    assert result.stats["quarantined"] == len(result.bad)
+    assert result.stats["rows_in"] == len(result.events) + int(result.stats["left_out"]) + len(result.bad)
+    return result
+
+
+def lenient(feed: Feed, **logs: Any) -> Settings:
+    """Settings that quarantine however much is bad."""
+    return feed(logs={"max_bad_share": 1, **logs})
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def refusal(settings: Settings, content: str | bytes, name: str = "a.tsv") -> str:
+    with pytest.raises(LogRefusedError) as caught:
+        ingest(settings, content, name)
+    assert list(settings.scratch.iterdir()) == []
+    return str(caught.value)
+
+
+# Formats.
+
+
+@pytest.mark.parametrize(
+    ("logs", "name", "content"),
+    [
+        ({}, "a.tsv", f"{HEADER}1\ta\t{T}\n2\tb\t{T}.5\n"),
+        ({}, "a.tsv", f"{HEADER}1\ta\t{T}\n2\tb\t{T}.5"),
+        ({}, "a.tsv", f"\ufeff{HEADER}1\ta\t{T}\n2\tb\t{T}.5\n".replace("\n", "\r\n")),
+        ({}, "a.tsv", f"{HEADER} 1 \ta  \t {T} \n2\tb \t{T}.5\n"),
+        ({}, "a.tsv.gz", gzip.compress(f"{HEADER}1\ta\t{T}\n2\tb\t{T}.5\n".encode())),
+        ({}, "a.tsv.gz", gzip.compress(f"{HEADER}1\ta\t{T}\n".encode()) + gzip.compress(f"2\tb\t{T}.5\n".encode())),
+        ({"format": "csv"}, "a.csv", f"SessionId,ItemId,Time\n1,a,{T}\n2,b,{T}.5\n"),
+        ({"format": "csv"}, "a.csv", f'"Time","SessionId","ItemId"\n"{T}","1","a"\n{T}.5,"2",b\n'),
+        ({"format": "csv", "delimiter": ";"}, "a.csv", f"SessionId;ItemId;Time\n1;a;{T}\n2;b;{T}.5\n"),
+        ({"columns": ["Time", "ItemId", "x", "SessionId"]}, "a", f"{T}\ta\t?\t1\n{T}.5\tb\t?\t2\n"),
+        ({"columns": ["SessionId", "ItemId", "Time"]}, "a", f"\ufeff1\ta\t{T}\n2\tb\t{T}.5\n"),
+        ({"session": "s", "item": "SELECT", "time": 't"; --'}, "a.tsv", f's\tSELECT\tt"; --\n1\ta\t{T}\n2\tb\t{T}.5\n'),
+        (
+            {"format": "parquet"},
+            "a.parquet",
+            parquet(SessionId=[1, 2], ItemId=["a", "b"], Time=[float(T), T + 0.5]),
+        ),
+    ],
+)
+def test_formats_read_the_same_events(feed: Feed, logs: dict[str, Any], name: str, content: str | bytes) -> None:
+    result = ingest(feed(logs=logs), content, name)
+    read = [(row["log"], row["session"], row["item"], row["time"]) for row in result.events]
+    assert read == [(name, "1", "a", T * 1_000_000), (name, "2", "b", T * 1_000_000 + 500_000)]
+    first = 1 if "columns" in logs or name.endswith(".parquet") else 2
+    assert result.column("line") == [first, first + 1]
+    assert result.bad == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "time"),
+    [
+        ("s", str(T), T * 1_000_000),
+        ("s", f"{T}.123456", T * 1_000_000 + 123_456),
+        ("s", f"{T}.1234567", T * 1_000_000 + 123_457),
+        ("s", "1.7e9", T * 1_000_000),
+        ("s", "946684800", 946_684_800_000_000),
+        ("ms", f"{T}123", T * 1_000_000 + 123_000),
+        ("ms", f"{T}123.456", T * 1_000_000 + 123_456),
+        ("us", f"{T}123456", T * 1_000_000 + 123_456),
+        ("iso8601", "2023-11-14T22:13:20Z", T * 1_000_000),
+        ("iso8601", "2023-11-14T22:13:20.123456Z", T * 1_000_000 + 123_456),
+        ("iso8601", "2023-11-14 22:13:20", T * 1_000_000),
+        ("iso8601", "2023-11-14 22:13:20 UTC", T * 1_000_000),
+        ("iso8601", "2023-11-15T00:13:20+02:00", T * 1_000_000),
+        ("iso8601", "2023-11-14T17:13:20-0500", T * 1_000_000),
+        ("iso8601", "2023-11-14", (T - 80_000) * 1_000_000),
+    ],
+)
+def test_time_units(feed: Feed, unit: str, text: str, time: int) -> None:
+    assert ingest(feed(logs={"time_unit": unit}), f"{HEADER}1\ta\t{text}\n").column("time") == [time]
+
+
+def test_times_do_not_depend_on_the_host(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    result = ingest(feed(logs={"time_unit": "iso8601"}), f"{HEADER}1\ta\t2023-11-14 22:13:20\n")
+    assert result.column("time") == [T * 1_000_000]
+
+
+def test_parquet_timestamps_are_iso8601(feed: Feed) -> None:
+    moment = datetime.fromisoformat("2023-11-14T22:13:20.123456")
+    for n, kind in enumerate((pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("us", tz="UTC"))):
+        content = parquet(SessionId=[1], ItemId=[2], Time=pa.array([moment], kind))
+        result = ingest(feed(f"home{n}", logs={"format": "parquet", "time_unit": "iso8601"}), content, "a.parquet")
+        assert result.column("time") == [T * 1_000_000 + 123_456]
+
+
+# Ids and other columns.
+
+
+@pytest.mark.parametrize(
+    "item", ["007", "7", "9223372036854775808", "100.0", "NULL", "NA", "nan", "=1+1", "'; --", '"a']
+)
+def test_ids_are_text_as_it_stands(feed: Feed, item: str) -> None:
+    assert ingest(feed(), f"{HEADER}1\t{item}\t{T}\n").column("item") == [item]
+
+
+def test_ids_that_look_the_same_are_the_same(feed: Feed) -> None:
+    composed = "caf\u00e9"
+    decomposed = unicodedata.normalize("NFD", composed)
+    rows = "".join(f"{s}\t{s}\t{T}\n" for s in (composed, decomposed, f"  {composed} "))
+    result = ingest(feed(), HEADER + rows)
+    assert result.column("item") == result.column("session") == [composed] * 3
+
+
+def test_parquet_ids_beyond_a_double_stay_exact(feed: Feed) -> None:
+    content = parquet(SessionId=[1, 1], ItemId=pa.array([2**53 + 1, 2**63], pa.uint64()), Time=[T, T])
+    result = ingest(feed(logs={"format": "parquet"}), content, "a.parquet")
+    assert result.column("item") == ["9007199254740993", "9223372036854775808"]
+
+
+def test_extra_columns_are_kept_as_text(feed: Feed) -> None:
+    content = f"SessionId\tItemId\tTime\tPrice\tSELECT *\tunused\n1\ta\t{T}\t007.50\tx y\tz\n2\tb\t{T}\t\t\t\n"
+    result = ingest(feed(logs={"extra_columns": ["SELECT *", "Price"]}), content)
+    assert list(result.events[0]) == ["log", "line", "session", "item", "time", "SELECT *", "Price"]
+    assert result.column("Price") == ["007.50", None]
+    assert result.column("SELECT *") == ["x y", None]
+
+
+def test_csv_quotes(feed: Feed) -> None:
+    rows = [
+        f'1,"a,b",{T},"said ""hi"""',
+        f'2,b,{T},"two\nlines"',
+        f'3,c,{T},"blank\n\n\nbetween"',
+        f'"4",d,"{T}",in"side',
+    ]
+    content = "SessionId,ItemId,Time,Note\n" + "\n".join(rows) + "\n"
+    result = ingest(feed(logs={"format": "csv", "extra_columns": ["Note"]}), content, "a.csv")
+    assert result.column("item") == ["a,b", "b", "c", "d"]
+    assert result.column("Note") == ['said "hi"', "two\nlines", "blank\n\n\nbetween", 'in"side']
+
+
+def test_tsv_knows_no_quotes(feed: Feed) -> None:
+    result = ingest(feed(), f'{HEADER}1\t"a\t{T}\n2\tb"\t{T}\n')
+    assert result.column("item") == ['"a', 'b"']
+
+
+# Rules of the feed.
+
+
+@pytest.mark.parametrize(
+    ("rules", "items"),
+    [
+        ([{"column": "Kind", "one_of": ["view", "cart"]}], ["a", "b", "e"]),
+        ([{"column": "Kind", "not_prefix": "c"}], ["a", "d", "e"]),
+        ([{"column": "N", "minimum": 1}], ["a", "d"]),
+        ([{"column": "Kind", "one_of": ["view"]}, {"column": "N", "minimum": 1}], ["a"]),
+        ([{"column": "Kind", "one_of": ["'; DROP TABLE raw; --"]}], []),
+    ],
+)
+def test_rules_leave_rows_out(feed: Feed, rules: list[Row], items: list[str]) -> None:
+    rows = [("a", "view", "1"), ("b", "cart", "0.5"), ("c", "", "x"), ("d", "buy", "1e3"), ("e", "view", "nan")]
+    content = "SessionId\tItemId\tTime\tKind\tN\n" + "".join(f"1\t{i}\t{T}\t{k}\t{n}\n" for i, k, n in rows)
+    result = ingest(feed(logs={"keep": rules}), content)
+    assert result.column("item") == items
+    assert result.stats["left_out"] == len(rows) - len(items)
+
+
+def test_rows_left_out_are_not_judged(feed: Feed) -> None:
+    """Only the two rows about views count towards max_bad_share."""
+    content = "SessionId\tItemId\tTime\tKind\n" + f"1\ta\t{T}\tview\n1\t\t{T}\tview\n" + "\t\t\tcart\n" * 9
+    result = ingest(feed(logs={"keep": [{"column": "Kind", "one_of": ["view"]}]}), content)
+    assert (result.stats["left_out"], result.reasons) == (9, [(3, "item_missing")])
+
+
+# Quarantine.
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"\ta\t{T}", "session_missing"),
+        (f"  \ta\t{T}", "session_missing"),
+        (f"1\t\t{T}", "item_missing"),
+        (f"{'s' * 257}\ta\t{T}", "session_too_long"),
+        (f"1\t{'é' * 129}\t{T}", "item_too_long"),
+        ("1\ta\t", "time_unreadable"),
+        ("1\ta\tyesterday", "time_unreadable"),
+        ("1\ta\tnan", "time_unreadable"),
+        ("1\ta\tinf", "time_unreadable"),
+        ("1\ta\t99999999999999999999999999", "time_unreadable"),
+        ("1\ta\t946684799", "time_before_2000"),
+        ("1\ta\t-1", "time_before_2000"),
+        ("1\ta\t0", "time_before_2000"),
+        (f"1\ta\t{NOW + 86_401}", "time_in_the_future"),
+        (f"1\ta\t{T}000", "time_in_the_future"),
+        ("1\ta", "missing_columns"),
+        ("rubbish", "missing_columns"),
+        (f"1\ta\t{T}\textra", "too_many_columns"),
+        (HEADER.strip(), "time_unreadable"),
+        ("1\t\udcff\t1", "invalid_encoding"),
+        (f"1\t{'a' * 3_000_000}\t{T}", "line_size_over_maximum"),
+    ],
+)
+def test_every_reason_with_its_line(feed: Feed, line: str, reason: str) -> None:
+    """The bad line stands first, twice in a row in the middle, and last without a final newline."""
+    good = f"1\tgood\t{T}"
+    lines = [HEADER.strip(), line, good, line, line, good, good, line]
+    result = ingest(lenient(feed), "\n".join(lines).encode(errors="surrogateescape"))
+    assert result.reasons == [(n, reason) for n in (2, 4, 5, 8)]
+    assert result.column("line") == [3, 6, 7]
+    assert result.stats[f"quarantined: {reason}"] == 4
+
+
+def test_bounds_of_time_and_length_are_inclusive(feed: Feed) -> None:
+    result = ingest(feed(), f"{HEADER}{'s' * 256}\t{'é' * 128}\t{NOW + 86_400}\n")
+    assert len(result.events) == 1
+
+
+def test_quarantine_shows_what_stood_there(feed: Feed) -> None:
+    result = ingest(lenient(feed), f"{HEADER}1\ta\tsoon\nrubbish here\n".replace("\n", "\r\n"))
+    shown = [(row["log"], row["session"], row["item"], row["time"], row["text"]) for row in result.bad]
+    assert shown == [("a.tsv", "1", "a", "soon", None), ("a.tsv", None, None, None, "rubbish here")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("note", ["x", '"two@lines"', '"a@@@b"', '"a, ""b"""'])
+def test_rows_add_up_around_quotes_and_blank_lines(feed: Feed, end: str, note: str) -> None:
+    lines = ["SessionId,ItemId,Time,Note", f"1,a,{T},{note}", "", "bad", f"2,b,{T},{note},more", f"3,c,{T},{note}", ""]
+    content = end.join(lines).replace("@", "\n")
+    result = ingest(lenient(feed, format="csv"), content, "a.csv")
+    assert result.column("item") == ["a", "c"]
+    assert sorted(row["reason"] for row in result.bad) == ["missing_columns", "too_many_columns"]
+
+
+GOOD_LINES = st.builds("{}\t{}\t{}".format, st.integers(0, 9), st.sampled_from("abc"), st.integers(T, T + 99))
+BAD_LINES = st.sampled_from(
+    ["x", f"1\t\t{T}", f"\ta\t{T}", "1\ta\tt", f"1\ta\t{T}\tx", "1\ta\t1", f"1\ta\t{NOW}000", " "]
+)
+
+
+@given(st.lists(GOOD_LINES | BAD_LINES, max_size=25), st.sampled_from(["\n", "\r\n"]), st.booleans())
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_every_line_is_an_event_or_in_quarantine(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, final: bool
+) -> None:
+    settings = Settings(home=tmp_path_factory.mktemp("home"), logs={"max_bad_share": 1})
+    settings.landing.mkdir()
+    content = end.join([HEADER.strip(), *lines]) + (end if final else "")
+    result = ingest(settings, content)
+    numbered = {n: line.split("\t") for n, line in enumerate(lines, 2)}
+    good = {n: f for n, f in numbered.items() if len(f) == 3 and f[0] and f[1] and f[2][:2] == "17" and len(f[2]) == 10}
+    assert {e["line"]: [e["session"], e["item"], str(e["time"] // 1_000_000)] for e in result.events} == good
+    assert sorted(row["line"] for row in result.bad) == sorted(set(numbered) - set(good))
+
+
+@given(st.text(alphabet='a1,"\n\té ', max_size=60), st.sampled_from(["csv", "tsv"]))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_any_text_is_accounted_for_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str, kind: str) -> None:
+    """``ingest`` asserts that the rows add up."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), logs={"max_bad_share": 1, "format": kind})
+    settings.landing.mkdir()
+    header = HEADER if kind == "tsv" else HEADER.replace("\t", ",")
+    try:
+        ingest(settings, header + text, f"a.{kind}")
+    except LogRefusedError as error:
+        assert str(error).startswith(f"a.{kind}: ")
+
+
+# Files that are refused whole.
+
+
+def test_mostly_bad_log_is_refused_by_its_worst_reason(feed: Feed) -> None:
+    rows = f"1\ta\t{T}\n" + f"1\t\t{T}\n" + f"1\ta\t{T}000\n" * 2
+    text = refusal(feed(), HEADER + rows)
+    assert "3 of 4 rows cannot be read (time_in_the_future: 2)" in text
+    assert "max_bad_share" in text
+    assert len(ingest(feed(logs={"max_bad_share": 0.75}), HEADER + rows).events) == 1
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_mixed_line_ends_are_refused(feed: Feed, end: str) -> None:
+    assert "are its line ends mixed" in refusal(feed(), f"{HEADER}1\ta\t{T}{end}2\tb\t{T}\n")
+
+
+def test_open_quote_that_swallows_lines_is_refused(feed: Feed) -> None:
+    content = f'SessionId,ItemId,Time\n1,a,{T}\n1,"b,{T}\n' + f"2,c,{T}\n" * 2_000
+    text = refusal(feed(logs={"format": "csv"}), content, "a.csv")
+    assert "do not add up" in text
+    assert "a quote that is never closed" in text
+
+
+def test_damaged_parquet_page_is_refused(feed: Feed) -> None:
+    content = bytearray(parquet(SessionId=[str(n) for n in range(999)], ItemId=["a"] * 999, Time=[T] * 999))
+    content[4:40] = b"\xff" * 36
+    assert "cannot be read" in refusal(feed(logs={"format": "parquet"}), bytes(content), "a.parquet")
+
+
+@pytest.mark.parametrize("name", ["a*.tsv", "../a.tsv", "a'.tsv"])
+def test_names_that_mean_more_than_a_name_are_refused(feed: Feed, name: str) -> None:
+    with pytest.raises(LogRefusedError, match="a log's name may hold"):
+        ingest_landed(feed(), name, lambda _: None)
+
+
+def test_log_that_is_gone_is_refused(feed: Feed) -> None:
+    with pytest.raises(LogRefusedError, match=r"gone\.tsv is not in .* any more"):
+        ingest_landed(feed(), "gone.tsv", lambda _: None)
+
+
+def test_header_alone_is_an_empty_log(feed: Feed) -> None:
+    assert ingest(feed(), HEADER).stats == {"rows_in": 0, "events": 0, "left_out": 0, "quarantined": 0}
+
+
+# What is published.
+
+
+def test_same_bytes_give_the_same_content_and_name_their_origin(feed: Feed) -> None:
+    settings = feed()
+    (settings.landing / "a.tsv").write_text(f"{HEADER}1\ta\t{T}\n1\tb\tx\n2\tc\t{T}.5\n")
+    store = Store(settings)
+    versions = set()
+    for _ in range(2):
+        done = ingest_landed(settings, "a.tsv", lambda _: None)
+        events = store.publish("raw_sessions", done.events, partition="a.tsv")
+        bad = store.publish("quarantine", done.quarantine, partition="a.tsv")
+        versions.add((events.node.id, events.node.data_version, bad.node.id, bad.node.data_version))
+        (landed,) = events.lineage.ancestors
+        assert (landed.asset, landed.partition, landed.rows) == ("landing", "a.tsv", 3)
+    assert len(versions) == 1
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_ingesting_says_what_became_of_the_rows(feed: Feed) -> None:
+    settings = feed()
+    (settings.landing / "a.tsv").write_text(f"{HEADER}1\ta\t{T}\n1\tb\tx\n")
+    said: list[str] = []
+    ingest_landed(settings, "a.tsv", said.append)
+    assert said == ["a.tsv: 1 events, 0 rows left out by rule, 1 quarantined"]
+
+
+# Real logs.
+
+
+def test_rees46_head(feed: Feed, dataset: Callable[[str], Path]) -> None:
+    """The last row is cut off in the middle of a field; views alone are events."""
+    content = (dataset("rees46_head") / "2019-Oct.csv").read_bytes()
+    logs = {"format": "csv", "session": "user_session", "item": "product_id", "time": "event_time"}
+    views = {"column": "event_type", "one_of": ["view"]}
+    result = ingest(feed(logs={**logs, "time_unit": "iso8601", "keep": [views]}), content, "2019-Oct.csv")
+    last = content.count(b"\n") + 1
+    assert result.reasons == [(last, "missing_columns")]
+    assert result.bad[0]["text"].endswith(",25.71,52040330")
+    assert result.stats["rows_in"] == last - 1
+    assert len(result.events) == content.count(b" UTC,view,") - 1
+    assert result.events[0]["time"] == 1_569_888_000_000_000  # 2019-10-01 00:00:00 UTC
+
+
+def test_yoochoose_head(feed: Feed, dataset: Callable[[str], Path]) -> None:
+    content = (dataset("raw_formats") / "yoochoose_sample.dat").read_bytes()
+    logs = {"format": "csv", "columns": ["SessionId", "Time", "ItemId", "Category"], "time_unit": "iso8601"}
+    result = ingest(feed(logs=logs), content, "clicks.dat")
+    assert (len(result.events), result.bad) == (content.count(b"\n"), [])
+    first = result.events[0]
+    assert (first["session"], first["item"], first["time"]) == ("832", "214717095", 1_396_815_718_444_000)
+
+
+def test_retailrocket_head(feed: Feed, dataset: Callable[[str], Path]) -> None:
+    content = (dataset("raw_formats") / "retailrocket_sample.csv").read_bytes()
+    result = ingest(feed(logs={"session": "session_id", "item": "item_id", "time": "timestamp"}), content)
+    assert (len(result.events), result.bad) == (content.count(b"\n") - 1, [])

@@ -1,0 +1,176 @@
+"""Logs are taken when they land; downstream follows when content changed, and only then."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.ingestion import landed_logs
+from sessrec_pipeline.automation import landing_sensor, nightly_schedule
+from sessrec_pipeline.definitions import build
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.storage.store import Store
+
+SMALL = SyntheticSettings(sessions=120, items=60, days=2)
+QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+
+
+@pytest.fixture
+def settings(feed: Callable[..., Settings]) -> Settings:
+    settings = feed(synthetic=SMALL, gru4rec=QUICK)
+    write_logs(SMALL, settings.landing)
+    return settings
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"store": Store(settings)})
+    result = landing_sensor(settings)(context)
+    assert isinstance(result, dg.SensorResult)
+    for request in result.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(str(landed_logs.name), list(request.partition_keys))
+    return result
+
+
+def requested(result: dg.SensorResult) -> list[str | None]:
+    return [request.partition_key for request in result.run_requests or []]
+
+
+def test_sensor_takes_each_log_once(settings: Settings, instance: dg.DagsterInstance) -> None:
+    first = tick(settings, instance)
+    assert requested(first) == ["demo-2026-01-05.tsv", "demo-2026-01-06.tsv"]
+    assert requested(tick(settings, instance, first.cursor)) == []
+    assert landed_logs.get_partition_keys(dynamic_partitions_store=instance) == requested(first)
+
+
+def test_sensor_takes_a_changed_log_again_and_a_touched_one_not(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    first = tick(settings, instance)
+    log = settings.landing / "demo-2026-01-06.tsv"
+    log.touch()
+    materialize_all(settings, instance)
+    touched = tick(settings, instance, first.cursor)
+    assert requested(touched) == []
+    log.write_text(log.read_text() + "new\t1\t1767700000\n")
+    changed = tick(settings, instance, touched.cursor)
+    assert requested(changed) == ["demo-2026-01-06.tsv"]
+    assert changed.run_requests and first.run_requests
+    assert changed.run_requests[0].run_key not in {request.run_key for request in first.run_requests}
+
+
+def test_sensor_without_a_cursor_asks_for_nothing_that_is_ingested(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    materialize_all(settings, instance)
+    assert requested(tick(settings, instance)) == []
+
+
+def test_sensor_leaves_unfinished_and_hostile_files_alone(settings: Settings, instance: dg.DagsterInstance) -> None:
+    for name in ("a.tsv.part", ".hidden.tsv", "x.tmp", "a*b.tsv", "quote'.tsv"):
+        (settings.landing / name).write_text("SessionId\tItemId\tTime\n")
+    assert requested(tick(settings, instance)) == ["demo-2026-01-05.tsv", "demo-2026-01-06.tsv"]
+
+
+def test_sensor_takes_many_logs_over_several_ticks(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessrec_pipeline.automation.REQUESTS_PER_TICK", 1)
+    first = tick(settings, instance)
+    second = tick(settings, instance, first.cursor)
+    third = tick(settings, instance, second.cursor)
+    assert [requested(r) for r in (first, second, third)] == [["demo-2026-01-05.tsv"], ["demo-2026-01-06.tsv"], []]
+    assert len(json.loads(third.cursor or "{}")) == 2
+
+
+def conditions(settings: Settings, instance: dg.DagsterInstance, cursor: object = None) -> tuple[set[str], object]:
+    """One evaluation of every automation condition: the assets that it requests, and the next cursor."""
+    result = dg.evaluate_automation_conditions(build(settings), instance, cursor=cursor)  # type: ignore[arg-type]
+    requests = {r.key.to_user_string() for r in result.results if r.true_subset.size > 0}
+    return requests, result.cursor
+
+
+def test_rebuild_follows_changed_content_only(settings: Settings, instance: dg.DagsterInstance) -> None:
+    materialize_all(settings, instance)
+    _, cursor = conditions(settings, instance)
+    # the same bytes again
+    materialize_all_of(settings, instance, "ingest", partition_key="demo-2026-01-06.tsv")
+    requests, cursor = conditions(settings, instance, cursor)
+    assert requests == set()
+
+    log = settings.landing / "demo-2026-01-06.tsv"
+    log.write_text(log.read_text() + "new\t1\t1767700000\nnew\t2\t1767700010\n")
+    materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+    requests, cursor = conditions(settings, instance, cursor)
+    assert "sessions" in requests
+    assert "gru4rec_checkpoint" not in requests, "its own input has not changed yet"
+
+
+def test_changed_settings_make_their_assets_stale_and_no_others(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    materialize_all(settings, instance)
+    _, cursor = conditions(settings, instance)
+    other = settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})})
+    requests, _ = conditions(other, instance, cursor)
+    assert requests == {"gru4rec_checkpoint"}
+
+
+def test_new_log_rebuilds_each_asset_once(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """The daemon's loop in small: evaluate, run what is requested, until nothing is."""
+    materialize_all(settings, instance)
+    _, cursor = conditions(settings, instance)
+    log = settings.landing / "demo-2026-01-06.tsv"
+    log.write_text(log.read_text() + "".join(f"new\t{item}\t{1767700000 + item}\n" for item in (1, 2, 3)))
+    materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+    runs: list[set[str]] = []
+    for _ in range(20):
+        requests, cursor = conditions(settings, instance, cursor)
+        if requests:
+            runs.append(requests)
+            keys = [dg.AssetKey(name) for name in requests]
+            materialize_all_of(settings, instance, "rebuild", asset_selection=keys)
+    rebuilt = [name for run in runs for name in sorted(run)]
+    assert len(rebuilt) == len(set(rebuilt)), rebuilt
+    assert runs[0] == {"sessions"} and runs[-1] == {"report"}
+    log_node = next(n for n in Store(settings).find("raw_sessions", log.name).lineage.ancestors)
+    assert log_node.id in {n.id for n in Store(settings).find("report").lineage.ancestors}
+
+
+def materialize_all_of(settings: Settings, instance: dg.DagsterInstance, job: str, **selection: object) -> None:
+    definition = build(settings).resolve_job_def(job)
+    assert definition.execute_in_process(instance=instance, **selection).success  # type: ignore[arg-type]
+
+
+def test_nightly_runs_only_when_logs_came(settings: Settings, tmp_path: Path) -> None:
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    schedule = nightly_schedule(settings)
+
+    def night() -> dg.RunRequest | dg.SkipReason:
+        context = dg.build_schedule_context(instance=instance, resources={"store": Store(settings)})
+        (answer,) = schedule(context)  # type: ignore[misc]
+        return answer
+
+    assert isinstance(night(), dg.SkipReason)
+    materialize_all(settings, instance)
+    assert isinstance(night(), dg.SkipReason)
+    (settings.landing / "more.tsv").write_text("SessionId\tItemId\tTime\nnew\t1\t1767700000\nnew\t2\t1767700010\n")
+    instance.add_dynamic_partitions(str(landed_logs.name), ["more.tsv"])
+    build(settings).resolve_job_def("ingest").execute_in_process(instance=instance, partition_key="more.tsv")
+    assert isinstance(night(), dg.RunRequest)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_automation_can_be_switched_off(feed: Callable[..., Settings], running: bool) -> None:
+    definitions = build(feed(automation=AutomationSettings(running=running)))
+    expected = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+    assert {s.default_status for s in definitions.get_repository_def().sensor_defs} == {expected}

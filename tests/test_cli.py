@@ -1,0 +1,134 @@
+"""The command line, as people and CI jobs use it."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.settings import load_settings
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Store
+
+TOML = """
+[synthetic]
+sessions = 200
+items = 60
+days = 2
+[gru4rec]
+layers = [16]
+n_epochs = 2
+n_sample = 32
+batch_size = 16
+"""
+
+
+def sessrec(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--home", str(home), *arguments])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("cli") / "demo"
+    home.mkdir()
+    (home / "sessrec.toml").write_text(TOML)
+    result = sessrec(home, "demo")
+    assert result.exit_code == 0, result.output
+    assert "oracle" in result.output and "gru4rec" in result.output
+    assert f"Report: {home / 'reports' / 'report.html'}" in result.output
+    return home
+
+
+def test_demo_leaves_a_report(demo: Path) -> None:
+    html = (demo / "reports" / "report.html").read_text()
+    assert "GRU4Rec" in html and "https://" not in html.replace("http://www.w3.org", "")
+
+
+def test_demo_refuses_a_home_with_logs_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "sessrec.toml").write_text("[split]\nratio = 0.7\n")
+    result = sessrec(tmp_path, "demo")
+    assert result.exit_code == 2
+    assert "run the demo elsewhere" in result.output
+
+
+def test_lineage_tells_logs_settings_and_code_of_every_model(demo: Path) -> None:
+    result = sessrec(demo, "lineage", "metrics")
+    assert result.exit_code == 0, result.output
+    for part in ("rows of gru4rec", "rows of oracle", "train_split", "demo-2026-01-05.tsv", "2 landed logs"):
+        assert part in result.output
+    assert sessrec(demo, "lineage", "nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("model", ["gru4rec", "markov", "popularity", "oracle"])
+def test_recommend_lists_items_of_the_catalogue(demo: Path, model: str) -> None:
+    store = Store(load_settings(demo))
+    catalogue = store.find("popularity").arrow()["item"].to_pylist()
+    result = sessrec(
+        demo, "recommend", "--items", f"{catalogue[3]}, nonsense,{catalogue[7]}", "-k", "5", "--model", model
+    )
+    assert result.exit_code == 0, result.output
+    assert "left out: nonsense" in result.output
+    rows = [line.split() for line in result.output.splitlines() if line[:1].isdigit()]
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert {row[1] for row in rows} <= set(catalogue)
+
+
+def test_recommend_says_what_is_wrong(demo: Path) -> None:
+    assert "no model 'bert'" in sessrec(demo, "recommend", "--items", "1", "--model", "bert").output
+    unknown = sessrec(demo, "recommend", "--items", "nonsense")
+    assert unknown.exit_code == 2 and "none of the items is in the catalogue" in unknown.output
+
+
+def test_rebuild_catalog_brings_the_answers_back(demo: Path) -> None:
+    before = sessrec(demo, "lineage", "metrics", "--all").output
+    load_settings(demo).warehouse.unlink()
+    result = sessrec(demo, "rebuild-catalog")
+    assert result.exit_code == 0 and "artefacts entered" in result.output
+    assert sessrec(demo, "lineage", "metrics", "--all").output == before
+
+
+def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
+    store = Store(load_settings(demo))
+    metrics = store.find("metrics")
+    good = metrics.path.read_bytes()
+    parents = [store.find(f"{m}_rankings").lineage for m in ("gru4rec", "markov", "oracle", "popularity")]
+    table = metrics.arrow()
+    too_high = table.set_column(table.schema.get_field_index("value"), "value", [[7.0] * table.num_rows])
+    try:
+        store.publish("metrics", Table(too_high), parents=parents)
+        result = sessrec(demo, "check")
+        assert result.exit_code == 1
+        assert "FAILED  metrics" in result.output and "values_make_sense" in result.output
+    finally:
+        metrics.path.write_bytes(good)
+
+
+def test_check_exits_1_when_there_is_nothing_to_check(tmp_path: Path) -> None:
+    assert sessrec(tmp_path, "check").exit_code == 1
+
+
+def test_materialize_without_logs_says_where_to_put_them(tmp_path: Path) -> None:
+    result = sessrec(tmp_path, "materialize")
+    assert result.exit_code == 2
+    assert str(tmp_path / "landing") in result.output
+
+
+def test_materialize_runs_a_feed_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "sessrec.toml").write_text(
+        TOML.replace("[synthetic]", "[nothing]").split("[gru4rec]")[1].join(["[gru4rec]", ""])
+    )
+    settings = load_settings(tmp_path)
+    from sessrec_pipeline.settings import SyntheticSettings
+
+    write_logs(SyntheticSettings(sessions=200, items=60, days=2), settings.landing)
+    result = sessrec(tmp_path, "materialize")
+    assert result.exit_code == 0, result.output
+    assert "oracle" not in result.output and "markov" in result.output
+
+
+def test_bad_settings_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sessrec.toml").write_text("[split]\nrulle = 'days'\n")
+    result = sessrec(tmp_path, "check")
+    assert result.exit_code == 2
+    assert "split.rulle" in result.output and "Traceback" not in result.output

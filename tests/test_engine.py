@@ -1,0 +1,125 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sessrec_pipeline.engine import DuckDBEngine, integer
+from sessrec_pipeline.settings import Settings
+
+INJECTION = "'; DROP TABLE t; --"
+
+
+@pytest.fixture
+def settings(feed: Callable[..., Settings]) -> Settings:
+    return feed()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[DuckDBEngine]:
+    with DuckDBEngine(settings) as engine:
+        yield engine
+
+
+def test_rows_are_written_in_order_and_registered(engine: DuckDBEngine) -> None:
+    folder = engine.write("t", "SELECT i FROM range(100000) AS r(i) ORDER BY i DESC")
+    assert pq.read_table(folder)["i"].to_pylist() == list(range(99_999, -1, -1))
+    assert integer(engine, "SELECT COUNT(*) FROM t") == 100_000
+
+
+def test_a_table_can_be_rewritten_from_itself(engine: DuckDBEngine) -> None:
+    engine.write("t", "SELECT i FROM range(300000) AS r(i)")
+    engine.write("t", "SELECT i FROM t WHERE i % 3 = 0")
+    assert integer(engine, "SELECT COUNT(*) FROM t") == 100_000
+
+
+def test_several_files_are_one_table(engine: DuckDBEngine, settings: Settings) -> None:
+    paths = [settings.home / f"{n}.parquet" for n in range(3)]
+    for n, path in enumerate(paths):
+        pq.write_table(pa.table({"n": [n]}), path)
+    engine.register("t", paths)
+    assert integer(engine, "SELECT CAST(SUM(n) AS BIGINT) FROM t") == 3
+
+
+def test_values_are_bound_and_never_become_sql(engine: DuckDBEngine) -> None:
+    engine.write("t", "SELECT $text AS text", text=INJECTION)
+    assert engine.scalar("SELECT text FROM t WHERE text = $text", text=INJECTION) == INJECTION
+    assert integer(engine, "SELECT COUNT(*) FROM t") == 1
+
+
+@pytest.mark.parametrize("name", ["t; DROP TABLE u", 't"', "", "1t", "a b", "../t", "é"])
+def test_names_must_be_plain(engine: DuckDBEngine, settings: Settings, name: str) -> None:
+    pq.write_table(pa.table({"n": [1]}), settings.home / "t.parquet")
+    for attempt in (
+        lambda: engine.write(name, "SELECT 1 AS one"),
+        lambda: engine.register(name, settings.home / "t.parquet"),
+        lambda: engine.table(name),
+    ):
+        with pytest.raises(ValueError, match="no plain identifier"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('{home}/../../../../../../../etc/passwd')",
+        "SELECT * FROM read_text('{home}/link')",
+        "COPY (SELECT 1) TO '{home}/../outside.csv'",
+        "ATTACH '{home}/../outside.duckdb'",
+        "SET enable_external_access = true",
+        "SET memory_limit = '900GB'",
+        "SET allowed_directories = ['/']",
+        "INSTALL httpfs",
+    ],
+)
+def test_jail_holds(engine: DuckDBEngine, settings: Settings, sql: str) -> None:
+    (settings.home / "link").symlink_to("/etc/passwd")
+    with pytest.raises(duckdb.Error):
+        engine.connection.execute(sql.format(home=settings.home))
+    assert [path.name for path in settings.home.parent.iterdir()] == [settings.home.name]
+
+
+def test_reading_and_writing_inside_the_home_is_allowed(engine: DuckDBEngine, settings: Settings) -> None:
+    engine.connection.execute(f"COPY (SELECT 7 AS n) TO '{settings.home}/in.csv'")
+    assert engine.scalar(f"SELECT n FROM read_csv('{settings.home}/in.csv')") == 7
+
+
+def test_scratch_keeps_nothing_but_the_tables_handed_out(settings: Settings) -> None:
+    with DuckDBEngine(settings) as engine:
+        engine.write("kept", "SELECT 1 AS n")
+        engine.write("gone", "SELECT 2 AS n")
+        table = engine.table("kept", {"rows": 1})
+    assert [path.name for path in settings.scratch.glob("*/*")] == ["kept"]
+    assert isinstance(table.data, Path)
+    assert pq.read_table(table.data)["n"].to_pylist() == [1]
+    assert table.engine.startswith("duckdb ")
+
+
+def test_scratch_is_empty_when_nothing_is_handed_out(settings: Settings) -> None:
+    with DuckDBEngine(settings) as engine:
+        engine.write("gone", "SELECT 1 AS n")
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_scratch_is_empty_after_an_error(settings: Settings) -> None:
+    with pytest.raises(duckdb.Error), DuckDBEngine(settings) as engine:
+        engine.write("kept", "SELECT 1 AS n")
+        engine.table("kept")
+        engine.write("bad", "SELECT nothing FROM nowhere")
+    assert list(settings.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("limit", "shown"), [("1GiB", "1.0 GiB"), ("256MiB", "256.0 MiB")])
+def test_memory_limit_is_the_setting(feed: Callable[..., Settings], limit: str, shown: str) -> None:
+    with DuckDBEngine(feed(memory_limit=limit)) as engine:
+        assert engine.scalar("SELECT current_setting('memory_limit')") == shown
+
+
+def test_integer_refuses_what_is_no_whole_number(engine: DuckDBEngine) -> None:
+    assert integer(engine, "SELECT 3") == 3
+    with pytest.raises(TypeError, match="expected a whole number, got None"):
+        integer(engine, "SELECT NULL")

@@ -1,0 +1,155 @@
+"""A lint: the SQL of preparation and count models keeps to what DuckDB and Spark share (see DESIGN.md, Portable SQL).
+
+It goes by patterns, not by a grammar: it catches what slips in by habit, and a run on both engines has the last word.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sessrec_pipeline
+
+TEXTS = sorted(
+    path for room in ("preparation", "models") for path in (Path(sessrec_pipeline.__file__).parent / room).glob("*.sql")
+)
+PUBLISHED = {"ordered", "train", "test", "markov", "popularity"}
+"""Texts whose rows are stored, so that their order must be said; the others feed further SQL."""
+UNIQUE = {"line", "position", "session", "first_seen", "popularity_rank", "successor_rank"}
+"""Columns that settle every tie as the last key of an ORDER BY."""
+
+NEVER = {
+    "QUALIFY": r"\bQUALIFY\b",
+    "// division": r"//",
+    "DIV": r"\bDIV\b",
+    "EXCLUDE": r"\bEXCLUDE\b",
+    "GROUP BY ALL": r"\bGROUP\s+BY\s+ALL\b",
+    "ORDER BY ALL": r"\bORDER\s+BY\s+ALL\b",
+    "BY NAME": r"\bBY\s+NAME\b",
+    "IGNORE NULLS": r"\bIGNORE\s+NULLS\b",
+    "LEFT SEMI JOIN": r"\bLEFT\s+(SEMI|ANTI)\b",
+    "list or array function": r"\b((LIST|ARRAY)(_\w+)?|STRING_AGG|LISTAGG|GROUP_CONCAT|COLLECT_LIST|UNNEST)\s*\(",
+    "engine hash function": r"\b\w*HASH\w*\s*\(",
+    ":: cast": r"::",
+    "division without NULLIF": r"/\s*(?!\s|NULLIF\b|[1-9])",
+    "cast of a quotient without FLOOR": r"\bCAST\((?!\s*FLOOR\b)[^()]*/[^()]*(\([^()]*\))?[^()]*\bAS\s+BIGINT",
+}
+WIDE = re.compile(r"\b(ROW_NUMBER|RANK|DENSE_RANK|NTILE|COUNT|SUM)\s*\(")
+CAST = re.compile(r"\bCAST\s*\(.*\bAS\s+BIGINT\s*\)", re.DOTALL)
+ORDERED = re.compile(r"\bORDER\s+BY\b(?P<keys>.*?)(?=\bROWS\b|\bRANGE\b|\bLIMIT\b|[()]|$)", re.DOTALL)
+
+
+def plain(sql: str) -> str:
+    """In capitals, without comments and without what stands in quotes."""
+    return re.sub(r"'[^']*'", "''", re.sub(r"--[^\n]*", "", sql)).upper()
+
+
+def select_lists(sql: str) -> list[list[tuple[str, str]]]:
+    """For each SELECT, the outermost first, its columns as (expression, name)."""
+    return [columns(sql[found.end() :]) for found in re.finditer(r"\bSELECT\b", sql)]
+
+
+def columns(text: str) -> list[tuple[str, str]]:
+    """The columns of a select list that ``text`` starts with, up to its FROM."""
+    depth, parts, current = 0, [], ""
+    for token in re.findall(r"\w+|\s+|.", text):
+        depth += (token == "(") - (token == ")")
+        if depth < 0 or (depth == 0 and token == "FROM"):
+            break
+        if depth == 0 and token == ",":
+            parts.append(current)
+            current = ""
+        else:
+            current += token
+    named = [re.fullmatch(r"(.*?)(?:\s+AS\s+(\w+))?", part.strip(), re.DOTALL) for part in [*parts, current]]
+    return [(m[1], m[2] or re.split(r"\W", m[1])[-1]) for m in named if m]
+
+
+def lint(sql: str, published: bool = True) -> list[str]:
+    """What the text does that the engines do not share, in words."""
+    text = plain(sql)
+    faults = [name for name, pattern in NEVER.items() if re.search(pattern, text)]
+    lists = select_lists(text)
+    output = {name for _, name in lists[0]}
+    for found in lists:
+        for n, (expression, name) in enumerate(found):
+            if name in output and WIDE.search(CAST.sub("", expression)):
+                faults.append(f"{name} is not cast to BIGINT")
+            own = re.search(rf"\b{name}\b", expression)
+            if not own and any(re.search(rf"\b{name}\b", later) for later, _ in found[n + 1 :]):
+                faults.append(f"lateral alias {name}")
+    for order in ORDERED.finditer(text):
+        last = order["keys"].split(",")[-1].split()
+        if not last or last[0].lower() not in UNIQUE:
+            faults.append(f"ties are not broken: ORDER BY{order['keys'].rstrip()}")
+    if published and not re.search(r"\bORDER\s+BY\b[^()]*$", text):
+        faults.append("no ORDER BY at the end")
+    return faults
+
+
+def test_the_texts_are_found() -> None:
+    assert {path.stem for path in TEXTS} >= PUBLISHED
+    assert len(TEXTS) >= 14
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_text_is_portable(path: Path) -> None:
+    assert lint(path.read_text(encoding="utf-8"), published=path.stem in PUBLISHED) == []
+
+
+GOOD = "SELECT item, CAST(COUNT(*) AS BIGINT) AS n FROM t GROUP BY item ORDER BY n DESC, position"
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        ("SELECT a FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY line) = 1 ORDER BY line", "QUALIFY"),
+        ("SELECT time // 7 AS week FROM t ORDER BY line", "// division"),
+        ("SELECT time DIV 7 AS week FROM t ORDER BY line", "DIV"),
+        ("SELECT * EXCLUDE (a) FROM t ORDER BY line", "EXCLUDE"),
+        ("SELECT a FROM t GROUP BY ALL ORDER BY line", "GROUP BY ALL"),
+        ("SELECT a FROM t ORDER BY ALL", "ORDER BY ALL"),
+        ("SELECT a FROM t UNION ALL BY NAME SELECT a FROM u ORDER BY line", "BY NAME"),
+        ("SELECT LAG(a IGNORE NULLS) OVER (ORDER BY line) AS b FROM t ORDER BY line", "IGNORE NULLS"),
+        ("SELECT a FROM t LEFT SEMI JOIN u ON t.a = u.a ORDER BY line", "LEFT SEMI JOIN"),
+        ("SELECT array_agg(a ORDER BY line) AS b FROM t ORDER BY line", "list or array function"),
+        ("SELECT list(a) AS b FROM t ORDER BY line", "list or array function"),
+        ("SELECT list_contains(a, 1) AS b FROM t ORDER BY line", "list or array function"),
+        ("SELECT string_agg(a) AS b FROM t ORDER BY line", "list or array function"),
+        ("SELECT hash(a) AS b FROM t ORDER BY line", "engine hash function"),
+        ("SELECT xxhash64(a) AS b FROM t ORDER BY line", "engine hash function"),
+        ("SELECT a::BIGINT AS b FROM t ORDER BY line", ":: cast"),
+        ("SELECT a / b AS c FROM t ORDER BY line", "division without NULLIF"),
+        ("SELECT CAST(a / 7 AS BIGINT) AS c FROM t ORDER BY line", "cast of a quotient without FLOOR"),
+        ("SELECT COUNT(*) AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
+        ("SELECT COALESCE(SUM(a), 0) AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
+        ("SELECT n FROM (SELECT SUM(a) AS n FROM t) AS s ORDER BY line", "N is not cast to BIGINT"),
+        ("SELECT ROW_NUMBER() OVER (ORDER BY line) - 1 AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
+        ("SELECT a + 1 AS b, b * 2 AS c FROM t ORDER BY line", "lateral alias B"),
+        ("SELECT a FROM t", "no ORDER BY at the end"),
+        ("SELECT a FROM (SELECT a FROM t ORDER BY line) AS s", "no ORDER BY at the end"),
+        ("SELECT a FROM t ORDER BY time", "ties are not broken: ORDER BY TIME"),
+        (
+            "SELECT LAG(a) OVER (PARTITION BY s ORDER BY time) AS b FROM t ORDER BY line",
+            "ties are not broken: ORDER BY TIME",
+        ),
+    ],
+)
+def test_lint_catches(bad: str, fault: str) -> None:
+    assert fault in lint(bad)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        GOOD,
+        "-- QUALIFY, a::b, x // y\n" + GOOD,
+        "SELECT '::' || a AS a FROM t ORDER BY line",
+        "SELECT CAST(FLOOR(a / 7) AS BIGINT) AS week FROM t ORDER BY line",
+        "SELECT CAST(SUM(a) AS BIGINT) / NULLIF(b, 0) AS c FROM t ORDER BY line",
+        "SELECT a FROM (SELECT a, COUNT(*) OVER (PARTITION BY a) AS n FROM t) AS s WHERE n > 1 ORDER BY line",
+        "SELECT MD5(a) AS b FROM t ORDER BY time DESC, line",
+    ],
+)
+def test_lint_lets_portable_text_through(good: str) -> None:
+    assert lint(good) == []

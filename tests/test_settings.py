@@ -1,0 +1,144 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessrec_pipeline.settings import LogSettings, RowRule, Settings, SettingsError, default_home, load_settings
+
+
+def home_with(folder: Path, toml: str | bytes) -> Path:
+    (folder / "sessrec.toml").write_bytes(toml.encode() if isinstance(toml, str) else toml)
+    return folder
+
+
+def refusal(home: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(home)
+    return str(caught.value)
+
+
+def test_defaults_are_the_format_of_the_study(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path)
+    logs, split = settings.logs, settings.split
+    assert (logs.format, logs.separator, logs.session, logs.item, logs.time) == (
+        "tsv",
+        "\t",
+        "SessionId",
+        "ItemId",
+        "Time",
+    )
+    assert (logs.time_unit, logs.columns, logs.keep, logs.session_scope) == ("s", None, [], "feed")
+    assert (settings.sessions.min_session_length, settings.sessions.min_item_support) == (2, 1)
+    assert (split.rule, split.ratio, split.keep_unseen_items) == ("ratio", 0.8, False)
+    assert settings.evaluation.cutoffs == [5, 10, 20]
+    assert settings.synthetic is None
+    assert settings.landing == tmp_path / "landing"
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('[logs]\nformt = "csv"', "logs.formt"),
+        ("[splt]\ndays = 2", "splt"),
+        ('[logs]\nformat = "xml"', "logs.format"),
+        ("[split]\nratio = 1", "split.ratio"),
+        ("[sessions]\nmin_session_length = 0", "sessions.min_session_length"),
+        ('memory_limit = "much"', "memory_limit"),
+        ("[[logs.keep]]\ncolumn = 'a'", "exactly one of one_of, not_prefix, minimum"),
+        ("[[logs.keep]]\ncolumn = 'a'\nminimum = 1\nnot_prefix = 'C'", "exactly one of one_of, not_prefix, minimum"),
+        ('[split]\nrule = "given"', "needs either column or test_logs"),
+        ("[split]\nrule = 'given'\ncolumn = 'x'\ntest_logs = ['a.tsv']", "needs either column or test_logs"),
+        ('[split]\nrule = "given"\ncolumn = "part"', "must also stand in [logs] extra_columns"),
+    ],
+)
+def test_unusable_field_is_refused_by_file_and_name(tmp_path: Path, toml: str, words: str) -> None:
+    text = refusal(home_with(tmp_path, toml))
+    assert str(tmp_path / "sessrec.toml") in text
+    assert words in text
+
+
+@pytest.mark.parametrize("name", ["time", "Time", "LOG", "line", "session", "item", "reason"])
+def test_extra_column_named_like_one_of_ours_is_refused(tmp_path: Path, name: str) -> None:
+    assert "is a column of our own" in refusal(home_with(tmp_path, f"[logs]\nextra_columns = ['{name}']"))
+
+
+def test_extra_columns_that_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
+    assert "'price' stands twice" in refusal(home_with(tmp_path, "[logs]\nextra_columns = ['Price', 'price']"))
+
+
+@pytest.mark.parametrize("toml", ["[split\ndays = 1", b'[split]\ncolumn = "\xff"'])
+def test_text_that_is_not_toml_is_refused(tmp_path: Path, toml: str | bytes) -> None:
+    assert f"{tmp_path / 'sessrec.toml'} is not valid TOML" in refusal(home_with(tmp_path, toml))
+
+
+def test_environment_outranks_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home_with(tmp_path, "[split]\nrule = 'days'\ndays = 3")
+    assert load_settings(home).split.days == 3
+    monkeypatch.setenv("SESSREC_SPLIT__DAYS", "7")
+    split = load_settings(home).split
+    assert (split.rule, split.days) == ("days", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SESSREC_SPLIT__DYAS", "2", "split.dyas"),
+        ("SESSREC_SPLIT__DAYS", "two", "split.days"),
+        ("SESSREC_LOGS__KEEP", "no json", "a SESSREC_* variable cannot be used"),
+    ],
+)
+def test_unusable_variable_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    text = refusal(tmp_path)
+    assert words in text
+    assert "TOML" not in text
+
+
+def test_file_cannot_move_the_home(tmp_path: Path) -> None:
+    assert load_settings(home_with(tmp_path, 'home = "/elsewhere"')).home == tmp_path
+
+
+@pytest.mark.parametrize("name", ["st*r", "what?", "we[ir]d"])
+def test_home_that_duckdb_takes_for_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
+    assert "takes for a pattern" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("files", "home"),
+    [
+        ([], "data/demo"),
+        (["landing/.gitkeep", "README.md"], "data/demo"),
+        (["demo/sessrec.toml"], "data/demo"),
+        (["sessrec.toml"], "data"),
+        (["landing/monday.tsv"], "data"),
+    ],
+)
+def test_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], home: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in files:
+        path = Path("data") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert default_home() == Path(home)
+    assert load_settings().home == tmp_path / home
+    monkeypatch.setenv("SESSREC_HOME", str(tmp_path / "shop"))
+    assert default_home() == tmp_path / "shop"
+
+
+def test_tuning_split_follows_the_split_unless_told_otherwise(feed: Callable[..., Settings]) -> None:
+    assert feed(split={"rule": "days", "days": 3}).split.tuning.rule == "days"
+    assert feed(split={"rule": "given", "test_logs": ["a"]}).split.tuning.rule == "ratio"
+    tuning = feed(split={"rule": "ratio", "tuning_rule": "days", "days": 3}).split.tuning
+    assert (tuning.rule, tuning.days) == ("days", 3)
+
+
+def test_row_rules_name_what_they_leave_out() -> None:
+    rules = [RowRule(column="a", one_of=["x"]), RowRule(column="a", not_prefix="C"), RowRule(column="a", minimum=0)]
+    assert [rule.reason for rule in rules] == ["a_not_in_list", "a_has_prefix", "a_below_minimum"]
+
+
+def test_separator_follows_format_unless_named() -> None:
+    assert LogSettings(format="csv").separator == ","
+    assert LogSettings(format="csv", delimiter=";").separator == ";"
