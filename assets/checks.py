@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from assets.ingestion import landed_logs
 from sessrec_pipeline.logs.ingest import DAY, EARLIEST
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -37,8 +38,7 @@ def _ask(sql: str, **tables: Stored | Sequence[Stored]) -> list[Any]:
     """The first row of a query over stored tables."""
     with duckdb.connect() as connection:
         for name, stored in tables.items():
-            paths = [str(s.path) for s in ([stored] if isinstance(stored, Stored) else stored)]
-            connection.from_parquet(paths).create_view(name)
+            create_view(connection, name, [s.path for s in ([stored] if isinstance(stored, Stored) else stored)])
         rows = connection.execute(sql).fetchall()
         return list(rows[0])
 

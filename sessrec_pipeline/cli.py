@@ -285,7 +285,7 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
 def rebuild_catalog(home: Path | None) -> None:
     """Make the warehouse anew from the files of the lake (lineage, fitted tables, metrics)."""
     settings = _settings(home)
-    count = _store(settings).rebuild_catalogue()
+    count = _store(settings).rebuild_catalogue(lambda damage: click.echo(f"left out: {damage}", err=True))
     click.echo(f"{count} artefacts entered into {settings.warehouse}")
 
 

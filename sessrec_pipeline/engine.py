@@ -18,7 +18,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import TEMPORARY
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
-from sessrec_pipeline.storage.sql import identifier
+from sessrec_pipeline.storage.sql import create_view, identifier
 
 Value = int | float | str | bool | None
 
@@ -88,8 +88,8 @@ class DuckDBEngine:
     def register(self, name: str, parquet: Path | Sequence[Path]) -> None:
         """Make Parquet files readable as the table ``name``."""
         paths = [parquet] if isinstance(parquet, Path) else parquet
-        files = [str(path / "*.parquet") if path.is_dir() else str(path) for path in paths]
-        self.connection.from_parquet(files).create_view(identifier(name), replace=True)
+        files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
+        create_view(self.connection, name, files)
 
     def write(self, name: str, sql: str, **values: Value) -> Path:
         """Run a query, write its rows in order to a scratch folder of Parquet, and register it as ``name``."""

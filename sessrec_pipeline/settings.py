@@ -212,6 +212,13 @@ class EvaluationSettings(Section):
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the resampling."""
 
+    @field_validator("cutoffs")
+    @classmethod
+    def _rising(cls, cutoffs: list[int]) -> list[int]:
+        if cutoffs != sorted(set(cutoffs)):
+            raise ValueError("name each cutoff once, in rising order")
+        return cutoffs
+
 
 class SyntheticSettings(Section):
     """The generator behind a synthetic feed; a feed that has one also ranks its oracle."""

@@ -1,6 +1,5 @@
 """Metrics from stored rankings: SQL sums per session, micro-averaged, with bootstrap intervals over sessions."""
 
-import glob
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.settings import EvaluationSettings
-from sessrec_pipeline.storage.sql import identifier, sql_text
+from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
 
 METRICS = ("recall", "mrr", "ndcg")
 SCHEMA = pa.schema(
@@ -34,7 +33,7 @@ def session_sums(rankings: Mapping[str, Path], cutoffs: list[int]) -> pd.DataFra
     """One row per model, tie rule, cutoff and session: predictions and the sums of METRICS over them."""
     with duckdb.connect() as connection:
         for model, path in rankings.items():
-            connection.from_parquet(glob.escape(str(path))).create_view(f"rankings_{identifier(model)}")
+            create_view(connection, f"rankings_{model}", [path])
         union = " UNION ALL ".join(
             f"SELECT '{identifier(model)}' AS model, session, greater, equal FROM rankings_{identifier(model)}"
             for model in rankings

@@ -198,8 +198,8 @@ def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, objec
         return f"list_contains(${name}, {column})", {name: rule.one_of}
     if rule.not_prefix is not None:
         return f"NOT starts_with({column}, ${name})", {name: rule.not_prefix}
-    number = f"TRY_CAST({column} AS DOUBLE)"  # NaN would be the greatest of all
-    return f"NOT ISNAN({number}) AND {number} >= ${name}", {name: rule.minimum}
+    value = f"TRY_CAST({column} AS DOUBLE)"  # NaN would be the greatest of all
+    return f"NOT ISNAN({value}) AND {value} >= ${name}", {name: rule.minimum}
 
 
 def _count(engine: DuckDBEngine) -> dict[str, int]:

@@ -23,7 +23,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     current = engine.write("events", sql, **values)
     count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM events")
     if not count:
-        raise ValueError("the landed logs hold no event at all; the quarantine tables say what was wrong with their rows")
+        raise ValueError("the landed logs hold no event at all; quarantine says what was wrong with their rows")
 
     def step(name: str, reason: str, wanted: bool, /, **bound: int) -> None:
         nonlocal current, count

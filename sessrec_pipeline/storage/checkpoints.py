@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 
-class CorruptCheckpointError(ValueError):
+class CorruptCheckpointError(DamagedFileError):
     """A checkpoint whose content is not what its own hash says."""
 
 

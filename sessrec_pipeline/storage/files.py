@@ -8,6 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+
+class DamagedFileError(ValueError):
+    """A published file that cannot be read, or whose content is not what was written; the text says what to do."""
+
+
 TEMPORARY = ".tmp-"
 """Prefix of files under construction: ``.tmp-<pid>-…``."""
 

@@ -1,8 +1,13 @@
 """SQL texts and the names in them."""
 
+import glob
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+
+import duckdb
 
 
 def identifier(name: str) -> str:
@@ -15,6 +20,12 @@ def identifier(name: str) -> str:
 def quoted(name: str) -> str:
     """Any column name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Sequence[Path]) -> None:
+    """Make Parquet files readable as ``name``; nothing in their paths is a pattern or a column."""
+    paths = [glob.escape(str(path)) for path in parquet]
+    connection.from_parquet(paths, hive_partitioning=False).create_view(identifier(name), replace=True)
 
 
 @cache

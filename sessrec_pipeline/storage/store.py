@@ -1,7 +1,7 @@
 """The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage import checkpoints, lake, pages
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.files import file_name, replacing, sweep
+from sessrec_pipeline.storage.files import DamagedFileError, file_name, replacing, sweep
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.pages import Page
@@ -139,14 +139,15 @@ class Store:
         what = asset if partition is None else f"{asset}[{partition}]"
         raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
 
-    def rebuild_catalogue(self) -> int:
+    def rebuild_catalogue(self, say: Callable[[str], None] = lambda damage: None) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
-        The new file takes the place of the old one when it is complete. Who publishes meanwhile waits to enter.
+        Damaged files are told to ``say`` and left out. The new file takes the place of the old one when it is
+        complete. Who publishes meanwhile waits to enter.
         """
         sweep(self.home)
         with self.warehouse.locked(), replacing(self.warehouse.path) as temporary:
-            stored = self._stored()
+            stored = self._stored(say)
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
                 for artefact in stored:
@@ -158,16 +159,20 @@ class Store:
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)
 
-    def _stored(self) -> list[Stored]:
+    def _stored(self, say: Callable[[str], None]) -> list[Stored]:
         """All artefacts in the lake, oldest first."""
-        stored = [
-            Stored(path, lineage)
-            for folder in (self.settings.lake, self.settings.checkpoints, self.settings.reports)
-            for path in sorted(folder.rglob("*"))
-            if path.suffix in SUFFIXES
-            and not path.name.startswith(".")
-            and (lineage := SUFFIXES[path.suffix](path)) is not None
-        ]
+        stored = []
+        for folder in (self.settings.lake, self.settings.checkpoints, self.settings.reports):
+            for path in sorted(folder.rglob("*")):
+                if path.suffix not in SUFFIXES or path.name.startswith("."):
+                    continue
+                try:
+                    lineage = SUFFIXES[path.suffix](path)
+                except DamagedFileError as error:
+                    say(str(error))
+                    continue
+                if lineage is not None:
+                    stored.append(Stored(path, lineage))
         return sorted(stored, key=lambda s: s.node.created_at)
 
 

@@ -4,7 +4,6 @@ A DuckDB file has one writing process, which shuts out readers of other processe
 stands behind one file lock. All that it holds can be rebuilt from the files of the lake.
 """
 
-import glob
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from sessrec_pipeline.storage.lineage import Lineage
-from sessrec_pipeline.storage.sql import identifier, sql_text
+from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
 
 LOCK_SECONDS = 60
 
@@ -123,8 +122,7 @@ def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
     """Replace the table ``name`` by the rows of ``parquet``."""
-    connection.execute(
-        f"CREATE OR REPLACE TABLE {identifier(name)} AS "
-        "SELECT * FROM read_parquet($path, hive_partitioning = false)",  # a folder "shop=nl" adds no column
-        {"path": glob.escape(str(parquet))},
-    )
+    table = identifier(name)
+    create_view(connection, "incoming", [parquet])
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")
+    connection.execute("DROP VIEW incoming")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.settings import LogSettings, Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.store import Store
 
@@ -296,7 +296,7 @@ BAD_LINES = st.sampled_from(
 def test_every_line_is_an_event_or_in_quarantine(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, final: bool
 ) -> None:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), logs={"max_bad_share": 1})
+    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1))
     settings.landing.mkdir()
     content = end.join([HEADER.strip(), *lines]) + (end if final else "")
     result = ingest(settings, content)
@@ -308,9 +308,11 @@ def test_every_line_is_an_event_or_in_quarantine(
 
 @given(st.text(alphabet='a1,"\n\té ', max_size=60), st.sampled_from(["csv", "tsv"]))
 @hypothesis_settings(max_examples=30, deadline=None)
-def test_any_text_is_accounted_for_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str, kind: str) -> None:
+def test_any_text_is_accounted_for_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: str, kind: Literal["csv", "tsv"]
+) -> None:
     """``ingest`` asserts that the rows add up."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), logs={"max_bad_share": 1, "format": kind})
+    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1, format=kind))
     settings.landing.mkdir()
     header = HEADER if kind == "tsv" else HEADER.replace("\t", ",")
     try:

@@ -138,7 +138,7 @@ def keeps_its_promises(parts: Split, rule: SplitSettings, events: list[Event]) -
 
 
 @given(EVENTS, st.sampled_from([0.5, 1, 2]), st.booleans())
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 def test_split_has_no_future(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], days: float, keep: bool
 ) -> None:
@@ -175,12 +175,15 @@ def test_ratio_gives_the_first_sessions_to_train(
 
 
 def test_train_is_cut_at_the_moment_at_which_the_test_starts(feed: Feed) -> None:
-    """The last event is at day 10, so the test starts at day 9: a's last two events belong to neither part."""
+    """The last event is at day 10, so the test starts at day 9: a's last two events belong to neither part,
+    and what is left of d is too short."""
     events = visits("a", "wxyz", 9 * DAY - 2 * HOUR) + visits("b", "xw", 9 * DAY) + visits("c", "wx", 10 * DAY - HOUR)
+    events += visits("d", "wx", 9 * DAY - 1)
     parts = of(feed, events, rule="days", days=1)
     assert items(parts.train) == {"a": "wx"}
     assert items(parts.test) == {"b": "xw", "c": "wx"}
-    assert parts.train_stats["dropped: after the cutoff"] == 2
+    assert parts.train_stats["dropped: after the cutoff"] == 3
+    assert parts.train_stats["dropped: sessions too short"] == 1
 
 
 def test_items_that_training_never_saw(feed: Feed) -> None:
