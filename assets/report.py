@@ -9,7 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from assets.stage import stage
-from sessrec_pipeline.report.page import ReportData, headline, render, summed
+from sessrec_pipeline.report.data import ReportData, summed
+from sessrec_pipeline.report.page import render
+from sessrec_pipeline.report.standings import headline
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
@@ -22,7 +24,7 @@ QUARANTINE_SAMPLE = 20
         "evaluation",
         ["html", "matplotlib"],
         sources=["report"],
-        reads=["evaluation", "split", "sessions", "logs", "synthetic"],
+        reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
     )
 )
 def report(

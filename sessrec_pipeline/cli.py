@@ -12,6 +12,7 @@ import click
 from sessrec_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
+    from sessrec_pipeline.runs import Outcome
     from sessrec_pipeline.storage.store import Store
 
 DEMO_TOML = """\
@@ -64,6 +65,14 @@ def _settings(home: Path | None) -> Settings:
     return settings
 
 
+def _existing(home: Path | None) -> Settings:
+    """The settings of a feed that has results; a mistyped home is not made."""
+    settings = _settings(home)
+    if not settings.lake.is_dir():
+        raise Failure(f"nothing is materialized in {settings.home}; run `sessrec materialize`, or name another --home")
+    return settings
+
+
 def _prepare_home(settings: Settings) -> None:
     """Folders, Dagster's configuration, and no leftovers of processes that died."""
     from sessrec_pipeline.storage.files import sweep
@@ -109,31 +118,43 @@ def demo(home: Path | None, null: bool) -> None:
 
 
 @main.command()
+@click.option("--all", "everything", is_flag=True, help="Rebuild everything, up to date or not.")
 @click.pass_obj
-def materialize(home: Path | None) -> None:
-    """Take what landed, rebuild everything after it in this process, print the leaderboard."""
+def materialize(home: Path | None, everything: bool) -> None:
+    """Take what landed, rebuild what is not up to date in this process, print the leaderboard.
+
+    Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
+    """
     settings = _settings(home)
     _prepare_home(settings)
-    _materialize(settings)
+    outcome = _materialize(settings, everything)
     _print_leaderboard(settings)
     click.echo(f"\nReport: {settings.reports / 'report.html'}")
+    if outcome.refused:
+        _say_refused(outcome)
+        sys.exit(1)
 
 
-def _materialize(settings: Settings) -> None:
+def _materialize(settings: Settings, everything: bool = False) -> "Outcome":
     import dagster as dg
 
     from sessrec_pipeline.runs import materialize_all
 
     with dg.DagsterInstance.get() as instance:
-        outcome = materialize_all(settings, instance)
-    for reason in outcome.refused.values():
-        click.echo(f"refused: {reason}", err=True)
-    if not outcome.landed:
-        raise Failure(f"no log has landed: put logs into {settings.landing}")
-    for name in outcome.not_ingested:
-        click.echo(f"not ingested: {name} (the reason stands above); the other logs go on", err=True)
+        outcome = materialize_all(
+            settings, instance, everything=everything, say=lambda line: click.echo(line, err=True)
+        )
     if not outcome.success:
-        raise Failure("a step failed; its error stands above, and in the UI under Runs")
+        _say_refused(outcome)
+        if not outcome.landed:
+            raise Failure(f"no log has landed: put logs into {settings.landing}")
+        raise Failure("\n".join(f"{step}: {reason}" for step, reason in outcome.failed.items()))
+    return outcome
+
+
+def _say_refused(outcome: "Outcome") -> None:
+    for name, reason in outcome.refused.items():
+        click.echo(f"not taken: {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
 
 
 def _print_leaderboard(settings: Settings) -> None:
@@ -158,6 +179,38 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @main.command()
+@click.argument("name")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the benchmark's raw files.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Trainings of GRU4Rec.")
+@click.pass_obj
+def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
+    """Run the public benchmark NAME from raw files to a table with published figures beside ours.
+
+    Settings, model and report stand in data/reproduce/NAME; a run that was stopped goes on where it was.
+    """
+    home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).resolve()
+    os.environ["SESSREC_HOME"] = str(home)  # the code location, imported by the next line, must not look elsewhere
+    from sessrec_pipeline import reproduce as benchmark
+
+    try:
+        recipe = benchmark.set_up(name, data, home)
+        settings = _settings(home)
+        _prepare_home(settings)
+        import dagster as dg
+
+        with dg.DagsterInstance.get() as instance:
+            table = benchmark.run(name, recipe, settings, instance, seeds)
+    except benchmark.ReproductionError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"\n{name}: {recipe.title}")
+    for heading, rows in benchmark.as_text(table.arrow(), settings):
+        k = max(settings.evaluation.cutoffs)
+        click.echo(f"\n{heading}\n")
+        _table(["model", f"R@{k}", f"MRR@{k}", "source"], rows)
+    click.echo(f"\nTable:  reproduction in {settings.warehouse}\nReport: {settings.reports / 'report.html'}")
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True)
 @click.pass_obj
 def dev(home: Path | None, port: int) -> None:
@@ -174,7 +227,7 @@ def dev(home: Path | None, port: int) -> None:
 @click.pass_obj
 def check(home: Path | None) -> None:
     """Run all asset checks, print them, exit 1 if one of severity ERROR failed."""
-    settings = _settings(home)
+    settings = _existing(home)
     _prepare_home(settings)
     import dagster as dg
 
@@ -207,7 +260,7 @@ def _short(value: Any) -> str:
 @click.pass_obj
 def lineage(home: Path | None, asset: str, everything: bool) -> None:
     """Which landed logs, splits, settings and code versions ASSET rests on; for metrics, row by row."""
-    settings = _settings(home)
+    settings = _existing(home)
     stored = _find(_store(settings), asset)
     with _store(settings).warehouse.connect() as connection:
         targets = [(asset, stored.node.id)]
@@ -250,12 +303,12 @@ def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
 
 @main.command()
 @click.option("--items", required=True, help="Items of the session so far, oldest first, with commas between.")
-@click.option("-k", default=10, show_default=True, help="How many items to recommend.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
 @click.option("--model", default="gru4rec", show_default=True, help="Model of this feed that answers.")
 @click.pass_obj
 def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     """The next items of an anonymous session."""
-    settings = _settings(home)
+    settings = _existing(home)
     from sessrec_pipeline.compute import Compute
     from sessrec_pipeline.evaluation.ranking import best_items
     from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
@@ -273,7 +326,9 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     if unknown:
         click.echo(f"not in the catalogue, left out: {', '.join(unknown)}", err=True)
     if not known:
-        raise Failure("none of the items is in the catalogue, so nothing can be said; `popularity` lists it")
+        raise Failure(
+            "none of the items is in the catalogue (table popularity of the warehouse): nothing can be said"
+        )
     *_, (events, scores) = recommender.score(Sessions.from_lists([known]), len(known))
     last = scores[[int(events.argmax())]]
     best = best_items(last, min(k, len(vocabulary)))[0]
@@ -284,7 +339,7 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
 @click.pass_obj
 def rebuild_catalog(home: Path | None) -> None:
     """Make the warehouse anew from the files of the lake (lineage, fitted tables, metrics)."""
-    settings = _settings(home)
+    settings = _existing(home)
     count = _store(settings).rebuild_catalogue(lambda damage: click.echo(f"left out: {damage}", err=True))
     click.echo(f"{count} artefacts entered into {settings.warehouse}")
 

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets import checks, evaluation, ingestion, models, preparation
+from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
 from assets.report import report
 from assets.stage import READS_KEY, SOURCES_KEY
@@ -16,10 +17,10 @@ from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.versions import code_version, settings_read
 
 
-def build(settings: Settings) -> dg.Definitions:
+def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     """The graph of one feed. The oracle is part of it where the feed is synthetic and its law known."""
     names = models_of(settings)
-    store = Store(settings)
+    store = store or Store(settings)
 
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
@@ -35,7 +36,7 @@ def build(settings: Settings) -> dg.Definitions:
         *preparation.splits,
         models.popularity,
         models.markov,
-        models.gru4rec_checkpoint,
+        *gru4rec_assets(settings),
         *[rankings(name) for name in names],
         evaluation.metrics_asset(names),
         evaluation.leaderboard,

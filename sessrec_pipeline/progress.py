@@ -31,12 +31,8 @@ def _story(event: dg.DagsterEvent) -> str:
         check = event.asset_check_evaluation_data
         verdict = "passed" if check.passed else f"NOT PASSED ({check.severity.value})"
         return f"check {check.check_name}: {verdict}"
-    return str(event.message) + "".join(f"\n{part}" for part in _error(event))
-
-
-def _error(event: dg.DagsterEvent) -> list[str]:
     error = event.step_failure_data.error
-    return [] if error is None else [(error.cause or error).message.strip()]
+    return "FAILED" if error is None else f"FAILED: {(error.cause or error).message.strip()}"
 
 
 SHOWN = {
@@ -48,7 +44,11 @@ SHOWN = {
 
 def _wanted(record: logging.LogRecord) -> bool:
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
-    return record.levelno >= logging.INFO if event is None else event.event_type in SHOWN
+    if event is not None:
+        return event.event_type in SHOWN
+    # What a failure leaves undone would bury its reason under a screen of lines.
+    undone = "Dependencies for step" in record.getMessage()
+    return record.levelno >= logging.INFO and not undone
 
 
 def quiet_teardown() -> None:

@@ -7,12 +7,14 @@ landed log, and the built-in demo's home ``data/demo`` until then.
 A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outranks the file.
 """
 
+import difflib
 import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -74,8 +76,9 @@ class LogSettings(Section):
     """Column with the item id, any text."""
     time: str = "Time"
     """Column with the time of the event."""
-    time_unit: Literal["s", "ms", "us", "iso8601"] = "s"
-    """Unit of the time since 1970-01-01 UTC, fractions allowed; or ISO 8601 text, UTC where it names no zone."""
+    time_unit: Literal["s", "ms", "us", "iso8601", "order"] = "s"
+    """Unit of the time since 1970-01-01 UTC, fractions allowed; or ISO 8601 text, UTC where it names no zone; or order:
+    the numbers only say what came first, and stand as so many microseconds after 2000-01-01."""
     extra_columns: list[str] = []
     """Further columns to keep, as text."""
     keep: list[RowRule] = []
@@ -196,6 +199,21 @@ class GRU4RecConfig(Section):
     """Seed of weights, dropout and negatives."""
 
 
+class TrainingSettings(Section):
+    """How GRU4Rec is trained beside its hyper-parameters; what is chosen is chosen inside train."""
+
+    warm_start: bool = False
+    """Train on from the last checkpoint with the sessions that came since, instead of from nothing."""
+    validate_epochs: bool = False
+    """Add the asset gru4rec_validation: metrics after each epoch on the tuning split; its best epoch is trained."""
+    patience: Annotated[int, Field(ge=1)] = 2
+    """Validation stops after so many epochs without a better one."""
+    metric: Literal["recall", "mrr"] = "mrr"
+    """What validation and tuning look at, at the largest cutoff and under the conservative tie rule."""
+    tuning_trials: Annotated[int, Field(ge=0)] = 0
+    """Add the asset gru4rec_tuning: so many trials of Optuna (extra ``tuning``); its best settings are trained."""
+
+
 class EvaluationSettings(Section):
     """How models are ranked and measured."""
 
@@ -255,6 +273,23 @@ class AutomationSettings(Section):
     """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
 
 
+class PublishedFigure(Section):
+    """A figure of someone else on the same data and split, shown beside ours."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Model, as its authors call it."""
+    metric: Literal["recall", "mrr", "ndcg"]
+    """What was measured."""
+    k: Annotated[int, Field(ge=1)] = 20
+    """Cutoff."""
+    value: Annotated[float, Field(ge=0, le=1)]
+    """The figure, as a share (papers often print percent)."""
+    source: Annotated[str, Field(min_length=1)]
+    """Where it is printed; a figure without a source is not shown."""
+    note: str = ""
+    """What keeps it from being compared like with like."""
+
+
 class Settings(BaseSettings):
     """All settings of one feed; see the module's text for where they are read from."""
 
@@ -273,10 +308,13 @@ class Settings(BaseSettings):
     split: SplitSettings = SplitSettings()
     markov: MarkovSettings = MarkovSettings()
     gru4rec: GRU4RecConfig = GRU4RecConfig()
+    training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     synthetic: SyntheticSettings | None = None
     compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
+    published: list[PublishedFigure] = []
+    """Figures of others on this feed's data and split, for the report and ``sessrec reproduce``."""
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     """Memory that DuckDB may use before it spills to disk."""
 
@@ -293,6 +331,16 @@ class Settings(BaseSettings):
         column = self.split.column
         if column is not None and column not in self.logs.extra_columns:
             raise ValueError(f'[split] column = "{column}" must also stand in [logs] extra_columns')
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_no_clock(self) -> Self:
+        uses = {"split.rule": self.split.rule, "split.tuning_rule": self.split.tuning_rule}
+        days = [name for name, rule in uses.items() if rule == "days"]
+        if self.sessions.inactivity_gap_minutes is not None:
+            days.append("sessions.inactivity_gap_minutes")
+        if self.logs.time_unit == "order" and days:
+            raise ValueError(f'[logs] time_unit = "order" knows no minutes and days, which {days[0]} counts')
         return self
 
     @classmethod
@@ -327,6 +375,11 @@ class Settings(BaseSettings):
     def reports(self) -> Path:
         """Pages for people."""
         return self.home / "reports"
+
+    @property
+    def training_states(self) -> Path:
+        """What trainings and searches under way need to go on after a crash."""
+        return self.home / "training"
 
     @property
     def warehouse(self) -> Path:
@@ -364,7 +417,7 @@ def load_settings(home: Path | None = None) -> Settings:
         return Settings(home=home)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {_sentence(problem)}"
             for problem in error.errors()
         ]
         raise SettingsError(
@@ -374,3 +427,18 @@ def load_settings(home: Path | None = None) -> Settings:
         raise SettingsError(f"{home / 'sessrec.toml'} is not valid TOML: {error}") from None
     except ValueError as error:  # a variable that should hold JSON (a list, a table) and does not
         raise SettingsError(f"a SESSREC_* variable cannot be used: {error}; write lists and tables as JSON") from None
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What is wrong with a field, in words of ours where pydantic's are not for the person who wrote the file."""
+    if problem["type"] != "extra_forbidden":
+        return problem["msg"].removeprefix("Value error, ")
+    model: type[BaseModel] = Settings
+    *path, name = problem["loc"]
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return "this name is not known"
+        model = annotation
+    near = difflib.get_close_matches(str(name), model.model_fields, 1)
+    return "this name is not known" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,5 +1,6 @@
 """The command line, as people and CI jobs use it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -104,8 +105,30 @@ def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
         metrics.path.write_bytes(good)
 
 
-def test_check_exits_1_when_there_is_nothing_to_check(tmp_path: Path) -> None:
-    assert sessrec(tmp_path, "check").exit_code == 1
+@pytest.mark.parametrize("command", [["check"], ["lineage", "metrics"], ["recommend", "--items", "1"]])
+def test_a_mistyped_home_is_told_and_not_made(tmp_path: Path, command: list[str]) -> None:
+    result = sessrec(tmp_path / "typo", *command)
+    assert result.exit_code == 2 and "nothing is materialized in" in result.output
+    assert not (tmp_path / "typo").exists()
+
+
+def test_materialize_names_the_logs_that_were_not_taken_last(demo: Path, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(demo, home)
+    (home / "landing" / "cut.tsv").write_text("SessionId;ItemId;Time\n1;2;3\n")
+    result = sessrec(home, "materialize")
+    assert result.exit_code == 1
+    last = result.output.strip().splitlines()[-1]
+    assert last.startswith("not taken: cut.tsv") and "delimiter" in last
+
+
+def test_materialize_makes_nothing_again_that_is_up_to_date(demo: Path) -> None:
+    report = demo / "reports" / "report.html"
+    before = report.stat().st_mtime_ns
+    result = sessrec(demo, "materialize")
+    assert result.exit_code == 0 and "everything is up to date" in result.output
+    assert report.stat().st_mtime_ns == before
+    assert "made report" in sessrec(demo, "materialize", "--all").output
 
 
 def test_materialize_without_logs_says_where_to_put_them(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The graph as Dagster sees it, and the whole of it run on a small feed."""
 
+import os
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +12,8 @@ import pytest
 
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import Outcome, materialize_all, run_checks
-from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks
+from sessrec_pipeline.settings import GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 SMALL = SyntheticSettings(sessions=300, items=60, days=3)
@@ -44,6 +47,7 @@ GRAPH = {
     "tuning_test_split": {"train_split", "tuning_train_split"},
     "tuning_train_split": {"train_split"},
 }
+UNPARTITIONED = set(GRAPH) - {"raw_sessions", "quarantine"}
 
 
 def asset_graph(settings: Settings) -> dict[str, set[str]]:
@@ -113,8 +117,9 @@ def hashes(settings: Settings) -> dict[str, str]:
 
 def test_the_whole_graph_runs(outcome: Outcome, demo: Settings) -> None:
     assert outcome == Outcome(
-        ["demo-2026-01-05.tsv", "demo-2026-01-06.tsv", "demo-2026-01-07.tsv"], {}, [], success=True
+        ["demo-2026-01-05.tsv", "demo-2026-01-06.tsv", "demo-2026-01-07.tsv"], {}, {}, sorted(UNPARTITIONED)
     )
+    assert outcome.success
     board = Store(demo).find("leaderboard").arrow().to_pylist()
     assert {row["model"] for row in board} == {"oracle", "gru4rec", "markov", "popularity"}
     assert board[0]["model"] == "oracle"
@@ -125,8 +130,35 @@ def test_materializing_again_gives_the_same_content(
     outcome: Outcome, demo: Settings, instance: dg.DagsterInstance
 ) -> None:
     before = hashes(demo)
-    assert materialize_all(demo, instance).success
+    again = materialize_all(demo, instance, everything=True)
+    assert again.success and again.rebuilt == outcome.rebuilt
     assert hashes(demo) == before
+
+
+def test_what_is_up_to_date_is_not_made_again(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:
+    assert materialize_all(demo, instance).rebuilt == []
+    other = demo.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
+    assert set(materialize_all(other, instance).rebuilt) == {"markov_rankings", "metrics", "leaderboard", "report"}
+    assert materialize_all(demo, instance).success
+
+
+def test_runs_of_dead_processes_are_ended(feed: Callable[..., Settings]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = build(feed()).resolve_job_def("checks")
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        runs = {
+            pid: instance.create_run_for_job(job, tags={PROCESS_TAG: f"{socket.gethostname()}:{pid}"})
+            for pid in (dead.pid, os.getpid())
+        }
+        for run in runs.values():
+            instance.report_dagster_event(
+                dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name), run_id=run.run_id
+            )
+        lines = end_dead_runs(instance)
+        assert len(lines) == 1 and str(dead.pid) in lines[0]
+        statuses = {pid: instance.get_run_by_id(run.run_id).status for pid, run in runs.items()}  # type: ignore[union-attr]
+        assert statuses == {dead.pid: dg.DagsterRunStatus.FAILURE, os.getpid(): dg.DagsterRunStatus.STARTED}
 
 
 def test_content_hash_is_the_data_version(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:
@@ -189,5 +221,6 @@ def test_refused_log_does_not_stop_the_others(feed: Callable[..., Settings], ins
     (settings.landing / "broken.tsv").write_text("SessionId\tItem\n1\t2\n")
     with dg.DagsterInstance.ephemeral() as fresh:
         outcome = materialize_all(settings, fresh)
-    assert outcome.not_ingested == ["broken.tsv"]
+    assert list(outcome.refused) == ["broken.tsv"]
+    assert "'ItemId' is missing" in outcome.refused["broken.tsv"]
     assert outcome.success

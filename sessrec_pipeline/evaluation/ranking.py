@@ -3,6 +3,9 @@
 Models never compute metrics. A prediction's rank among the whole catalogue follows from two counts, the items scored
 *greater* than the target and those scored *equal* (the target itself included), under any tie rule:
 standard = greater + 1, conservative = greater + equal, median = the middle of both.
+
+Scores come in blocks that fit a core's cache, or of ``LEAST_ROWS`` predictions where the catalogue is large, and are
+read in pieces that fit: the full matrix of scores exists at no time, and what a prediction costs follows the catalogue.
 """
 
 from collections.abc import Callable
@@ -30,31 +33,38 @@ SCHEMA = pa.schema(
 MISS = 2**31 - 1
 """``greater`` of a target that has no rank, beyond every cutoff, however small the catalogue."""
 
+CACHE_BYTES = 1_300_000
+"""Scores that are counted and searched at once: they are read several times, so they should stay in a core's cache."""
+
+LEAST_ROWS = 32
+"""Predictions that a model is asked for at once, however large the catalogue: 128 MB of scores for a million items.
+Fewer would save memory, but matrix products of few rows take several times as long per row."""
+
+GROUPS = 12
+"""Groups of items per item wanted, from whose maxima ``best_items`` learns where to look."""
+
 
 @dataclass(frozen=True)
 class TestSet:
     """Test events in session and position order, under a model's vocabulary.
 
-    session_ids text (sessions,); items text (events,); numbers int64 (events,): row of each event's session;
+    sessions, items: text (events,); numbers int64 (events,): 0 for the events of the first session, 1 for the next;
     codes int64 (events,): item index, -1 where the vocabulary lacks the item.
     """
 
-    session_ids: list[str]
-    items: list[str]
+    sessions: pa.ChunkedArray
+    items: pa.ChunkedArray
     numbers: NDArray[np.int64]
     positions: NDArray[np.int64]
     codes: NDArray[np.int64]
 
     @classmethod
-    def of(cls, test: pa.Table, vocabulary: list[str]) -> "TestSet":
+    def of(cls, test: pa.Table, vocabulary: pa.Array) -> "TestSet":
         """From the columns session, session_number, position, item of a split, in its order."""
         numbers = test["session_number"].to_numpy().astype(np.int64)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        session_ids = test["session"].take(pa.array(starts)).to_pylist()
-        items = test["item"].to_pylist()
-        codes = pc.index_in(test["item"], pa.array(vocabulary, pa.string())).fill_null(-1).to_numpy().astype(np.int64)
-        rows = np.cumsum(np.diff(numbers, prepend=numbers[0] if len(numbers) else 0) > 0)
-        return cls(session_ids, items, rows, test["position"].to_numpy().astype(np.int64), codes)
+        numbers = np.cumsum(np.diff(numbers, prepend=numbers[:1]) > 0)
+        codes = pc.index_in(test["item"], vocabulary).fill_null(-1).to_numpy().astype(np.int64)
+        return cls(test["session"], test["item"], numbers, test["position"].to_numpy().astype(np.int64), codes)
 
 
 def rank(
@@ -69,83 +79,104 @@ def rank(
     """Rank the catalogue for every test event from the second of its session on; one row per prediction.
 
     The history of a prediction is the events before it that the vocabulary knows. A target that it does not know, or
-    a history without any known item, is a miss under every tie rule (greater = MISS).
+    a history without any known item, is a miss under every tie rule (greater = MISS). ``batch_size`` is the most
+    predictions to score at once; of a large catalogue they are fewer, see ``rows_at_once``.
 
     Raises ValueError where a model scores NaN: such a model has no ranking.
     """
-    events = TestSet.of(test, vocabulary)
-    n_items = len(vocabulary)
+    names = pa.array(vocabulary, pa.string())
+    events = TestSet.of(test, names)
     index = np.arange(len(events.codes))
     is_first = np.diff(events.numbers, prepend=-1) != 0
-    is_last = np.diff(events.numbers, append=len(events.session_ids)) != 0
+    is_last = np.append(is_first[1:], True)[: len(index)]
     targets = index[~is_first]
 
     # What the model reads: known events, but for each session's last one, after which nothing is predicted.
     shown = index[(events.codes >= 0) & ~is_last]
-    lengths = np.bincount(events.numbers[shown], minlength=len(events.session_ids))
+    lengths = np.bincount(events.numbers[shown])
     sessions = Sessions(
         events.codes[shown].astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     )
-    # The last shown event before each target, if it is of the same session; several targets can share one.
+    # The last shown event before each target, where that is of the same session. Several targets can share one, but
+    # only one of them is known: after that one the history is longer.
     context = np.searchsorted(shown, targets) - 1
-    has_context = context >= 0
-    has_context[has_context] = events.numbers[shown[context[has_context]]] == events.numbers[targets[has_context]]
-    predictable = np.flatnonzero(has_context)
-    first_of = np.searchsorted(context[predictable], np.arange(len(shown)))
-    count_of = np.bincount(context[predictable], minlength=len(shown))
+    begun = context >= 0
+    begun[begun] = events.numbers[shown[context[begun]]] == events.numbers[targets[begun]]
+    ranked = begun & (events.codes[targets] >= 0)
+    wanted = np.zeros(len(shown), dtype=np.int64)
+    wanted[context[ranked]] = events.codes[targets[ranked]]
+
+    above = np.full(len(shown), MISS, dtype=np.int64)
+    level = np.ones(len(shown), dtype=np.int64)
+    best = np.zeros((len(shown), min(top, len(vocabulary))), dtype=np.int32)
+    done = 0
+    for block, scores in model.score(sessions, rows_at_once(len(vocabulary), batch_size)):
+        step = max(1, CACHE_BYTES // (scores.itemsize * len(vocabulary)))
+        for start in range(0, len(block), step):
+            rows, piece = block[start : start + step], scores[start : start + step]
+            best[rows] = best_items(piece, best.shape[1])
+            own = np.take_along_axis(piece, wanted[rows, None], axis=1)
+            above[rows], level[rows] = count(piece > own), count(piece == own)
+        done += len(block)
+        say(done, len(shown))
 
     greater = np.full(len(targets), MISS, dtype=np.int64)
     equal = np.ones(len(targets), dtype=np.int64)
-    top = min(top, n_items)
-    best = np.full((len(targets), top), -1, dtype=np.int64)
-    done = 0
-    for block_events, scores in model.score(sessions, batch_size):
-        counts = count_of[block_events]
-        rows = np.repeat(np.arange(len(block_events)), counts)
-        offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        predictions = predictable[np.repeat(first_of[block_events], counts) + offsets]
-        if np.isnan(scores).any():
-            raise ValueError("the model scored NaN for some item: it has no ranking; train it again")
-        best[predictions] = best_items(scores, top)[rows]
-        wanted = events.codes[targets[predictions]]
-        known = wanted >= 0
-        rows, predictions, wanted = rows[known], predictions[known], wanted[known]
-        block = scores[rows]
-        target_scores = block[np.arange(len(rows)), wanted][:, None]
-        greater[predictions] = (block > target_scores).sum(axis=1)
-        equal[predictions] = (block == target_scores).sum(axis=1)
-        done += len(counts)
-        say(done, len(shown))
-    names = np.array([*vocabulary, ""], dtype=object)
-    flat = names[best[best >= 0]]
-    sizes = (best >= 0).sum(axis=1)
+    greater[ranked], equal[ranked] = above[context[ranked]], level[context[ranked]]
+    listed = np.where(begun, best.shape[1], 0)
     return pa.table(
         {
-            "session": [events.session_ids[row] for row in events.numbers[targets]],
+            "session": events.sessions.take(targets),
             "position": events.positions[targets],
-            "target": [events.items[i] for i in targets],
+            "target": events.items.take(targets),
             "greater": greater,
             "equal": equal,
             "top_items": pa.ListArray.from_arrays(
-                pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32()), pa.array(flat, pa.string())
+                pa.array(np.concatenate([[0], np.cumsum(listed)]), pa.int32()),
+                names.take(pa.array(best[context[begun]].ravel())),
             ),
         },
         schema=SCHEMA,
     )
 
 
+def rows_at_once(n_items: int, batch_size: int) -> int:
+    """Predictions to score at once: ``batch_size``, or the power of two that fits ``CACHE_BYTES`` as float32 if less."""
+    room = max(LEAST_ROWS, CACHE_BYTES // (4 * max(1, n_items)))
+    return min(batch_size, 1 << (room.bit_length() - 1))
+
+
+def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of true values in each row; several times as fast as numpy's sum or count_nonzero along an axis."""
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+
+
 def best_items(scores: NDArray[np.floating], top: int) -> NDArray[np.int64]:
-    """Indices int64 (b, top) of the highest scores float (b, n_items), best first, the lower index among equals."""
-    n_items = scores.shape[1]
-    if top < n_items:
-        candidates = np.argpartition(scores, n_items - top, axis=1)[:, n_items - top :]
-        last = np.take_along_axis(scores, candidates, axis=1).min(axis=1, keepdims=True)
-        # Of the items that share the last place argpartition took any; they too are told apart by index.
-        for row in np.flatnonzero((scores >= last).sum(axis=1) > top):
-            above, level = np.flatnonzero(scores[row] > last[row]), np.flatnonzero(scores[row] == last[row])
-            candidates[row] = np.concatenate([above, level[: top - len(above)]])
-    else:
-        candidates = np.broadcast_to(np.arange(n_items), scores.shape)
-    candidates = np.sort(candidates, axis=1)
-    order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(candidates, order, axis=1)
+    """Indices int64 (b, top) of the highest scores float (b, n_items), best first, the lower index among equals.
+
+    Raises ValueError where a score is NaN.
+    """
+    n_rows, n_items = scores.shape
+    # Items are dealt to groups. `top` groups have a maximum of at least the top-th best maximum, so `top` items do, and
+    # what scores less is not among the best. A maximum over NaN is NaN, which sorts last.
+    n_groups = min(n_items, GROUPS * top)
+    dealt = n_items - n_items % n_groups
+    maxima = np.sort(scores[:, :dealt].reshape(n_rows, -1, n_groups).max(axis=1), axis=1)
+    if np.isnan(maxima[:, -1]).any() or np.isnan(scores[:, dealt:]).any():
+        raise ValueError("the model scored NaN for some item: it has no ranking; train it again")
+    bound = maxima[:, n_groups - top, None]
+    chosen = scores >= bound
+    found = np.flatnonzero(chosen)
+    if len(found) > 4 * top * n_rows:  # many items at the bound itself, of which the first are enough
+        chosen &= (scores > bound) | (np.cumsum(scores == bound, axis=1) <= top)
+        found = np.flatnonzero(chosen)
+    row, item = np.divmod(found, n_items)
+    begin = np.searchsorted(row, np.arange(n_rows))
+    place = np.arange(len(row)) - begin[row]
+    width = place.max(initial=0) + 1
+    items = np.zeros((n_rows, width), dtype=np.int64)
+    items[row, place] = item
+    falling = np.full((n_rows, width), np.inf, dtype=scores.dtype)
+    falling[row, place] = -scores[row, item]
+    order = np.argsort(falling, axis=1, kind="stable")[:, :top]
+    return np.take_along_axis(items, order, axis=1)

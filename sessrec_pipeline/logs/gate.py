@@ -132,9 +132,11 @@ def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settin
     missing = [c for c in needed if c not in columns]
     if doubled or missing:
         wrong = f"column {min(doubled)!r} stands twice" if doubled else f"column {missing[0]!r} is missing"
+        looks_like = [d for d in ",;|\t" if len(columns) == 1 and d in columns[0]]
+        hint = f"; the delimiter seems to be {looks_like[0]!r}" if looks_like else ""
         raise LogRefusedError(
-            f"{name}: {wrong} in the header {list(columns)[:12]}; mend the file, or say in [logs] of sessrec.toml "
-            "what the columns and the delimiter are"
+            f"{name}: {wrong} in the header {list(columns)[:12]}{hint}; mend the file, or say in [logs] of "
+            "sessrec.toml what the columns and the delimiter are"
         )
 
 

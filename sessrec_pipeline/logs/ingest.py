@@ -28,6 +28,7 @@ TIME = {
     "ms": "TRY_CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9)) * 1000) AS BIGINT)",
     "us": "TRY_CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9))) AS BIGINT)",
     "iso8601": "EPOCH_US(TRY_CAST({column} AS TIMESTAMPTZ))",
+    "order": f"{EARLIEST} + TRY_CAST(ROUND(TRY_CAST({{column}} AS DECIMAL(28, 9))) AS BIGINT)",
 }
 
 REASON = """

@@ -11,21 +11,18 @@ Written from the papers, not from the authors' code:
 
 How it works. ``batch_size`` slots walk through sessions side by side, one event a step (``schedule``). A step turns
 each slot's item into a vector, moves the slot's GRU state on (``GRU4Rec.advance``) and scores items as the dot product
-of the top state with their rows of the output table. In training only the slots' targets and ``n_sample`` negatives are
-scored; every slot's target is a negative of the other slots. Gradients stop at one step, so a step is a small
-feed-forward network whose largest part, scores and loss, has its gradient written out here (``cross_entropy``,
-``bpr_max``); autograd does the GRU. Of the tables with a row per item a step reads and writes only the rows that it
-uses, so its cost does not grow with the catalogue.
+of the top state with their rows of the output table. This module has the network, its weights and its scores;
+``gru4rec_training`` has what is needed only to train one.
 
-Names of sizes in comments: b sessions in the mini-batch, c scored columns (b targets, then the sampled negatives),
-d width of an item vector, h units of a layer.
+Names of sizes in comments: b sessions in the mini-batch, d width of an item vector, h units of a layer.
 """
 
+import hashlib
 import heapq
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,23 +32,8 @@ from torch import Tensor
 from sessrec_pipeline.models.base import Block, Sessions
 from sessrec_pipeline.settings import GRU4RecConfig
 
-ADAGRAD_EPSILON = 1e-6
-STEPS_PER_BLOCK = 256  # steps whose items and negatives are drawn and sent to the device together
+PER_ITEM = ("items", "item_bias", "inputs")  # the weights with a row for each item
 SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
-
-
-class TrainingDiverged(RuntimeError):  # noqa: N818 - it names what happened
-    """The loss of an epoch is no number; the text says which epoch and what to try."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training sessions came to; the first is epoch 1, the loss is the mean per event."""
-
-    epoch: int
-    loss: float
-    events: int
-    seconds: float
 
 
 # --- session-parallel mini-batches ----------------------------------------------------------------------------------
@@ -105,85 +87,6 @@ def schedule(sessions: Sessions, slots: int, *, with_last: bool) -> Schedule:
     return Schedule(events[order], carried[order], offsets)
 
 
-# --- losses: value and gradient --------------------------------------------------------------------------------------
-
-
-def cross_entropy(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax cross-entropy of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c)."""
-    log_p = torch.log_softmax(scores, dim=1)
-    loss = -log_p.diagonal().sum()
-    gradient = log_p.exp_()
-    gradient.diagonal().sub_(1)
-    return loss, gradient
-
-
-def bpr_max(scores: Tensor, elu: float, bpreg: float) -> tuple[Tensor, Tensor]:
-    """BPR-max of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c).
-
-    With r = ELU(scores) and s the softmax of a row over its negatives, all columns but the target's, a row's loss is
-    -log(sum_j s_j sigmoid(r_target - r_j)) + bpreg * sum_j s_j r_j^2. A row without negatives has no loss.
-    """
-    if scores.shape[1] == 1:
-        return scores.new_zeros(()), torch.zeros_like(scores)
-    r = scores
-    if elu > 0:  # in vectorised pieces: torch's own elu takes twice as long
-        r = scores.clamp(min=0).add_(scores.clamp(max=0).exp_(), alpha=elu).sub_(elu)
-    target = r.diagonal().unsqueeze(1)  # (b, 1)
-    s = r.clone()
-    s.diagonal().fill_(-math.inf)
-    s = torch.softmax(s, dim=1)
-    sigma = torch.sigmoid(target - r)
-    s_sigma = s * sigma
-    s_r = s * r
-    s_rr = s_r * r
-    # Where p underflows, the gradient below still comes out at its limit: s_j for the negatives, -1 for the target.
-    p = s_sigma.sum(dim=1, keepdim=True).clamp_(min=torch.finfo(s.dtype).tiny)
-    penalty = s_rr.sum(dim=1, keepdim=True)
-    loss = (bpreg * penalty - p.log()).sum()
-
-    # Of a negative: s_j - s_j sigma_j^2 / p + bpreg s_j (r_j^2 + 2 r_j - penalty). The target takes minus the sum of
-    # the first two terms, because p does not change when all of a row's scores shift alike.
-    pulled = s_sigma.mul_(sigma).div_(p)
-    gradient = s.mul_(1 - bpreg * penalty).add_(s_rr.add_(s_r, alpha=2), alpha=bpreg).sub_(pulled)
-    gradient.diagonal().copy_(pulled.sum(dim=1) - 1)
-    if elu > 0:
-        gradient = torch.ops.aten.elu_backward(gradient, elu, 1, 1, True, r)  # True: from ELU's result
-    return loss, gradient
-
-
-# --- optimiser -------------------------------------------------------------------------------------------------------
-
-
-class Adagrad:
-    """Adagrad with momentum for one tensor, epsilon inside the root and accumulators that start at zero."""
-
-    def __init__(self, weight: Tensor, learning_rate: float, momentum: float):
-        self.weight = weight
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.squares = torch.zeros_like(weight)
-        self.velocity = torch.zeros_like(weight) if momentum > 0 else None
-
-    def step(self, gradient: Tensor) -> None:
-        """Update the whole tensor."""
-        change = self._change(self.squares.addcmul_(gradient, gradient), gradient)
-        if self.velocity is not None:
-            change = self.velocity.mul_(self.momentum).add_(change)
-        self.weight.add_(change)
-
-    def step_rows(self, rows: Tensor, gradient: Tensor) -> None:
-        """Update ``rows`` (all different) and touch no other, momentum and accumulators included."""
-        self.squares.index_add_(0, rows, gradient * gradient)
-        change = self._change(self.squares.index_select(0, rows), gradient)
-        if self.velocity is not None:
-            change.add_(self.velocity.index_select(0, rows), alpha=self.momentum)
-            self.velocity.index_copy_(0, rows, change)
-        self.weight.index_add_(0, rows, change)
-
-    def _change(self, squares: Tensor, gradient: Tensor) -> Tensor:
-        return (squares + ADAGRAD_EPSILON).rsqrt_().mul_(gradient).mul_(-self.learning_rate)
-
-
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +124,35 @@ def initial_weights(config: GRU4RecConfig, n_items: int) -> dict[str, Tensor]:
     return weights
 
 
+def extend_weights(
+    config: GRU4RecConfig,
+    weights: Mapping[str, NDArray[np.float32]],
+    old_items: Sequence[str],
+    new_items: Sequence[str],
+) -> dict[str, NDArray[np.float32]]:
+    """Weights for the catalogue ``new_items``, from those of a model of ``old_items``, to train on from.
+
+    Rows of items in both move to their new index, rows of items that are gone are dropped, and items that are new get
+    rows as before any training. Those rows depend on ``config.seed`` and on which items are new: drawn by the seed
+    alone, items that come on different days would begin with the same row.
+    """
+    _check_shapes(weights, weight_shapes(config, len(old_items)))
+    index = {item: i for i, item in enumerate(old_items)}
+    known = np.array([index.get(item, -1) for item in new_items], dtype=np.int64)
+    fresh = known < 0
+    named = "\n".join([str(config.seed), *(item for item, new in zip(new_items, fresh.tolist(), strict=True) if new)])
+    seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:7], "big")
+    start = initial_weights(config.model_copy(update={"seed": seed}), len(new_items))
+    extended = {}
+    for name, array in weights.items():
+        if name in PER_ITEM:
+            extended[name] = start[name].numpy()
+            extended[name][~fresh] = array[known[~fresh]]
+        else:
+            extended[name] = array.copy()
+    return extended
+
+
 class GRU4Rec:
     """A trained network: the weights and how they score. ``fit`` makes one, ``from_weights`` brings one back."""
 
@@ -242,15 +174,11 @@ class GRU4Rec:
 
     @classmethod
     def from_weights(
-        cls, config: GRU4RecConfig, n_items: int, weights: dict[str, NDArray[np.float32]], device: str = "cpu"
+        cls, config: GRU4RecConfig, n_items: int, weights: Mapping[str, NDArray[np.float32]], device: str = "cpu"
     ) -> "GRU4Rec":
         """The model that ``weights()`` was called on."""
         shapes = weight_shapes(config, n_items)
-        if set(weights) != set(shapes):
-            raise ValueError(f"these settings need the weights {sorted(shapes)}, not {sorted(weights)}")
-        for name, shape in shapes.items():
-            if weights[name].shape != shape:
-                raise ValueError(f"weight {name} must have shape {shape}, not {weights[name].shape}")
+        _check_shapes(weights, shapes)
         tensors = {name: torch.tensor(weights[name], dtype=torch.float32, device=device) for name in shapes}
         return cls(config, n_items, tensors)
 
@@ -287,7 +215,7 @@ class GRU4Rec:
         The activation of BPR-max is left out: it changes no order, but saturates and so would tie items. On a CPU with
         MKL the scores are the same to the bit whatever ``batch_size``; elsewhere kernels chosen by shape may round.
         """
-        _check_items(sessions, self.n_items)
+        check_items(sessions, self.n_items)
         plan = schedule(sessions, min(batch_size, max(len(sessions), 1)), with_last=True)
         states = self.zero_states(1)
         for step in range(plan.steps):
@@ -296,7 +224,7 @@ class GRU4Rec:
             padding = np.full(-len(events) % SCORE_ROWS, -1)
             items = np.concatenate([sessions.items[events], np.zeros_like(padding)])
             with torch.inference_mode():
-                states = _carry(states, torch.from_numpy(np.concatenate([carried, padding])).to(self.device))
+                states = carry(states, torch.from_numpy(np.concatenate([carried, padding])).to(self.device))
                 x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
                 states = self.advance(x, states)
                 scores = torch.addmm(self.tensors["item_bias"], states[-1], self.tensors["items"].T)
@@ -315,147 +243,24 @@ def _dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tenso
     return x * kept.to(x.dtype).div_(1 - probability)
 
 
-def _carry(states: list[Tensor], carried: Tensor) -> list[Tensor]:
+def carry(states: list[Tensor], carried: Tensor) -> list[Tensor]:
     """States at the start of a step: those of the rows of the step before, or zero for sessions that start."""
     keep = (carried >= 0).to(torch.float32).unsqueeze(1)
     rows = carried.clamp(min=0)
     return [state.index_select(0, rows).mul_(keep) for state in states]
 
 
-def _check_items(sessions: Sessions, n_items: int) -> None:
+def check_items(sessions: Sessions, n_items: int) -> None:
+    """ValueError where a session holds an item that is not in the catalogue."""
     if len(sessions.items):
         low, high = sessions.items.min(), sessions.items.max()
         if low < 0 or high >= n_items:
             raise ValueError(f"item indices must be 0 .. {n_items - 1}, found {low} .. {high}")
 
 
-# --- training --------------------------------------------------------------------------------------------------------
-
-
-class Negatives:
-    """Draws items in proportion to support ** alpha, and knows how likely every scored column was."""
-
-    def __init__(self, support: NDArray[np.int64], alpha: float, rng: np.random.Generator):
-        weight = support.astype(np.float64) ** alpha
-        self.rng = rng
-        self.cumulative = np.cumsum(weight) / weight.sum()
-        # Items that never occur are in no column, but must not put infinities here.
-        self.log_target = np.log(np.maximum(support, 1) / support.sum()).astype(np.float32)
-        self.log_sampled = np.log(np.maximum(weight, 1) / weight.sum()).astype(np.float32)
-
-    def draw(self, steps: int, n: int) -> NDArray[np.int64]:
-        """Items (steps, n). The order within a step means nothing, and sorted numbers are found much faster."""
-        return np.searchsorted(self.cumulative, np.sort(self.rng.random((steps, n)), axis=1), side="right")
-
-
-def fit(
-    sessions: Sessions,
-    n_items: int,
-    config: GRU4RecConfig,
-    device: str = "cpu",
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> GRU4Rec:
-    """Train on sessions; those of one event have nothing to predict and are skipped.
-
-    All randomness comes from ``config.seed``; on a CPU the same seed gives the same weights to the bit.
-    """
-    _check_items(sessions, n_items)
-    plan = schedule(sessions, config.batch_size, with_last=False)
-    if plan.steps == 0:
-        raise ValueError("there is nothing to train on: no session has two events or more")
-    tensors = {name: tensor.to(device) for name, tensor in initial_weights(config, n_items).items()}
-    trainer = Trainer(GRU4Rec(config, n_items, tensors), sessions, plan)
-    for epoch in range(1, config.n_epochs + 1):
-        begin = time.perf_counter()
-        loss = trainer.epoch()
-        trainer.model.losses.append(loss)
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss of epoch {epoch} is {loss}: try a learning_rate below {config.learning_rate}"
-                + (f", momentum below {config.momentum}" if config.momentum > 0 else "")
-                + (f" or bpreg below {config.bpreg}" if config.loss == "bpr-max" else "")
-            )
-        if on_epoch is not None:
-            on_epoch(Epoch(epoch, loss, len(plan.events), time.perf_counter() - begin))
-    return trainer.model
-
-
-class Trainer:
-    """A model in training: its optimisers, its sources of randomness and its data."""
-
-    def __init__(self, model: GRU4Rec, sessions: Sessions, plan: Schedule):
-        config, self.device = model.config, model.device
-        self.model, self.config, self.sessions, self.plan = model, config, sessions, plan
-        rng = np.random.default_rng(config.seed)
-        self.dropout = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        support = np.bincount(sessions.items, minlength=model.n_items)
-        self.negatives = Negatives(support, config.sample_alpha, rng)
-        self.log_target = torch.from_numpy(self.negatives.log_target).to(self.device) * config.logq
-        self.log_sampled = torch.from_numpy(self.negatives.log_sampled).to(self.device) * config.logq
-        self.optimisers = {
-            name: Adagrad(tensor, config.learning_rate, config.momentum) for name, tensor in model.tensors.items()
-        }
-        self.dense = [name for name in model.tensors if name.startswith("layer")]
-
-    def epoch(self) -> float:
-        """Pass over all training events; the mean loss per event."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        states = self.model.zero_states(1)
-        for inputs, targets, sampled, carried in self.batches():
-            loss, states = self.step(inputs, targets, sampled, _carry(states, carried))
-            total += loss
-        return total.item() / len(self.plan.events)
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Inputs, targets (b,), sampled negatives (n_sample,) and carried rows (b,) of each step, on the device."""
-        items, plan = self.sessions.items, self.plan
-        for first in range(0, plan.steps, STEPS_PER_BLOCK):
-            bounds = plan.offsets[first : first + STEPS_PER_BLOCK + 1]
-            part = slice(bounds[0], bounds[-1])
-            events, sizes = plan.events[part], np.diff(bounds).tolist()
-            arrays = items[events].astype(np.int64), items[events + 1].astype(np.int64), plan.carried[part]
-            inputs, targets, carried = (torch.split(torch.from_numpy(a).to(self.device), sizes) for a in arrays)
-            sampled = torch.from_numpy(self.negatives.draw(len(sizes), self.config.n_sample)).to(self.device)
-            yield from zip(inputs, targets, sampled, carried, strict=True)
-
-    def step(
-        self, inputs: Tensor, targets: Tensor, sampled: Tensor, states: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Train on one mini-batch: the sum of its losses and the states after it."""
-        model, config, tensors = self.model, self.config, self.model.tensors
-        columns = torch.cat((targets, sampled))  # (c,)
-        x = model.input_table.index_select(0, inputs).requires_grad_()  # (b, d)
-        dense = [tensors[name].requires_grad_() for name in self.dense]
-        states = model.advance(x, states, self.dropout)
-        top = states[-1]  # (b, h)
-
-        with torch.no_grad():
-            rows = tensors["items"].index_select(0, columns)  # (c, h)
-            bias = tensors["item_bias"].index_select(0, columns)  # (c,)
-            if config.logq > 0 and config.loss == "cross-entropy":
-                bias -= torch.cat((self.log_target.index_select(0, targets), self.log_sampled.index_select(0, sampled)))
-            scores = torch.addmm(bias, top, rows.T)  # (b, c), the target of row i in column i
-            if config.loss == "cross-entropy":
-                loss, gradient = cross_entropy(scores)
-            else:
-                loss, gradient = bpr_max(scores, config.elu_param, config.bpreg)
-            gradient /= config.batch_size
-        x_gradient, *dense_gradients = torch.autograd.grad(top, [x, *dense], gradient @ rows)
-
-        with torch.no_grad():
-            for name, dense_gradient in zip(self.dense, dense_gradients, strict=True):
-                self.optimisers[name].step(dense_gradient)
-            self.optimisers["item_bias"].step_rows(*_coalesce(columns, gradient.sum(dim=0)))
-            row_gradient = gradient.T @ top
-            if config.embedding == "shared":
-                columns, row_gradient = torch.cat((columns, inputs)), torch.cat((row_gradient, x_gradient))
-            else:
-                self.optimisers["inputs"].step_rows(*_coalesce(inputs, x_gradient))
-            self.optimisers["items"].step_rows(*_coalesce(columns, row_gradient))
-        return loss, [state.detach() for state in states]
-
-
-def _coalesce(rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row once, with the sum of its gradients."""
-    unique, place = torch.unique(rows, return_inverse=True)
-    return unique, gradient.new_zeros(len(unique), *gradient.shape[1:]).index_add_(0, place, gradient)
+def _check_shapes(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if set(weights) != set(shapes):
+        raise ValueError(f"these settings need the weights {sorted(shapes)}, not {sorted(weights)}")
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"weight {name} must have shape {shape}, not {weights[name].shape}")

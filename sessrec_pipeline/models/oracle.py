@@ -26,6 +26,11 @@ class Oracle:
 
     def __init__(self, law: Law, items: Sequence[str]) -> None:
         index = {item: i for i, item in enumerate(law.items)}
+        if strange := [item for item in items if item not in index]:
+            raise ValueError(
+                f"item {strange[0]!r} is not of the generator's catalogue: this feed holds logs of another origin too; "
+                "move them out of the landing folder, or take [synthetic] out of sessrec.toml"
+            )
         self._law = law
         self._index = np.array([index[item] for item in items], dtype=np.int64)
 

@@ -6,94 +6,19 @@ reader's own font. However many items or sessions there are, a figure stays belo
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
-from io import StringIO
 
 import numpy as np
 import pandas as pd
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-GREY = "#7d7d7d"
-"""Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
-BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#CC79A7", "#E69F00"
-"""The Okabe-Ito palette, less its black and its yellow, which vanish on one of the two grounds."""
+from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawing, nothing, short, shorten
+from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name, printable
 
 POINTS = 240
 """Most points of a curve."""
-WIDTH = 5.4
-"""Inches. Small, so that the text is still readable when a phone shrinks the figure to its width."""
-
-STYLE = {
-    "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so text is measured the same on every machine
-    "font.size": 10,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "text.color": GREY,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": GREY,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GREY,
-    "grid.alpha": 0.22,
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
-MODEL_NAMES = {"gru4rec": "GRU4Rec", "markov": "Markov", "popularity": "Popularity", "oracle": "Oracle"}
-ORACLE = "oracle"
-"""Name of the model that is the ceiling of the others."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a model is drawn: the colour never carries the difference alone."""
-
-    colour: str
-    marker: str
-    line: str
-
-
-LOOKS = {
-    "gru4rec": Look(BLUE, "o", "-"),
-    "markov": Look(VERMILLION, "s", "--"),
-    "popularity": Look(GREEN, "^", ":"),
-    ORACLE: Look(GREY, "D", "-."),
-}
-SPARE_LOOKS = [Look(PURPLE, "v", "--"), Look(SKY, "P", "-"), Look(ORANGE, "X", ":")]
-
-
-def model_name(model: str) -> str:
-    """A model's name for people."""
-    return MODEL_NAMES.get(model, printable(model))
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name for people."""
-    return METRIC_NAMES.get(metric, printable(metric))
-
-
-def printable(text: str) -> str:
-    """``text`` without the characters that XML forbids and without those that turn the writing direction."""
-    return re.sub(
-        "[^\t\n -~\xa0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-        "\ufffd",
-        text,
-    )
 
 
 def as_markdown(svg: str, alt: str) -> str:
@@ -108,9 +33,9 @@ def as_markdown(svg: str, alt: str) -> str:
 def popularity(events: NDArray[np.int64]) -> str:
     """Rank and frequency of the items, both logarithmic; events int64 (items,) in any order, zeros ignored."""
     counts = np.sort(events[events > 0])[::-1]
-    with _drawing("Events per item, most popular first, on logarithmic axes") as (axes, svg):
+    with drawing("Events per item, most popular first, on logarithmic axes") as (axes, svg):
         if not len(counts):
-            _nothing(axes)
+            nothing(axes)
             return svg()
         ranks = np.unique(np.geomspace(1, len(counts), POINTS).round().astype(np.int64))
         axes.plot(
@@ -123,7 +48,7 @@ def popularity(events: NDArray[np.int64]) -> str:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(numticks=8))
             axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(FuncFormatter(_short))
+            axis.set_major_formatter(FuncFormatter(short))
         axes.set_xlabel("item, by rank")
         axes.set_ylabel("events")
         top = -(-len(counts) // 10)
@@ -144,9 +69,9 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
         for name, lengths, colour in (("train", train_lengths, BLUE), ("test", test_lengths, ORANGE))
         if len(lengths)
     ]
-    with _drawing("Share of the sessions by length") as (axes, svg):
+    with drawing("Share of the sessions by length") as (axes, svg):
         if not parts:
-            _nothing(axes)
+            nothing(axes)
             return svg()
         bins = np.array(LENGTH_BINS)
         found = [np.searchsorted(bins, lengths, side="right") - 1 for _, lengths, _ in parts]
@@ -187,9 +112,9 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
 
     times_us int64 (events,), microseconds since 1970 in any order; boundary_us: the moment from which on sessions test.
     """
-    with _drawing("Events over time") as (axes, svg):
+    with drawing("Events over time") as (axes, svg):
         if not len(times_us):
-            _nothing(axes)
+            nothing(axes)
             return svg()
         span = int(times_us.max() - times_us.min())
         width, unit = next(((w, u) for w, u, most in STEPS if span / w <= most), (28 * DAY, "4 weeks"))
@@ -209,25 +134,15 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):{form}}")
         )
-        axes.yaxis.set_major_formatter(FuncFormatter(_short))
+        axes.yaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylabel(f"events per {unit}")
         axes.set_xlabel("time, UTC")
         if boundary_us is not None:
             x = boundary_us / DAY
             axes.axvline(x, color=GREY, linewidth=1.2, linestyle="--")
-            for words, side, gap in (("train", "right", -5), ("test", "left", 5)):
-                axes.annotate(
-                    words,
-                    (x, 1),
-                    (gap, -2),
-                    xycoords=("data", "axes fraction"),
-                    textcoords="offset points",
-                    ha=side,
-                    va="top",
-                    fontsize=9,
-                    annotation_clip=False,
-                )
+            annotate_top(axes, "train", x, (-5, -2), "right", "top")
+            annotate_top(axes, "test", x, (5, -2), "left", "top")
         return svg()
 
 
@@ -243,30 +158,18 @@ def _days(start: float, stop: float) -> NDArray[np.float64]:
 
 def loss_curve(losses: Sequence[float]) -> str:
     """Training loss of each epoch, the first epoch being 1."""
-    with _drawing("Training loss by epoch") as (axes, svg):
+    with drawing("Training loss by epoch") as (axes, svg):
         values = np.asarray(losses, dtype=np.float64)
         epochs = np.flatnonzero(np.isfinite(values))
         if not len(epochs):
-            _nothing(axes)
+            nothing(axes)
             return svg()
         epochs = epochs[np.unique(np.linspace(0, len(epochs) - 1, POINTS).round().astype(np.int64))]
         axes.plot(
             epochs + 1, values[epochs], color=BLUE, linewidth=2, marker="o" if len(epochs) <= 30 else None, markersize=4
         )
-        ends = (
-            {int(epochs[0]): (8, "left"), int(epochs[-1]): (0, "right")}
-            if len(epochs) > 1
-            else {int(epochs[0]): (8, "left")}
-        )
-        for epoch, (gap, side) in ends.items():
-            axes.annotate(
-                f"{values[epoch]:.4g}",
-                (epoch + 1, values[epoch]),
-                (gap, 7),
-                textcoords="offset points",
-                ha=side,
-                fontsize=9,
-            )
+        for epoch, gap, side in [(epochs[0], 8, "left"), (epochs[-1], 0, "right")][: len(epochs)]:
+            annotate(axes, f"{values[epoch]:.4g}", (epoch + 1, values[epoch]), (gap, 7), ha=side)
         axes.margins(y=0.15)
         axes.set_xlim(1 - 0.04 * len(values), 1.04 * len(values) + 0.5)
         if len(values) <= 10:
@@ -289,16 +192,14 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
     oracle = rows[rows["model"] == ORACLE]
     look_of = looks([str(m) for m in rows["model"]])
     title = f"{metric_name(metric)}@{k} of each model with its 95 % interval"
-    with _drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
+    with drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
         for y, (_, row) in enumerate(models.iterrows()):
             value, low, high = (float(row[name]) for name in (column, f"{column}_low", f"{column}_high"))
             look = look_of[str(row["model"])]
             axes.plot([low, high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.55)
             axes.plot([value], [y], color=look.colour, marker=look.marker, markersize=8)
-            axes.annotate(
-                f"{value:.4f}", (value, y), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9
-            )
-        axes.set_yticks(np.arange(len(models)), [_shorten(model_name(str(m))) for m in models["model"]])
+            annotate(axes, f"{value:.4f}", (value, y), (0, 8), ha="center", va="bottom")
+        axes.set_yticks(np.arange(len(models)), [shorten(model_name(str(m))) for m in models["model"]])
         axes.set_ylim(-0.5, max(len(models), 1) - 0.25)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
@@ -307,17 +208,7 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
             value, low, high = (float(oracle.iloc[0][name]) for name in (column, f"{column}_low", f"{column}_high"))
             axes.axvspan(low, high, color=GREY, alpha=0.18, linewidth=0)
             axes.axvline(value, color=GREY, linewidth=1.6, linestyle="--")
-            axes.annotate(
-                f"{model_name(ORACLE)}, the ceiling: {value:.4f}",
-                (value, 1),
-                (0, 2),
-                fontsize=9,
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                annotation_clip=False,
-            )
+            annotate_top(axes, f"{model_name(ORACLE)}, the ceiling: {value:.4f}", value, (0, 2), "right", "bottom")
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(f"{metric_name(metric)}@{k}, with 95 % interval")
@@ -331,9 +222,9 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["tie_rule"] == tie_rule)].sort_values(["model", "k"])
     title = f"{metric_name(metric)}@K of each model over K, {tie_rule} tie rule"
-    with _drawing(title) as (axes, svg):
+    with drawing(title) as (axes, svg):
         if rows.empty:
-            _nothing(axes)
+            nothing(axes)
             return svg()
         look_of = looks([str(m) for m in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
@@ -353,91 +244,9 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         low, high = float(rows["low"].min()), float(rows["high"].max())
         pad = 0.06 * (high - low or max(high, 1e-3))
         axes.set_ylim(low - pad, high + pad)
-        for at, (end, name) in zip(_apart([e[0] for e in ends], 0.085 * (high - low + 2 * pad)), ends, strict=True):
-            axes.annotate(
-                f"{_shorten(name, 14)} {end:.3f}",
-                (cutoffs[-1], at),
-                (10, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-                annotation_clip=False,
-            )
+        for at, (end, name) in zip(apart([e[0] for e in ends], 0.085 * (high - low + 2 * pad)), ends, strict=True):
+            text = f"{shorten(name, 14)} {end:.3f}"
+            annotate(axes, text, (cutoffs[-1], at), (10, 0), va="center", annotation_clip=False)
         axes.set_xlabel("K")
         axes.set_ylabel(f"{metric_name(metric)}@K")
         return svg()
-
-
-# --- how they are drawn ----------------------------------------------------------------------------------------------
-
-
-def looks(models: Sequence[str]) -> dict[str, Look]:
-    """A look for each model; those that everyone knows look the same in every figure."""
-    others = sorted({model for model in models if model not in LOOKS})
-    return LOOKS | {model: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, model in enumerate(others)}
-
-
-def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Places for labels near ``values``, in their order, no two nearer than ``gap``: runs that touch are centred."""
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    runs: list[list[float]] = []  # each: sum of values, number of labels
-    for i in order:
-        runs.append([values[i], 1])
-        while len(runs) > 1:
-            (below, n), (above, m) = runs[-2:]
-            if above / m - below / n >= gap * (n + m) / 2:
-                break
-            runs[-2:] = [[below + above, n + m]]
-    places = [0.0] * len(values)
-    ranked = iter(order)
-    for total, n in runs:
-        for j in range(int(n)):
-            places[next(ranked)] = total / n + (j - (n - 1) / 2) * gap
-    return places
-
-
-def _short(value: float, position: int | None = None) -> str:
-    """A count as an axis shows it: 20, 1.5k, 3M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
-
-
-def _shorten(name: str, longest: int = 22) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"
-
-
-def _nothing(axes: Axes) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center")
-
-
-class _Svg:
-    """Turns the figure into text when it is called."""
-
-    def __init__(self, figure: Figure, title: str) -> None:
-        self.figure, self.title = figure, title
-
-    def __call__(self) -> str:
-        text = StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        self.figure.savefig(text, format="svg", metadata=nothing)
-        svg = text.getvalue()
-        svg = svg[svg.index("<svg") :]
-        # Inside a page, a style element would reach the whole page and equal ids would clash.
-        svg = re.sub(r"\s*<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-        used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", svg))
-        wanted = {name for pair in used for name in pair if name}
-        svg = re.sub(r' id="([^"]*)"', lambda found: found.group(0) if found.group(1) in wanted else "", svg)
-        svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
-        head = f'<svg role="img" aria-label="{escape(self.title)}" stroke-linejoin="round"'
-        return svg.replace("<svg", head, 1).rstrip() + "\n"
-
-
-@contextmanager
-def _drawing(title: str, height: float = 3.1) -> Iterator[tuple[Axes, _Svg]]:
-    """Empty axes and what turns their figure into text, under our style whatever the user's matplotlibrc says."""
-    with style.context(["default", STYLE | {"svg.hashsalt": title}]):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield figure.add_subplot(), _Svg(figure, title)

@@ -34,6 +34,8 @@ class Checkpoint:
     config: dict[str, Any]
     items: list[str]
     stats: Stats = field(default_factory=dict)
+    origins: tuple[Lineage, ...] = ()
+    """Lineages beyond the upstream assets': the checkpoint that training went on from."""
 
     def content_hash(self) -> str:
         """sha256 over weights, config and vocabulary."""

@@ -52,13 +52,14 @@ def sweep(root: Path) -> int:
     removed = 0
     for path in list(root.rglob(f"{TEMPORARY}*")):
         owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not alive(int(owner)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             removed += 1
     return removed
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

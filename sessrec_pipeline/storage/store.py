@@ -22,7 +22,15 @@ from sessrec_pipeline.storage.warehouse import Warehouse, enter, load
 
 Publishable = Table | Checkpoint | Page
 SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
-WAREHOUSE_TABLES = ("popularity", "markov", "metrics", "leaderboard")
+WAREHOUSE_TABLES = (
+    "popularity",
+    "markov",
+    "gru4rec_tuning",
+    "gru4rec_validation",
+    "metrics",
+    "leaderboard",
+    "reproduction",
+)
 """Assets whose rows are also loaded into the warehouse, for people with SQL."""
 
 
@@ -98,8 +106,8 @@ class Store:
         if isinstance(value, Table):
             return self._publish_table(value, draft, parents)
         suffix = ".safetensors" if isinstance(value, Checkpoint) else ".html"
-        stats = value.stats if isinstance(value, Checkpoint) else {}
-        lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), parents)
+        stats, origins = (value.stats, value.origins) if isinstance(value, Checkpoint) else ({}, ())
+        lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *origins])
         path = self.path(asset, partition, suffix)
         with replacing(path) as temporary:
             if isinstance(value, Checkpoint):

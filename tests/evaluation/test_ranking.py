@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, best_items, rank
+from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, best_items, count, rank, rows_at_once
 from sessrec_pipeline.models.base import Block, Sessions
 from sessrec_pipeline.models.popularity import Popularity
 
@@ -158,28 +158,54 @@ def test_infinite_scores_are_scores() -> None:
 
 
 class Narrow:
-    """A model over a huge catalogue: scores in one block of all predictions would take 80 GB."""
+    """A model over a huge catalogue, whose full score matrix would take 80 GB."""
 
     n_items = 1_000_000
 
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
+        self.asked.append(batch_size)
         row = np.arange(self.n_items, 0, -1, dtype=np.float32)
         for start in range(0, len(sessions.items), batch_size):
             events = np.arange(start, min(start + batch_size, len(sessions.items)))
             yield events, np.broadcast_to(row, (len(events), self.n_items))
 
 
-def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows of a huge catalogue are asked for at once, and fewer still are worked on at once."""
     sizes = []
     monkeypatch.setattr(
         "sessrec_pipeline.evaluation.ranking.best_items",
         lambda scores, top: sizes.append(scores.shape) or np.zeros((len(scores), top), np.int64),
     )
-    sessions = [["i0", "i1", "i2"]] * 3
+    model = Narrow()
     vocabulary = [f"i{i}" for i in range(Narrow.n_items)]
-    ranked = rank(Narrow(), vocabulary, split_of(sessions), batch_size=2, top=3)
+    ranked = rank(model, vocabulary, split_of([["i0", "i1", "i2"]] * 3), batch_size=512, top=3)
     assert ranked["greater"].to_pylist() == [1, 2] * 3
-    assert sizes == [(2, Narrow.n_items)] * 3
+    assert model.asked == [32]
+    assert sizes == [(1, Narrow.n_items)] * 6
+
+
+@pytest.mark.parametrize(
+    ("n_items", "batch_size", "rows"),
+    [(1, 256, 256), (1200, 512, 256), (5000, 256, 64), (5000, 50, 50), (10**6, 256, 32), (10**6, 7, 7), (0, 1, 1)],
+)
+def test_rows_at_once(n_items: int, batch_size: int, rows: int) -> None:
+    assert rows_at_once(n_items, batch_size) == rows
+
+
+@given(splits(), st.integers(1, 10), st.sampled_from([1, 100, 300]))
+@settings(max_examples=50, deadline=None)
+def test_how_much_is_worked_on_at_once_changes_nothing(
+    split: tuple[list[list[str]], int], top: int, cache: int
+) -> None:
+    sessions, n_items = split
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sessrec_pipeline.evaluation.ranking.CACHE_BYTES", cache)
+        ranked = rank(Drawn(n_items), names(n_items), split_of(sessions), batch_size=7, top=top)
+    assert ranked.to_pylist() == by_sorting(sessions, n_items, top)
 
 
 def test_a_block_of_shared_rows_is_only_read() -> None:
@@ -227,3 +253,42 @@ def test_best_items_equals_sorting(rows: list[list[int]], top: int, kind: type[n
 def test_among_equals_the_lower_index_is_best(n_items: int) -> None:
     top = min(n_items, 20)
     assert best_items(np.zeros((2, n_items)), top).tolist() == [list(range(top))] * 2
+
+
+@given(
+    st.integers(1, 2000),
+    st.integers(1, 30),
+    st.sampled_from([1, 2, 5, 300, 100_000]),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=200, deadline=None)
+def test_best_items_of_catalogues_larger_than_the_groups(
+    n_items: int, top: int, levels: int, kind: type[np.floating], seed: int
+) -> None:
+    """From all tied to none, with both infinities among the scores."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(levels, size=(4, n_items)).astype(kind)
+    scores[rng.random(scores.shape) < 0.01] = np.inf
+    scores[rng.random(scores.shape) < rng.choice([0, 0.01, 0.999])] = -np.inf
+    top = min(top, n_items)
+    assert best_items(scores, top).tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :top].tolist()
+
+
+@pytest.mark.parametrize("place", [0, 239, 240, 4999, 5000])
+def test_nan_is_found_wherever_it_is(place: int) -> None:
+    scores = np.zeros((3, 5001), np.float32)
+    scores[1, place] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        best_items(scores, 20)
+
+
+def test_zeros_of_both_signs_are_equal() -> None:
+    scores = np.array([[-0.0, 0.0, -1.0, 0.0, -0.0]])
+    assert best_items(scores, 3).tolist() == [[0, 1, 3]]
+
+
+@pytest.mark.parametrize("n_items", [1, 7, 8, 9, 5000])
+def test_count(n_items: int) -> None:
+    mask = np.random.default_rng(n_items).random((5, n_items)) < 0.3
+    assert count(mask).tolist() == mask.sum(axis=1).tolist()

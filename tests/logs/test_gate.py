@@ -43,7 +43,7 @@ def refusal(path: Path, settings: LogSettings | None = None) -> str:
         ("a.tsv", b"\xef\xbb\xbf" + GOOD, LogSettings(), 2),
         ("a.tsv", GOOD + b"\n\n", LogSettings(), 2),
         ("a.tsv", HEADER, LogSettings(), 0),
-        ("a.tsv.gz", gzip.compress(GOOD), LogSettings(), 2),
+        ("a.tsv.gz", gzip.compress(GOOD, mtime=0), LogSettings(), 2),
         ("a.csv", GOOD.replace(b"\t", b","), CSV, 2),
         ("a.csv", b'"SessionId","ItemId","Time"\n1,a,2\n', CSV, 1),
         ("a.csv", GOOD.replace(b"\t", b";"), LogSettings(format="csv", delimiter=";"), 2),
@@ -68,7 +68,7 @@ def test_good_log_is_admitted(tmp_path: Path, name: str, content: bytes, setting
         (GOOD.replace(b"\t", b","), "column 'SessionId' is missing"),
         (b"\n" + GOOD, "column 'SessionId' is missing"),
         (b"SessionId\tItemId\tItemId\tTime\n", "column 'ItemId' stands twice"),
-        (gzip.compress(GOOD), "gzip data without .gz"),
+        (gzip.compress(GOOD, mtime=0), "gzip data without .gz"),
         (parquet("SessionId", "ItemId", "Time"), "this is Parquet"),
         (GOOD + b"3\tc\0\t1700000000\n", "line 4 holds NUL bytes"),
         (GOOD + b"\0" * 512, "line 4 holds NUL bytes"),
@@ -88,10 +88,10 @@ def test_text_that_is_no_log_is_refused(tmp_path: Path, content: bytes, words: s
     [
         (GOOD, "named .gz but is not gzip"),
         (b"", "the file is empty"),
-        (gzip.compress(GOOD)[:-12], "damaged or cut off"),
-        (gzip.compress(GOOD) + b"rubbish", "damaged or cut off"),
-        (gzip.compress(GOOD)[:-8] + b"\1" * 8, "damaged or cut off"),
-        (gzip.compress(GOOD + b"\0"), "holds NUL bytes"),
+        (gzip.compress(GOOD, mtime=0)[:-12], "damaged or cut off"),
+        (gzip.compress(GOOD, mtime=0) + b"rubbish", "damaged or cut off"),
+        (gzip.compress(GOOD, mtime=0)[:-8] + b"\1" * 8, "damaged or cut off"),
+        (gzip.compress(GOOD + b"\0", mtime=0), "holds NUL bytes"),
     ],
 )
 def test_bad_gzip_is_refused(tmp_path: Path, content: bytes, words: str) -> None:

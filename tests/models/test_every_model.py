@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.synthetic import law
 from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.models.gru4rec import GRU4Rec, fit
+from sessrec_pipeline.models.gru4rec import GRU4Rec
+from sessrec_pipeline.models.gru4rec_training import fit
 from sessrec_pipeline.models.markov import Markov
 from sessrec_pipeline.models.oracle import Oracle
 from sessrec_pipeline.models.popularity import Popularity

@@ -13,19 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import (
+from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule, weight_shapes
+from sessrec_pipeline.models.gru4rec_training import (
     Adagrad,
     Epoch,
-    GRU4Rec,
     Negatives,
     Trainer,
     TrainingDiverged,
     bpr_max,
     cross_entropy,
     fit,
-    initial_weights,
-    schedule,
-    weight_shapes,
 )
 from sessrec_pipeline.settings import GRU4RecConfig
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.report.drawing import apart
 
 LIMIT = 45_000
 NOW = 1_400_000_000_000_000
@@ -154,10 +155,10 @@ def test_names_are_text_and_nothing_else() -> None:
 
 
 def test_labels_of_level_models_do_not_touch() -> None:
-    places = figures._apart([0.5, 0.5, 0.49, 0.1], 0.1)
+    places = apart([0.5, 0.5, 0.49, 0.1], 0.1)
     assert np.diff(sorted(places)).min() >= 0.1 - 1e-12
     assert places[3] == 0.1, "a label with room stays where it belongs"
-    assert figures._apart([], 0.1) == []
+    assert apart([], 0.1) == []
 
 
 def test_events_over_time_picks_the_unit() -> None:

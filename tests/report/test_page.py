@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from sessrec_pipeline.report import page
-from sessrec_pipeline.report.page import ReportData, headline, make_funnel, render, summed
+from sessrec_pipeline.report.data import ReportData, summed
+from sessrec_pipeline.report.funnel import make_funnel
+from sessrec_pipeline.report.page import render
+from sessrec_pipeline.report.protocol import protocol
+from sessrec_pipeline.report.provenance import all_nodes, landed_logs
+from sessrec_pipeline.report.standings import headline
 from sessrec_pipeline.settings import GRU4RecConfig, LogSettings, RowRule, Settings, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.lineage import Lineage, Node
 
@@ -336,7 +341,7 @@ def test_ties_are_told(full: ReportData) -> None:
 
 
 def test_protocol_follows_the_settings(full: ReportData) -> None:
-    told = dict(page.protocol(full))
+    told = dict(protocol(full))
     assert told["Split"].startswith("Sessions that start in the last 2 days (from 2014-05-13 16:53:20 UTC on) test.")
     assert "is dropped before any model sees it; there were 33." in told["Unseen items"]
     assert "900 predictions in 200 sessions" in told["Ranking"]
@@ -346,7 +351,7 @@ def test_protocol_follows_the_settings(full: ReportData) -> None:
 
     def split(**values: object) -> str:
         settings = full.settings.model_copy(update={"split": SplitSettings.model_validate(values)})
-        return dict(page.protocol(replace(full, settings=settings)))["Split"]
+        return dict(protocol(replace(full, settings=settings)))["Split"]
 
     assert split(rule="ratio", ratio=0.75).startswith("The first 75\u00a0% of the sessions")
     assert "column “part” says" in split(rule="given", column="part")
@@ -377,7 +382,7 @@ def test_lineage_is_shown_whole_for_few_logs_and_summed_up_for_many(full: Report
 
 
 def test_the_digest_of_the_logs_depends_on_each(full: ReportData) -> None:
-    digests = {page._logs(replace(full, lineages=[lineage(n)])).digest for n in (2, 3, 40)}
+    digests = {landed_logs(all_nodes(replace(full, lineages=[lineage(n)]))).digest for n in (2, 3, 40)}
     assert len(digests) == 3
 
 

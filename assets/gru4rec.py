@@ -1,0 +1,267 @@
+"""GRU4Rec: chosen inside train where settings ask for it, then trained on the whole of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets.stage import stage
+from sessrec_pipeline.compute import Compute, gpu
+from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.evaluation.validation import TuningData, ValidatedEpoch, best_epoch, validate_epochs
+from sessrec_pipeline.models.base import Sessions
+from sessrec_pipeline.models.popularity import fit_popularity
+from sessrec_pipeline.report import figures
+from sessrec_pipeline.settings import GRU4RecConfig, Settings
+from sessrec_pipeline.storage.checkpoints import Checkpoint
+from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.training_state import load_state, save_state
+
+MODEL = ["models/gru4rec.py", "models/gru4rec_training.py", "models/base.py"]
+CHOSEN = [*MODEL, "evaluation/ranking.py", "evaluation/validation.py"]
+
+
+def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The checkpoint, and before it the tuning and the validation that ``[training]`` asks for."""
+    choices: list[dg.AssetsDefinition] = []
+    if settings.training.tuning_trials:
+        choices.append(gru4rec_tuning)
+    if settings.training.validate_epochs:
+        choices.append(_validation([asset.key.to_user_string() for asset in choices]))
+    return [*choices, _checkpoint([asset.key.to_user_string() for asset in choices])]
+
+
+@dg.asset(
+    **stage(
+        "models",
+        ["torch", "optuna"],
+        sources=[*CHOSEN, "evaluation/tuning.py"],
+        reads=["gru4rec", "training.tuning_trials", "training.metric", "evaluation.cutoffs"],
+        columns={
+            "trial": ("int64", "Number of the trial"),
+            "value": ("double", "Metric on the tuning test split"),
+            "seconds": ("double", "What the trial took"),
+            "config": ("string", "GRU4Rec's settings, JSON"),
+        },
+    ),
+    **gpu(),
+)
+def gru4rec_tuning(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    compute: dg.ResourceParam[Compute],
+    tuning_train_split: Stored,
+    tuning_test_split: Stored,
+) -> Table:
+    """Trials of a search through GRU4Rec's published parameter space on the tuning split; it never sees test.
+
+    A search that was interrupted goes on where it was. The configured settings are the first trial.
+    """
+    from sessrec_pipeline.evaluation.tuning import Trial, search  # noqa: PLC0415 - imports optuna, an extra
+
+    training, k = settings.training, max(settings.evaluation.cutoffs)
+    data = _tuning_data(settings, tuning_train_split, tuning_test_split)
+    key = _key(settings.gru4rec, training.metric, k, tuning_train_split, tuning_test_split)
+
+    def say(trial: Trial) -> None:
+        context.log.info(f"trial {trial.number}: {training.metric}@{k} {trial.value:.4f} in {trial.seconds:.0f} s")
+        metadata: dict[str, Any] = {"trial": trial.number, "value": trial.value, "config": trial.config.model_dump(mode="json")}
+        context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+
+    trials = search(
+        data,
+        settings.gru4rec,
+        settings.training_states / f"tuning-{key[:16]}.journal",
+        trials=training.tuning_trials,
+        device=compute.device(),
+        k=k,
+        batch_size=settings.evaluation.batch_size,
+        metric=training.metric,
+        say=say,
+    )
+    best = max(trials, key=lambda trial: (trial.value, -trial.number))
+    rows = [
+        {"trial": t.number, "value": t.value, "seconds": t.seconds, "config": t.config.model_dump_json()}
+        for t in trials
+    ]
+    stats: Stats = {"best_trial": best.number, "best_value": best.value, "config": best.config.model_dump_json()}
+    return Table(pa.Table.from_pylist(rows), stats)
+
+
+def _validation(choices: list[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="gru4rec_validation",
+        ins={name: dg.AssetIn(name) for name in choices},
+        **stage(
+            "models",
+            ["torch", "parquet"],
+            sources=CHOSEN,
+            reads=["gru4rec", "training.patience", "training.metric", "evaluation.cutoffs"],
+            columns={
+                "epoch": ("int64", "1 for the first"),
+                "loss": ("double", "Mean training loss"),
+                "recall": ("double", "Recall at the largest cutoff on the tuning test split, conservative ties"),
+                "mrr": ("double", "MRR likewise"),
+                "seconds": ("double", "Training time of the epoch"),
+            },
+        ),
+        **gpu(),
+    )
+    def gru4rec_validation(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        compute: dg.ResourceParam[Compute],
+        tuning_train_split: Stored,
+        tuning_test_split: Stored,
+        **choices: Stored,
+    ) -> Table:
+        """Metrics after each epoch on the tuning split, stopped early; the best epoch is what the checkpoint trains."""
+        training, k = settings.training, max(settings.evaluation.cutoffs)
+
+        def say(epoch: ValidatedEpoch) -> None:
+            context.log.info(f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, recall@{k} {epoch.recall:.4f}, "
+                             f"mrr@{k} {epoch.mrr:.4f}")  # fmt: skip
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=asdict(epoch)))
+
+        epochs = validate_epochs(
+            _tuning_data(settings, tuning_train_split, tuning_test_split),
+            _chosen(settings, choices),
+            device=compute.device(),
+            k=k,
+            batch_size=settings.evaluation.batch_size,
+            metric=training.metric,
+            patience=training.patience,
+            say=say,
+        )
+        best = best_epoch(epochs, training.metric)
+        rows = [asdict(epoch) for epoch in epochs]
+        return Table(
+            pa.Table.from_pylist(rows), {"best_epoch": best.epoch, training.metric: getattr(best, training.metric)}
+        )
+
+    return gru4rec_validation
+
+
+def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        name="gru4rec_checkpoint",
+        ins={name: dg.AssetIn(name) for name in choices},
+        **stage("models", ["torch", "safetensors"], sources=MODEL, reads=["gru4rec", "training.warm_start"]),
+        **gpu(),
+    )
+    def gru4rec_checkpoint(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        compute: dg.ResourceParam[Compute],
+        store: dg.ResourceParam[Store],
+        train_split: Stored,
+        popularity: Stored,
+        **choices: Stored,
+    ) -> Checkpoint:
+        """GRU4Rec trained on the train split: weights, config and item vocabulary in one safetensors file.
+
+        Runs on a GPU where there is one; the metadata show the loss of each epoch while it trains. A run that was
+        killed goes on after its last finished epoch. With ``warm_start`` training goes on from the last checkpoint
+        with the sessions that came since; new items get rows of their own.
+        """
+        from sessrec_pipeline.models.gru4rec import extend_weights  # noqa: PLC0415 - imports torch
+        from sessrec_pipeline.models.gru4rec_training import Epoch, fit  # noqa: PLC0415 - imports torch
+
+        device, config = compute.device(), _chosen(settings, choices)
+        vocabulary: list[str] = popularity.arrow(["item"])["item"].to_pylist()
+        events = train_split.arrow(["session_number", "item", "session_start"])
+        trained_until = pc.max(events["session_start"]).as_py()
+        before = _last_checkpoint(store, config) if settings.training.warm_start else None
+        if before is not None:
+            events = _since(events, int(before.stats["trained_until"]))
+            if not events.num_rows:
+                context.log.info("no session came since the last checkpoint, which stays as it is")
+                last = before.checkpoint()
+                return Checkpoint(last.weights, last.config, last.items, before.stats, (before.lineage,))
+            context.log.info(f"going on from {before.node.id} with {events.num_rows:,} new events")
+        initial = None
+        if before is not None:
+            last = before.checkpoint()
+            initial = extend_weights(config, last.weights, last.items, vocabulary)
+
+        state_file = settings.training_states / "gru4rec.safetensors"
+        key = _key(config, device, before.node.id if before else "", train_split, popularity)
+        resume = load_state(state_file, key)
+        if resume is not None:
+            context.log.info(f"going on after epoch {resume.epoch} of a training that was interrupted")
+
+        def on_epoch(epoch: Epoch) -> None:
+            save_state(state_file, epoch.state(), key)
+            speed = epoch.events / epoch.seconds
+            of = f"epoch {epoch.epoch} of {config.n_epochs}"
+            context.log.info(f"{of}: loss {epoch.loss:.4f}, {speed:,.0f} events/s on {device}")
+            metadata = {"epoch": epoch.epoch, "loss": epoch.loss, "events per second": speed}
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+
+        sessions = Sessions.from_table(events, vocabulary)
+        model = fit(sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial)
+        curve = figures.as_markdown(figures.loss_curve(model.losses), "loss per epoch")
+        context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve)})
+        stats: Stats = {
+            "device": device,
+            "loss": model.losses[-1],
+            "losses": json.dumps(list(model.losses)),
+            "trained_until": trained_until,
+        }
+        origins = (before.lineage,) if before else ()
+        return Checkpoint(model.weights(), config.model_dump(mode="json"), vocabulary, stats, origins)
+
+    return gru4rec_checkpoint
+
+
+def _chosen(settings: Settings, choices: Mapping[str, Stored]) -> GRU4RecConfig:
+    """The configured settings, or the tuned ones, with the validated number of epochs."""
+    config = settings.gru4rec
+    if "gru4rec_tuning" in choices:
+        config = GRU4RecConfig.model_validate_json(str(choices["gru4rec_tuning"].stats["config"]))
+    if "gru4rec_validation" in choices:
+        config = config.model_copy(update={"n_epochs": int(choices["gru4rec_validation"].stats["best_epoch"])})
+    return config
+
+
+def _tuning_data(settings: Settings, train: Stored, test: Stored) -> TuningData:
+    with DuckDBEngine(settings) as engine:
+        fit_popularity(engine, train.path)
+        vocabulary = engine.connection.sql("SELECT item FROM popularity ORDER BY popularity_rank").fetchall()
+    items = [item for (item,) in vocabulary]
+    return TuningData(Sessions.from_table(train.arrow(["session_number", "item"]), items), test.arrow(), items)
+
+
+def _last_checkpoint(store: Store, config: GRU4RecConfig) -> Stored | None:
+    """The checkpoint on disk, if its network has the shape that ``config`` asks for."""
+    try:
+        stored = store.find("gru4rec_checkpoint")
+    except NotMaterializedError:
+        return None
+    before = GRU4RecConfig.model_validate(stored.checkpoint().config)
+    same = (before.layers, before.embedding) == (config.layers, config.embedding)
+    return stored if same and "trained_until" in stored.stats else None
+
+
+def _since(events: pa.Table, moment: int) -> pa.Table:
+    """Sessions that started after ``moment``, numbered from 0."""
+    late = events.filter(pc.greater(events["session_start"], moment))
+    numbers = np.unique(late["session_number"].to_numpy(), return_inverse=True)[1]
+    return late.set_column(late.schema.get_field_index("session_number"), "session_number", pa.array(numbers))
+
+
+def _key(*parts: Any) -> str:
+    """What a training or a search under way rests on: it may go on only where all of it is the same."""
+    texts = [
+        part.node.data_version if isinstance(part, Stored) else part.model_dump_json()
+        if isinstance(part, GRU4RecConfig) else str(part)
+        for part in parts
+    ]  # fmt: skip
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

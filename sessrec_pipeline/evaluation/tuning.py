@@ -1,0 +1,113 @@
+"""A search through GRU4Rec's published parameter space with Optuna, on the tuning split alone.
+
+The space is that of Hidasi & Czapp (RecSys 2023, arXiv 2307.14956): sizes, dropouts, learning rate, momentum and
+sampling for both losses; 2,048 samples as configured. The study lives in a journal file: a search that was killed goes
+on where it was, and trials are never done twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.evaluation.validation import TuningData, conservative
+from sessrec_pipeline.settings import GRU4RecConfig
+
+BROKEN = 0.0
+"""Value of a trial whose training diverged: worse than any model that ranks."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration and what it was worth on the tuning test split."""
+
+    number: int
+    value: float
+    config: GRU4RecConfig
+    seconds: float
+
+
+def suggest(trial: optuna.Trial, base: GRU4RecConfig) -> GRU4RecConfig:
+    """A configuration from the published space; epochs, samples and seed stay those of ``base``."""
+    loss = trial.suggest_categorical("loss", ["cross-entropy", "bpr-max"])
+    changes: dict[str, object] = {
+        "loss": loss,
+        "layers": [trial.suggest_int("units", 64, 512, step=32)],
+        "batch_size": trial.suggest_int("batch_size", 32, 256, step=16),
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.25, step=0.005),
+        "momentum": trial.suggest_float("momentum", 0.0, 0.9, step=0.05),
+        "dropout_embedding": trial.suggest_float("dropout_embedding", 0.0, 0.5, step=0.05),
+        "dropout_hidden": trial.suggest_float("dropout_hidden", 0.0, 0.7, step=0.05),
+        "sample_alpha": trial.suggest_float("sample_alpha", 0.0, 1.0, step=0.1),
+    }
+    if loss == "bpr-max":
+        changes["bpreg"] = trial.suggest_float("bpreg", 0.0, 2.0, step=0.05)
+        changes["elu_param"] = trial.suggest_categorical("elu_param", [0.0, 0.5, 1.0])
+        changes["logq"] = 0.0
+    else:
+        changes["logq"] = trial.suggest_categorical("logq", [0.0, 1.0])
+    return GRU4RecConfig.model_validate(base.model_dump() | changes)
+
+
+def search(
+    data: TuningData,
+    base: GRU4RecConfig,
+    journal: Path,
+    *,
+    trials: int,
+    device: str,
+    k: int,
+    batch_size: int,
+    metric: Literal["recall", "mrr"],
+    say: Callable[[Trial], None] = lambda trial: None,
+) -> list[Trial]:
+    """All finished trials of the study in ``journal``, in their order, once there are ``trials`` of them.
+
+    ``base`` is the first trial, so the search can only improve on what is configured.
+    """
+    from sessrec_pipeline.models.gru4rec_training import TrainingDiverged, fit  # noqa: PLC0415 - imports torch
+
+    def objective(trial: optuna.Trial) -> float:
+        config = suggest(trial, base) if _finished(study) else base
+        trial.set_user_attr("config", config.model_dump(mode="json"))
+        try:
+            model = fit(data.train, len(data.vocabulary), config, device)
+            rankings = rank(model, data.vocabulary, data.test, batch_size=batch_size, top=1)
+        except (TrainingDiverged, ValueError):
+            return BROKEN
+        return conservative(rankings, k)[metric]
+
+    def told(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
+        say(_trial(frozen))
+
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name="gru4rec",
+        direction="maximize",
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        load_if_exists=True,
+    )
+    done = _finished(study)
+    # The sampler is seeded by how far the study is, so a search that goes on does not repeat its own draws.
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(done))
+    study.optimize(objective, n_trials=max(trials - len(done), 0), callbacks=[told])
+    return [_trial(frozen) for frozen in _finished(study)]
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+
+
+def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
+    return Trial(
+        number=frozen.number,
+        value=float(frozen.value or BROKEN),
+        config=GRU4RecConfig.model_validate(frozen.user_attrs["config"]),
+        seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
+    )

@@ -1,0 +1,71 @@
+"""Epochs and hyper-parameters chosen inside train: fit on the tuning train split, rank the tuning test split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.models.base import Sessions
+from sessrec_pipeline.settings import GRU4RecConfig
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """The tuning split as a model and the evaluator want it."""
+
+    train: Sessions
+    test: pa.Table
+    vocabulary: list[str]
+    """Items of the tuning train split, the most popular first."""
+
+
+@dataclass(frozen=True)
+class ValidatedEpoch:
+    """One epoch and what it was worth."""
+
+    epoch: int
+    loss: float
+    recall: float
+    mrr: float
+    seconds: float
+
+
+def conservative(rankings: pa.Table, k: int) -> dict[Literal["recall", "mrr"], float]:
+    """Recall@k and MRR@k of rankings, with the target last among equal scores."""
+    ranks = (rankings["greater"].to_numpy() + rankings["equal"].to_numpy()).astype(np.float64)
+    hits = ranks <= k
+    return {"recall": float(hits.mean()), "mrr": float((hits / ranks).mean())}
+
+
+def validate_epochs(
+    data: TuningData,
+    config: GRU4RecConfig,
+    *,
+    device: str,
+    k: int,
+    batch_size: int,
+    metric: Literal["recall", "mrr"],
+    patience: int,
+    say: Callable[[ValidatedEpoch], None] = lambda epoch: None,
+) -> list[ValidatedEpoch]:
+    """Metrics after each epoch, until ``patience`` epochs in a row were no better than the best one before them."""
+    from sessrec_pipeline.models.gru4rec_training import Epoch, fit  # noqa: PLC0415 - imports torch
+
+    epochs: list[ValidatedEpoch] = []
+
+    def on_epoch(epoch: Epoch) -> bool:
+        rankings = rank(epoch.model, data.vocabulary, data.test, batch_size=batch_size, top=1)
+        epochs.append(ValidatedEpoch(epoch.epoch, epoch.loss, **conservative(rankings, k), seconds=epoch.seconds))
+        say(epochs[-1])
+        return epochs[-1].epoch - best_epoch(epochs, metric).epoch < patience
+
+    fit(data.train, len(data.vocabulary), config, device, on_epoch)
+    return epochs
+
+
+def best_epoch(epochs: list[ValidatedEpoch], metric: Literal["recall", "mrr"]) -> ValidatedEpoch:
+    """The first of the best epochs."""
+    return max(epochs, key=lambda epoch: (getattr(epoch, metric), -epoch.epoch))

@@ -1,0 +1,95 @@
+"""What the report is made from, and how its parts put numbers and names into words."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.storage.lineage import Lineage
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the page tells, as the assets published it."""
+
+    feed: str
+    """Name of the feed, for the title."""
+    settings: Settings
+    leaderboard: pd.DataFrame
+    """The leaderboard table."""
+    metrics: pd.DataFrame
+    """The metrics table."""
+    raw: Stats
+    """Counts of ``raw_sessions``, summed over the landed logs (see ``summed``)."""
+    sessions: Stats
+    """Counts of ``sessions``."""
+    train: Stats
+    """Counts of ``train_split``."""
+    test: Stats
+    """Counts of ``test_split``."""
+    item_events: NDArray[np.int64]
+    """Events of each item in ``sessions``, in any order."""
+    train_lengths: NDArray[np.int64]
+    """Events of each training session."""
+    test_lengths: NDArray[np.int64]
+    """Events of each test session."""
+    times_us: NDArray[np.int64]
+    """Time of each event in ``sessions``, microseconds since 1970."""
+    boundary_us: int | None
+    """The moment from which on sessions test; None where the split is not one in time."""
+    losses: Sequence[float]
+    """GRU4Rec's training loss of each epoch; empty where there is no GRU4Rec."""
+    gru4rec: Mapping[str, Any] | None
+    """GRU4Rec's settings; None where there is no GRU4Rec."""
+    device: str
+    """Where GRU4Rec was trained."""
+    quarantine: Sequence[Mapping[str, Any]]
+    """Some rows of the quarantine: log, line, reason."""
+    lineages: Sequence[Lineage]
+    """Lineages of what the report rests on; their ancestors are shown too."""
+
+    @property
+    def cutoffs(self) -> list[int]:
+        """K of the leaderboard's columns, rising."""
+        found = (re.fullmatch(r"recall_at_(\d+)", column) for column in self.leaderboard.columns)
+        return sorted(int(match[1]) for match in found if match)
+
+    @property
+    def k(self) -> int:
+        """The largest cutoff: Recall at it ranks the models."""
+        return self.cutoffs[-1]
+
+    @property
+    def tie_rule(self) -> str:
+        """The leaderboard's tie rule."""
+        return str(self.leaderboard["tie_rule"].iloc[0])
+
+
+def summed(counts: Iterable[Stats]) -> Stats:
+    """The counts of several logs as those of one."""
+    total: Counter[str] = Counter()
+    for stats in counts:
+        total.update({name: int(n) for name, n in stats.items() if not isinstance(n, str)})
+    return {**total}
+
+
+def count(stats: Stats, name: str) -> int:
+    """A count, 0 where it was not taken."""
+    return int(stats.get(name, 0))
+
+
+def percent(share: float) -> str:
+    """A share as text."""
+    return f"{100 * share:.1f}\u00a0%"  # a no-break space
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,110 @@
+"""How figures are drawn: our style, labels that do not touch, and SVG text that may stand in a page."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from html import escape
+from io import StringIO
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sessrec_pipeline.report.looks import GREY
+
+WIDTH = 5.4
+"""Inches. Small, so that the text is still readable when a phone shrinks the figure to its width."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so text is measured the same on every machine
+    "font.size": 10,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.color": GREY,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": GREY,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GREY,
+    "grid.alpha": 0.22,
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@contextmanager
+def drawing(title: str, height: float = 3.1) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    """Empty axes and what turns their figure into text, under our style whatever the user's matplotlibrc says."""
+    with style.context(["default", STYLE | {"svg.hashsalt": title}]):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        yield figure.add_subplot(), partial(_svg, figure, title)
+
+
+def _svg(figure: Figure, title: str) -> str:
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Inside a page, a style element would reach the whole page and equal ids would clash.
+    svg = re.sub(r"\s*<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
+    head = f'<svg role="img" aria-label="{escape(title)}" stroke-linejoin="round"'
+    return svg.replace("<svg", head, 1).rstrip() + "\n"
+
+
+def nothing(axes: Axes) -> None:
+    """Say that there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center")
+
+
+def annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **more: Any) -> None:
+    """Small text ``offset`` points from a place in the data."""
+    axes.annotate(text, at, offset, textcoords="offset points", fontsize=9, **more)
+
+
+def annotate_top(axes: Axes, text: str, x: float, offset: tuple[float, float], ha: str, va: str) -> None:
+    """Small text ``offset`` points from the top of the vertical line at ``x``."""
+    annotate(axes, text, (x, 1), offset, xycoords=("data", "axes fraction"), ha=ha, va=va, annotation_clip=False)
+
+
+def apart(values: Sequence[float], gap: float) -> list[float]:
+    """Places for labels near ``values``, in their order, no two nearer than ``gap``: runs that touch are centred."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    runs: list[list[float]] = []  # each: sum of values, number of labels
+    for i in order:
+        runs.append([values[i], 1])
+        while len(runs) > 1:
+            (below, n), (above, m) = runs[-2:]
+            if above / m - below / n >= gap * (n + m) / 2:
+                break
+            runs[-2:] = [[below + above, n + m]]
+    places = [0.0] * len(values)
+    ranked = iter(order)
+    for total, n in runs:
+        for j in range(int(n)):
+            places[next(ranked)] = total / n + (j - (n - 1) / 2) * gap
+    return places
+
+
+def short(value: float, position: int | None = None) -> str:
+    """A count as an axis shows it: 20, 1.5k, 3M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def shorten(name: str, longest: int = 22) -> str:
+    """A name that leaves room for the figure."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"

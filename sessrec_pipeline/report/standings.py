@@ -1,0 +1,197 @@
+"""Who is best: the headline, the leaderboard, and what the tie rule decides."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sessrec_pipeline.report.data import ReportData, listed, percent
+from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
+
+TIE_TEXTS = {
+    "standard": "among items with the same score the target counts as first",
+    "median": "among items with the same score the target counts as the middle one",
+    "conservative": "among items with the same score the target counts as last",
+}
+"""The tie rules."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    best: bool = False
+    """Whether no model but the oracle is higher."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f}"
+
+    @property
+    def interval(self) -> str:
+        """The interval, as text."""
+        return f"{self.low:.4f}–{self.high:.4f}"  # noqa: RUF001 - a range is set with an en dash
+
+    @property
+    def whole(self) -> str:
+        """Value and interval, as text."""
+        return f"{self} ({self.interval})"
+
+
+def _value(row: "pd.Series[Any]", column: str, best: float = np.inf) -> Value:
+    value = float(row[column])
+    return Value(value, float(row[f"{column}_low"]), float(row[f"{column}_high"]), value >= best)
+
+
+# --- the headline ----------------------------------------------------------------------------------------------------
+
+
+def ranked(data: ReportData) -> tuple[list[tuple[str, Value]], Value | None]:
+    """Name and Recall at the largest cutoff of every model, best first, and the oracle's Recall."""
+    values = {str(row["model"]): _value(row, f"recall_at_{data.k}") for _, row in data.leaderboard.iterrows()}
+    oracle = values.pop(ORACLE, None)
+    models = sorted(values.items(), key=lambda found: (-found[1].value, found[0]))
+    return [(model_name(model), value) for model, value in models], oracle
+
+
+def headline(data: ReportData) -> str:
+    """One sentence: who is best, and whether its interval overlaps with that of the next one."""
+    models, oracle = ranked(data)
+    metric = f"Recall@{data.k}"
+    if not models:
+        return f"No model has been ranked yet, only the oracle: {metric} {oracle.whole if oracle else '-'}."
+    name, best = models[0]
+    start = f"{metric} {best} (95 % interval {best.interval})"
+    if len(models) == 1:
+        return f"{name} is the only model: {start}."
+    second, value = models[1]
+    if best.value == value.value:
+        return f"{name} and {second} are level: both have {start}."
+    verdict = (
+        "the two intervals overlap, so these test sessions alone do not settle which is better"
+        if value.high >= best.low
+        else "the two intervals do not overlap"
+    )
+    return f"{name} is best with {start}, ahead of {second} with {value.whole}; {verdict}."
+
+
+def ceiling(data: ReportData) -> str:
+    """What the oracle is and how far the best model is below it; empty where there is none."""
+    models, oracle = ranked(data)
+    if oracle is None:
+        return ""
+    text = (
+        "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
+        f"expected to do better: Recall@{data.k} {oracle.whole}."
+    )
+    synthetic = data.settings.synthetic
+    if synthetic is not None and synthetic.kind == "null":
+        text += " This feed is made of independent draws: nothing in a session tells what comes next."
+    if models:
+        name, best = models[0]
+        gap = oracle.value - best.value
+        share = f", {percent(best.value / oracle.value)} of it" if oracle.value > 0 else ""
+        side = f"{gap:.4f} below" if gap > 0 else f"{-gap:.4f} above" if gap < 0 else "level with"
+        text += f" {name} is {side} this ceiling{share}."
+        if gap < 0 and best.low <= oracle.high:
+            text += " The intervals overlap: on a finite test set chance can do that."
+    return text
+
+
+# --- the leaderboard -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A row of the leaderboard."""
+
+    competes: bool
+    """Whether it is a model, not the oracle."""
+    name: str
+    colour: str
+    values: list[Value]
+    """In the order of METRIC_NAMES and, inside, of the cutoffs."""
+    predictions: int
+    sessions: int
+
+
+def leaderboard_rows(data: ReportData) -> list[ModelRow]:
+    """The leaderboard in its own order."""
+    table = data.leaderboard
+    columns = [f"{metric}_at_{k}" for metric in METRIC_NAMES for k in data.cutoffs]
+    best = table.loc[table["model"] != ORACLE, columns].max()
+    look_of = looks([str(model) for model in table["model"]])
+    rows = []
+    for _, row in table.iterrows():
+        model = str(row["model"])
+        competes = model != ORACLE
+        values = [_value(row, column, best[column] if competes else np.inf) for column in columns]
+        counts = int(row["predictions"]), int(row["sessions"])
+        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, *counts))
+    return rows
+
+
+# --- ties ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TieRow:
+    """A model's Recall under each tie rule."""
+
+    name: str
+    rules: dict[str, Value]
+    """In the order of TIE_TEXTS."""
+
+    @property
+    def gap(self) -> float:
+        """How much of the standard value rests on ties."""
+        return self.rules["standard"].value - self.rules["conservative"].value
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the standard value is beyond what chance explains of the conservative one."""
+        return self.rules["standard"].value > self.rules["conservative"].high
+
+
+def tie_rows(data: ReportData) -> list[TieRow]:
+    """A row per model of which the metrics table holds all tie rules."""
+    table = data.metrics[(data.metrics["metric"] == "recall") & (data.metrics["k"] == data.k)]
+    rows = []
+    for model in data.leaderboard["model"]:
+        own = table[table["model"] == model].set_index("tie_rule")[["value", "low", "high"]]
+        if set(TIE_TEXTS) <= set(own.index):
+            rows.append(TieRow(model_name(str(model)), {rule: Value(*own.loc[rule]) for rule in TIE_TEXTS}))
+    return rows
+
+
+def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
+    """Whether the tie rule matters, in words."""
+    if not rows:
+        return ["The metrics table does not hold all tie rules."]
+    notes = [
+        f"{row.name}'s scores are saturated: {row.rules['standard']} under the standard rule is only "
+        f"{row.rules['conservative']} under the conservative one, because many targets share their score "
+        "with other items. Its standard value is not to be trusted."
+        for row in rows
+        if row.saturated
+    ]
+    differing = [row.name for row in rows if f"{row.gap:.4f}" != "0.0000"]
+    if not differing:
+        notes.append("All tie rules give every model the same value: equal scores play no part here.")
+    elif not notes:
+        widest = max(rows, key=lambda row: row.gap)
+        notes.append(
+            f"The rules differ for {listed(differing)}, by at most {widest.gap:.4f} ({widest.name}); "
+            "in every case the standard value is inside the 95 % interval of the conservative one."
+        )
+    competing = [row for row in rows if row.name != model_name(ORACLE)]
+    orders = {
+        rule: [r.name for r in sorted(competing, key=lambda r: -r.rules[rule].value)] for rule in TIE_TEXTS
+    }  # sorted is stable, so models that are level keep the leaderboard's order
+    for rule, order in orders.items():
+        if order != orders[leaderboard_rule]:
+            notes.append(f"Under the {rule} rule the order would be {', '.join(order)}.")
+    return notes

@@ -1,0 +1,127 @@
+"""GRU4Rec's choices are made inside train, interrupted work goes on, and yesterday's model is trained on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from assets.gru4rec import gru4rec_assets
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
+from sessrec_pipeline.storage.store import Store
+
+SMALL = SyntheticSettings(sessions=200, items=60, days=2)
+QUICK = GRU4RecConfig(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def trained(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> Callable[..., Settings]:
+    """``trained(validate_epochs=True)``: a feed's settings after everything was materialized."""
+
+    def make(**training: object) -> Settings:
+        settings = feed(gru4rec=QUICK, training=TrainingSettings.model_validate(training))
+        if not list(settings.landing.iterdir()):
+            write_logs(SMALL, settings.landing)
+        assert materialize_all(settings, instance).success
+        return settings
+
+    return make
+
+
+def test_choices_are_assets_only_where_settings_ask_for_them(feed: Callable[..., Settings]) -> None:
+    def names(**training: object) -> list[str]:
+        settings = feed(training=TrainingSettings.model_validate(training))
+        return [asset.key.to_user_string() for asset in gru4rec_assets(settings)]
+
+    assert names() == ["gru4rec_checkpoint"]
+    assert names(validate_epochs=True, tuning_trials=1) == [
+        "gru4rec_tuning",
+        "gru4rec_validation",
+        "gru4rec_checkpoint",
+    ]
+
+
+def test_no_choice_ever_looks_at_the_test_split(trained: Callable[..., Settings]) -> None:
+    store = Store(trained(validate_epochs=True, tuning_trials=2))
+    for asset in ("gru4rec_tuning", "gru4rec_validation", "gru4rec_checkpoint"):
+        ancestors = {node.asset for node in store.find(asset).lineage.ancestors}
+        assert "test_split" not in ancestors and "train_split" in ancestors, asset
+
+
+def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[..., Settings]) -> None:
+    store = Store(trained(validate_epochs=True, tuning_trials=2))
+    trials = store.find("gru4rec_tuning")
+    rows = trials.arrow().to_pylist()
+    assert [row["trial"] for row in rows] == [0, 1]
+    assert GRU4RecConfig.model_validate_json(rows[0]["config"]) == QUICK, "the configured settings come first"
+    assert trials.stats["best_value"] == max(row["value"] for row in rows)
+    epochs = store.find("gru4rec_validation")
+    best = max(epochs.arrow().to_pylist(), key=lambda row: row["mrr"])
+    assert epochs.stats["best_epoch"] == best["epoch"]
+    config = GRU4RecConfig.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
+    tuned = GRU4RecConfig.model_validate_json(str(trials.stats["config"]))
+    assert config == tuned.model_copy(update={"n_epochs": best["epoch"]})
+
+
+def test_a_search_that_was_interrupted_does_no_trial_twice(
+    trained: Callable[..., Settings], instance: dg.DagsterInstance
+) -> None:
+    first = Store(trained(tuning_trials=2)).find("gru4rec_tuning").arrow().to_pylist()
+    more = Store(trained(tuning_trials=3)).find("gru4rec_tuning").arrow().to_pylist()
+    assert more[:2] == first and len(more) == 3
+
+
+def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
+    trained: Callable[..., Settings], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = trained()
+    store = Store(settings)
+    whole = store.find("gru4rec_checkpoint").node.data_version
+    for path in settings.training_states.iterdir():
+        path.unlink()
+
+    import assets.gru4rec
+
+    save, saved = assets.gru4rec.save_state, []
+
+    def dying(path: Path, state: object, key: str) -> None:
+        save(path, state, key)  # type: ignore[arg-type]
+        saved.append(state)
+        if len(saved) == 2:
+            raise OSError("the machine went away")
+
+    monkeypatch.setattr(assets.gru4rec, "save_state", dying)
+    assert not materialize_all(settings, instance).success
+    assert materialize_all(settings, instance).success
+    assert [state.epoch for state in saved] == [1, 2, 3, 4]  # type: ignore[attr-defined]
+    assert store.find("gru4rec_checkpoint").node.data_version == whole
+
+
+def test_warm_start_trains_on_with_the_sessions_that_came(
+    trained: Callable[..., Settings], instance: dg.DagsterInstance
+) -> None:
+    settings = trained(warm_start=True)
+    store = Store(settings)
+    first = store.find("gru4rec_checkpoint")
+    items_before = first.checkpoint().items
+    assert materialize_all(settings, instance).success
+    assert store.find("gru4rec_checkpoint").node.data_version == first.node.data_version, "no session came"
+
+    rows = [f"n{s}\t{item}\t{1768000000 + 100 * s + i}" for s in range(80) for i, item in enumerate((1, 2, "new", 3))]
+    (settings.landing / "later.tsv").write_text("SessionId\tItemId\tTime\n" + "\n".join(rows) + "\n")
+    assert materialize_all(settings, instance).success
+    second = store.find("gru4rec_checkpoint")
+    assert first.node.id in {node.id for node in second.lineage.ancestors}
+    checkpoint = second.checkpoint()
+    assert "new" in checkpoint.items and "new" not in items_before
+    assert int(second.stats["trained_until"]) > int(first.stats["trained_until"])
+    assert all(np.isfinite(array).all() for array in checkpoint.weights.values())
