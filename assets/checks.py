@@ -105,7 +105,9 @@ def ingestion_checks(
     yield _result("raw_sessions", "nothing_lost", not unequal, logs=len(logs), rows=rows, rows_missing=str(unequal))
     shares = {str(raw.node.partition): (bad.node.rows or 0) / max(_number(raw, "rows_in"), 1) for raw, bad in logs}
     many = {name: round(share, 4) for name, share in shares.items() if share > MAX_QUARANTINED}
-    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many))
+    worst = max(logs, key=lambda pair: shares[str(pair[0].node.partition)], default=None)
+    where = str(worst[1].path) if worst and many else ""
+    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many), see=where)
 
 
 @dg.multi_asset_check(

@@ -72,7 +72,11 @@ def gru4rec_tuning(
 
     def say(trial: Trial) -> None:
         context.log.info(f"trial {trial.number}: {training.metric}@{k} {trial.value:.4f} in {trial.seconds:.0f} s")
-        metadata: dict[str, Any] = {"trial": trial.number, "value": trial.value, "config": trial.config.model_dump(mode="json")}
+        metadata: dict[str, Any] = {
+            "trial": trial.number,
+            "value": trial.value,
+            "config": trial.config.model_dump(mode="json"),
+        }
         context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
     trials = search(

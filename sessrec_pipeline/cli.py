@@ -217,6 +217,13 @@ def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
     settings = _settings(home)
     _prepare_home(settings)
+    import dagster as dg
+
+    from sessrec_pipeline.runs import end_dead_runs
+
+    with dg.DagsterInstance.get() as instance:  # or they would count against the limit of runs
+        for line in end_dead_runs(instance):
+            click.echo(line, err=True)
     click.echo(f"feed: {settings.home}", err=True)
     os.environ["VIRTUAL_ENV"] = sys.prefix  # or dg warns that another environment is active
     dg_command = str(Path(sys.executable).with_name("dg"))
@@ -326,9 +333,7 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     if unknown:
         click.echo(f"not in the catalogue, left out: {', '.join(unknown)}", err=True)
     if not known:
-        raise Failure(
-            "none of the items is in the catalogue (table popularity of the warehouse): nothing can be said"
-        )
+        raise Failure("none of the items is in the catalogue (table popularity of the warehouse): nothing can be said")
     *_, (events, scores) = recommender.score(Sessions.from_lists([known]), len(known))
     last = scores[[int(events.argmax())]]
     best = best_items(last, min(k, len(vocabulary)))[0]

@@ -141,14 +141,15 @@ def rank(
 
 
 def rows_at_once(n_items: int, batch_size: int) -> int:
-    """Predictions to score at once: ``batch_size``, or the power of two that fits ``CACHE_BYTES`` as float32 if less."""
+    """Predictions to score at once: ``batch_size``, or if less the power of two whose float32 fit ``CACHE_BYTES``."""
     room = max(LEAST_ROWS, CACHE_BYTES // (4 * max(1, n_items)))
     return min(batch_size, 1 << (room.bit_length() - 1))
 
 
 def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Number of true values in each row; several times as fast as numpy's sum or count_nonzero along an axis."""
-    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+    counts: NDArray[np.int64] = np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def best_items(scores: NDArray[np.floating], top: int) -> NDArray[np.int64]:

@@ -39,6 +39,8 @@ class LandedLog:
     """Lines after the header, blank ones left out; rows of a Parquet file."""
     columns: tuple[str, ...]
     compressed: bool
+    time_unit: str
+    """Unit of the time column: the settings', or iso8601 for a Parquet timestamp, which has a unit of its own."""
 
 
 def is_log_name(name: str) -> bool:
@@ -90,7 +92,7 @@ def admit(path: Path, settings: LogSettings) -> LandedLog:
     columns = _columns(name, first, settings)
     if settings.columns is None:
         lines -= 1
-    return LandedLog(path, name, sha256_of(path), status.st_size, lines, columns, compressed)
+    return LandedLog(path, name, sha256_of(path), status.st_size, lines, columns, compressed, settings.time_unit)
 
 
 def _open(path: Path, compressed: bool) -> BinaryIO:
@@ -147,6 +149,8 @@ def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
         rows = file.metadata.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise LogRefusedError(f"{path.name}: not a readable Parquet file ({error}); land it again") from error
+    stamped = settings.time in columns and pa.types.is_timestamp(file.schema_arrow.field(settings.time).type)
+    unit = "iso8601" if stamped else settings.time_unit
     lower = [c.lower() for c in columns]  # the engine does not tell capitals apart
     _check_columns(path.name, columns, [c for c in columns if lower.count(c.lower()) > 1], settings)
-    return LandedLog(path, path.name, sha256_of(path), size, rows, columns, False)
+    return LandedLog(path, path.name, sha256_of(path), size, rows, columns, False, unit)

@@ -77,10 +77,10 @@ def ingest_landed(
         counts |= _count(engine)
         say(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
-            f"{counts['quarantined']:,} quarantined"
+            f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
         )
         _refuse_swallowed(name, counts)
-        _refuse_mostly_bad(name, counts, settings.logs.max_bad_share)
+        _refuse_mostly_bad(name, counts, settings.logs.max_bad_share, _first_bad(engine))
         engine.write("events", "SELECT * EXCLUDE (reason) FROM typed WHERE reason IS NULL ORDER BY line")
         engine.write("bad_rows", "SELECT * FROM quarantine ORDER BY line, reason")
         origins = (_landed(log, counts["rows_in"]),)
@@ -179,7 +179,7 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
     connection.execute(
         f"CREATE TABLE typed AS SELECT *, {REASON} AS reason FROM (SELECT CAST($log AS VARCHAR) AS log, line, "
         f"{text(settings.session)} AS session, {text(settings.item)} AS item, "
-        f"{TIME[settings.time_unit].format(column=names[settings.time])} AS time{extra} FROM kept)",
+        f"{TIME[log.time_unit].format(column=names[settings.time])} AS time{extra} FROM kept)",
         {"log": log.name, "max_id_bytes": MAX_ID_BYTES, "earliest": EARLIEST, "latest": latest},
     )
     connection.execute(
@@ -224,7 +224,16 @@ def _refuse_swallowed(name: str, counts: dict[str, int]) -> None:
         )
 
 
-def _refuse_mostly_bad(name: str, counts: dict[str, int], max_bad_share: float) -> None:
+def _first_bad(engine: DuckDBEngine) -> str:
+    """Reason, line and content of the first quarantined row, or nothing."""
+    rows = engine.connection.execute(
+        "SELECT reason, line, COALESCE(text, CONCAT_WS(', ', session, item, time)) FROM quarantine "
+        "ORDER BY line, reason LIMIT 1"
+    ).fetchall()
+    return "".join(f" (the first on line {line}, {reason}: {text[:60]!r})" for reason, line, text in rows)
+
+
+def _refuse_mostly_bad(name: str, counts: dict[str, int], max_bad_share: float, example: str) -> None:
     quarantined = counts["quarantined"]
     judged = counts["events"] + quarantined
     if not judged or quarantined / judged <= max_bad_share:
@@ -232,7 +241,7 @@ def _refuse_mostly_bad(name: str, counts: dict[str, int], max_bad_share: float) 
     reasons = {k.removeprefix("quarantined: "): n for k, n in counts.items() if k.startswith("quarantined: ")}
     worst = max(reasons, key=lambda reason: reasons[reason])
     raise LogRefusedError(
-        f"{name}: {quarantined:,} of {judged:,} rows cannot be read ({worst}: {reasons[worst]:,}); the settings "
-        "[logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names). Mend them, or "
-        "raise max_bad_share, and ingest it again"
+        f"{name}: {quarantined:,} of {judged:,} rows cannot be read ({worst}: {reasons[worst]:,}){example}; the "
+        "settings [logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names); mend them "
+        "and materialize again"
     )

@@ -22,7 +22,7 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -186,28 +186,27 @@ class GRU4Rec:
         """States of sessions that have not begun, (rows, h) for each layer."""
         return [torch.zeros(rows, units, device=self.device) for units in self.config.layers]
 
-    def advance(self, x: Tensor, states: list[Tensor], generator: torch.Generator | None = None) -> list[Tensor]:
+    def advance(self, x: Tensor, states: list[Tensor]) -> list[Tensor]:
         """The states after one more event, (b, h) for each layer; the last one is scored.
 
         x: item vectors (b, d), or with one-hot items their rows (b, 3h) of the first layer's matrix.
-        generator: source of dropout in training, None leaves dropout out. What is dropped is dropped from the state
-        that is carried on; with one-hot items dropout_embedding drops from the rows.
         """
-        if generator is not None:
-            x = _dropout(x, self.config.dropout_embedding, generator)
         after = []
-        for i, (state, units) in enumerate(zip(states, self.config.layers, strict=True)):
-            bias = self.tensors[f"layer{i}.bias"]
-            matrix = self.tensors.get(f"layer{i}.input")
-            inputs = x + bias if matrix is None else torch.addmm(bias, x, matrix)  # (b, 3h)
-            gates = torch.addmm(inputs[:, : 2 * units], state, self.tensors[f"layer{i}.state"]).sigmoid()
-            reset, update = gates.chunk(2, dim=1)
-            candidate = torch.addmm(inputs[:, 2 * units :], reset * state, self.tensors[f"layer{i}.candidate"]).tanh()
-            x = torch.lerp(state, candidate, update)
-            if generator is not None:
-                x = _dropout(x, self.config.dropout_hidden, generator)
+        for i, state in enumerate(states):
+            x = self.layer(i, x, state).after
             after.append(x)
         return after
+
+    def layer(self, i: int, x: Tensor, state: Tensor) -> "Layer":
+        """Layer i with the input x (b, width of the layer below) and the state (b, h) from the event before."""
+        units, tensors = self.config.layers[i], self.tensors
+        bias, matrix = tensors[f"layer{i}.bias"], tensors.get(f"layer{i}.input")
+        inputs = x + bias if matrix is None else torch.addmm(bias, x, matrix)  # (b, 3h)
+        gates = torch.addmm(inputs[:, : 2 * units], state, tensors[f"layer{i}.state"]).sigmoid_()
+        reset, update = gates.chunk(2, dim=1)
+        kept = reset * state
+        candidate = torch.addmm(inputs[:, 2 * units :], kept, tensors[f"layer{i}.candidate"]).tanh_()
+        return Layer(reset, update, kept, candidate, torch.lerp(state, candidate, update))
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
         """Scores of all items after each event, a block a step of ``batch_size`` sessions side by side.
@@ -223,8 +222,10 @@ class GRU4Rec:
             events, carried = plan.events[part], plan.carried[part]
             padding = np.full(-len(events) % SCORE_ROWS, -1)
             items = np.concatenate([sessions.items[events], np.zeros_like(padding)])
+            carried = np.concatenate([carried, padding])
             with torch.inference_mode():
-                states = carry(states, torch.from_numpy(np.concatenate([carried, padding])).to(self.device))
+                rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(carried))
+                states = carry(states, rows, kept)
                 x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
                 states = self.advance(x, states)
                 scores = torch.addmm(self.tensors["item_bias"], states[-1], self.tensors["items"].T)
@@ -236,18 +237,24 @@ class GRU4Rec:
         return self.tensors.get("inputs", self.tensors["items"])
 
 
-def _dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    if probability == 0:
-        return x
-    kept = torch.rand(x.shape, generator=generator, device=x.device) >= probability
-    return x * kept.to(x.dtype).div_(1 - probability)
+class Layer(NamedTuple):
+    """What a GRU layer computed, each (b, h): gates, reset gate times state, proposed state, state after the event."""
+
+    reset: Tensor
+    update: Tensor
+    kept: Tensor
+    candidate: Tensor
+    after: Tensor
 
 
-def carry(states: list[Tensor], carried: Tensor) -> list[Tensor]:
-    """States at the start of a step: those of the rows of the step before, or zero for sessions that start."""
-    keep = (carried >= 0).to(torch.float32).unsqueeze(1)
-    rows = carried.clamp(min=0)
-    return [state.index_select(0, rows).mul_(keep) for state in states]
+def previous_rows(carried: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """``Schedule.carried`` as rows (b,) to take and what to multiply them by (b, 1): 0 where a session begins."""
+    return np.maximum(carried, 0), (carried >= 0).astype(np.float32)[:, None]
+
+
+def carry(states: list[Tensor], rows: Tensor, kept: Tensor) -> list[Tensor]:
+    """States at the start of a step: those of the rows of the step before, or zero for sessions that begin."""
+    return [state.index_select(0, rows).mul_(kept) for state in states]
 
 
 def check_items(sessions: Sessions, n_items: int) -> None:

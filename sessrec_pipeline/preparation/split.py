@@ -20,7 +20,7 @@ def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
     engine.write("train", sql_text("preparation", "train"), shortest=1 if given else 2)
     stats |= _sizes(engine, "train")
     if not stats["events"]:
-        raise ValueError(f'no training session is left by [split] rule = "{split.rule}"; the log is too short for it')
+        raise ValueError(_too_short("training", split, engine))
     labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'train'")
     stats["dropped: sessions too short"] = labelled - int(stats["events"])
     stats["left for test"] = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
@@ -41,7 +41,7 @@ def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path
     engine.write("test", sql_text("preparation", "test"), keep_unseen=split.keep_unseen_items)
     stats |= _sizes(engine, "test")
     if not stats["events"]:
-        raise ValueError(f'no test session is left by [split] rule = "{split.rule}"; the log is too short for it')
+        raise ValueError(_too_short("test", split, engine))
     labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
     unseen = integer(
         engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test' AND item NOT IN (SELECT DISTINCT item FROM train)"
@@ -68,6 +68,16 @@ def _label(engine: Engine, split: SplitSettings, sessions: Path) -> Stats:
         values["train_sessions"] = int(sessions_in * split.ratio)
     engine.write("labelled", sql_text("preparation", f"labelled_{split.rule}"), **values)
     return stats | values
+
+
+def _too_short(part: str, split: SplitSettings, engine: Engine) -> str:
+    days = integer(engine, "SELECT MAX(time) - MIN(time) FROM sessions") / MICROSECONDS_PER_DAY
+    count = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
+    wanted = f", days = {split.days:g}" if split.rule == "days" else ""
+    return (
+        f'no {part} session is left by [split] rule = "{split.rule}"{wanted}: the {count:,} sessions to divide span '
+        f"{days:.1f} days; land more logs, or set another rule (the split inside train has [split] tuning_rule)"
+    )
 
 
 def _sizes(engine: Engine, table: str) -> Stats:

@@ -71,7 +71,7 @@ def headline(data: ReportData) -> str:
     if best.value == value.value:
         return f"{name} and {second} are level: both have {start}."
     verdict = (
-        "the two intervals overlap, so these test sessions alone do not settle which is better"
+        "the two intervals overlap, and only a paired test could tell them apart"
         if value.high >= best.low
         else "the two intervals do not overlap"
     )

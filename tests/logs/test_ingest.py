@@ -86,7 +86,11 @@ def refusal(settings: Settings, content: str | bytes, name: str = "a.tsv") -> st
         ({}, "a.tsv", f"\ufeff{HEADER}1\ta\t{T}\n2\tb\t{T}.5\n".replace("\n", "\r\n")),
         ({}, "a.tsv", f"{HEADER} 1 \ta  \t {T} \n2\tb \t{T}.5\n"),
         ({}, "a.tsv.gz", gzip.compress(f"{HEADER}1\ta\t{T}\n2\tb\t{T}.5\n".encode(), mtime=0)),
-        ({}, "a.tsv.gz", gzip.compress(f"{HEADER}1\ta\t{T}\n".encode(), mtime=0) + gzip.compress(f"2\tb\t{T}.5\n".encode(), mtime=0)),
+        (
+            {},
+            "a.tsv.gz",
+            gzip.compress(f"{HEADER}1\ta\t{T}\n".encode(), mtime=0) + gzip.compress(f"2\tb\t{T}.5\n".encode(), mtime=0),
+        ),
         ({"format": "csv"}, "a.csv", f"SessionId,ItemId,Time\n1,a,{T}\n2,b,{T}.5\n"),
         ({"format": "csv"}, "a.csv", f'"Time","SessionId","ItemId"\n"{T}","1","a"\n{T}.5,"2",b\n'),
         ({"format": "csv", "delimiter": ";"}, "a.csv", f"SessionId;ItemId;Time\n1;a;{T}\n2;b;{T}.5\n"),
@@ -328,7 +332,7 @@ def test_mostly_bad_log_is_refused_by_its_worst_reason(feed: Feed) -> None:
     rows = f"1\ta\t{T}\n" + f"1\t\t{T}\n" + f"1\ta\t{T}000\n" * 2
     text = refusal(feed(), HEADER + rows)
     assert "3 of 4 rows cannot be read (time_in_the_future: 2)" in text
-    assert "max_bad_share" in text
+    assert f"the first on line 3, item_missing: '1, {T}'" in text
     assert len(ingest(feed(logs={"max_bad_share": 0.75}), HEADER + rows).events) == 1
 
 
@@ -384,12 +388,22 @@ def test_same_bytes_give_the_same_content_and_name_their_origin(feed: Feed) -> N
     assert list(settings.scratch.iterdir()) == []
 
 
+def test_parquet_timestamps_carry_their_own_unit(feed: Feed) -> None:
+    """Whatever [logs] time_unit says, as text or numbers need it."""
+    stamps = pa.array([T * 1000, T * 1000 + 500], pa.timestamp("ms"))
+    for kind in (stamps, stamps.cast(pa.timestamp("us", "UTC")), stamps.cast(pa.timestamp("ns"))):
+        content = parquet(SessionId=["1", "1"], ItemId=["a", "b"], Time=kind)
+        events = ingest(feed(logs={"format": "parquet"}), content, "a.parquet").events
+        assert [event["time"] for event in events] == [T * 10**6, T * 10**6 + 500_000]
+
+
 def test_ingesting_says_what_became_of_the_rows(feed: Feed) -> None:
     settings = feed()
     (settings.landing / "a.tsv").write_text(f"{HEADER}1\ta\t{T}\n1\tb\tx\n")
     said: list[str] = []
     ingest_landed(settings, "a.tsv", said.append)
-    assert said == ["a.tsv: 1 events, 0 rows left out by rule, 1 quarantined"]
+    first = "(the first on line 3, time_unreadable: '1, b, x')"
+    assert said == [f"a.tsv: 1 events, 0 rows left out by rule, 1 quarantined {first}"]
 
 
 # Real logs.

@@ -16,6 +16,7 @@ from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule, weight_shapes
 from sessrec_pipeline.models.gru4rec_training import (
     Adagrad,
+    Batch,
     Epoch,
     Negatives,
     Trainer,
@@ -55,6 +56,14 @@ def as_lists(sessions: Sessions) -> list[list[int]]:
 def trainer(sessions: Sessions, conf: GRU4RecConfig, n_items: int = N_ITEMS) -> Trainer:
     plan = schedule(sessions, conf.batch_size, with_last=False)
     return Trainer(GRU4Rec(conf, n_items, initial_weights(conf, n_items)), sessions, plan)
+
+
+def one_batch(training: Trainer, inputs: list[int], targets: list[int], sampled: list[int]) -> Batch:
+    """A step in which row i of the states carries on as row i."""
+    drawn = np.array([sorted(sampled)], dtype=np.int64)
+    rows, sizes = np.arange(len(inputs)), np.array([len(inputs)])
+    (batch,) = training.block(np.array(inputs), np.array(targets), rows, sizes, drawn)
+    return batch
 
 
 def untrained(conf: GRU4RecConfig, n_items: int = N_ITEMS, scale: float = 3.0) -> GRU4Rec:
@@ -202,7 +211,9 @@ SETTINGS = {
 def test_one_epoch_equals_the_textbook(changes: dict) -> None:
     conf = config(**changes)
     sessions = some_sessions(9, seed=3, longest=5)
-    samples = [sampled.tolist() for _, _, sampled, _ in trainer(sessions, conf).batches()]
+    training = trainer(sessions, conf)
+    samples = training.negatives.draw(training.plan.steps, conf.n_sample).tolist()
+    assert any(len(set(sample)) < len(sample) for sample in samples) or conf.n_sample == 0
     expected, loss = textbook_fit(as_lists(sessions), conf, initial_weights(conf, N_ITEMS), samples)
     model = fit(sessions, N_ITEMS, conf)
     assert model.losses == [pytest.approx(loss, rel=1e-4)]
@@ -256,8 +267,8 @@ def test_all_events_consumed_at_epoch_end(lists: list[list[int]], batch_size: in
             fit(sessions, N_ITEMS, conf)
         return
     seen = []
-    for inputs, targets, _, _ in trainer(sessions, conf).batches():
-        seen += list(zip(inputs.tolist(), targets.tolist(), strict=True))
+    for batch in trainer(sessions, conf).batches():
+        seen += list(zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True))
     assert sorted(seen) == sorted(pairs)
     epochs: list[Epoch] = []
     fit(sessions, N_ITEMS, conf, on_epoch=epochs.append)
@@ -268,8 +279,9 @@ def test_more_steps_than_are_drawn_at_once() -> None:
     sessions = Sessions.from_lists([[i % N_ITEMS for i in range(1000)], [1, 2]])
     batches = list(trainer(sessions, config(batch_size=2, n_sample=20)).batches())
     assert len(batches) == 999
-    assert [len(inputs) for inputs, *_ in batches] == [2] + [1] * 998
-    assert len({tuple(sampled.tolist()) for _, _, sampled, _ in batches}) > 900
+    assert [len(batch.inputs) for batch in batches] == [2] + [1] * 998
+    drawn = {(tuple(batch.sampled.tolist()), tuple(batch.log_count.tolist())) for batch in batches}
+    assert len(drawn) > 900
 
 
 # --- scoring ---------------------------------------------------------------------------------------------------------
@@ -342,7 +354,7 @@ def test_bpr_max_formula(rows: int, columns: int, elu: float, bpreg: float) -> N
     scores = random_scores(rows, columns).requires_grad_()
     expected = sum(textbook_bpr_max(list(scores[i]), i, elu, bpreg) for i in range(rows))
     (gradient,) = torch.autograd.grad(expected, scores)
-    loss, our_gradient = bpr_max(scores.detach(), elu, bpreg)
+    loss, our_gradient = bpr_max(scores.detach().clone(), scores.new_zeros(columns), elu, bpreg)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(our_gradient, gradient)
 
@@ -352,16 +364,31 @@ def test_cross_entropy_formula(rows: int, columns: int) -> None:
     scores = random_scores(rows, columns).requires_grad_()
     expected = sum(textbook_cross_entropy(list(scores[i]), i) for i in range(rows))
     (gradient,) = torch.autograd.grad(expected, scores)
-    loss, our_gradient = cross_entropy(scores.detach())
+    loss, our_gradient = cross_entropy(scores.detach().clone())
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(our_gradient, gradient)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "bpr-max"])
+def test_a_column_drawn_three_times_is_scored_once(loss: str) -> None:
+    scores, count = random_scores(4, 7), [1, 1, 1, 1, 3, 1, 2]
+    log_count = torch.tensor(count, dtype=torch.float64).log()
+    each = torch.tensor([j for j, n in enumerate(count) for _ in range(n)])
+    if loss == "cross-entropy":
+        merged, gradient = cross_entropy(scores + log_count)
+        expected, expected_gradient = cross_entropy(scores[:, each])
+    else:
+        merged, gradient = bpr_max(scores.clone(), log_count, 0.5, 1.3)
+        expected, expected_gradient = bpr_max(scores[:, each], torch.zeros(len(each), dtype=torch.float64), 0.5, 1.3)
+    torch.testing.assert_close(merged, expected)
+    torch.testing.assert_close(gradient, torch.zeros_like(scores).index_add_(1, each, expected_gradient))
 
 
 @pytest.mark.parametrize("gap", [-500.0, 500.0])
 def test_losses_stay_finite_at_extreme_scores(gap: float) -> None:
     scores = torch.zeros(2, 6)
     scores.diagonal().fill_(gap)
-    for loss, gradient in (cross_entropy(scores), bpr_max(scores, 0.0, 1.0)):
+    for loss, gradient in (cross_entropy(scores.clone()), bpr_max(scores.clone(), torch.zeros(6), 0.0, 1.0)):
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
         np.testing.assert_allclose(gradient.diagonal(), 0 if gap > 0 else -1, atol=1e-6)
@@ -374,7 +401,7 @@ def test_logq_columns_follow_the_batch() -> None:
     sessions = Sessions.from_lists([[0, 1]] * 8 + [[2, 3]] * 3 + [[4, 5, 6, 7]])
     training = trainer(sessions, conf)
     sampled = [6, 1, 1, 7, 0]
-    shrunk = torch.tensor([0, 4]), torch.tensor([1, 5]), torch.tensor(sampled), training.model.zero_states(2)
+    shrunk = one_batch(training, [0, 4], [1, 5], sampled)
     support = np.array([8, 8, 3, 3, 1, 1, 1, 1])
     chance = [8 / 26, 1 / 26] + [support[j] ** 0.5 / (support**0.5).sum() for j in sampled]
     expected = 0.0
@@ -382,7 +409,7 @@ def test_logq_columns_follow_the_batch() -> None:
         all_scores = textbook_scores(training.model, [item])[0]
         scores = [torch.tensor(all_scores[j] - math.log(p)) for j, p in zip([1, 5, *sampled], chance, strict=True)]
         expected += textbook_cross_entropy(scores, i).item()
-    loss, _ = training.step(*shrunk)
+    loss, _ = training.step(shrunk, training.model.zero_states(2))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -401,28 +428,55 @@ def test_negatives_follow_support_to_the_alpha() -> None:
 def test_hidden_dropout_active() -> None:
     conf = config(layers=[200], dropout_hidden=0.2)
     model = untrained(conf)
+    sessions = some_sessions()
+    training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
     x, states = model.tensors["items"][torch.arange(10)], [torch.ones(10, 200)]
     plain = model.advance(x, states)[0]
-    dropped = model.advance(x, states, torch.Generator().manual_seed(0))[0]
+    dropped = training.forward(x, states)[0].after
     gone = dropped == 0
     assert gone.float().mean().item() == pytest.approx(0.2, abs=0.03)
     torch.testing.assert_close(dropped[~gone], plain[~gone] / 0.8)
     # What is dropped is dropped from the state that training carries on, too.
-    training = trainer(some_sessions(n_items=10), config(layers=[200], dropout_hidden=0.2), 10)
-    _, carried = training.step(torch.arange(4), torch.arange(4), torch.arange(5), training.model.zero_states(4))
+    batch = one_batch(training, [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3, 4])
+    _, carried = training.step(batch, training.model.zero_states(4))
     assert (carried[0] == 0).float().mean().item() == pytest.approx(0.2, abs=0.05)
 
 
 def test_embedding_dropout_active() -> None:
     model = untrained(config(layers=[3, 400], dropout_embedding=0.25))
     model.tensors["layer0.input"] = torch.full((400, 9), 0.001)
+    sessions = some_sessions()
     x = torch.ones(50, 400)
-    gate = model.advance(x, model.zero_states(50), torch.Generator().manual_seed(0))[0]
+    training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
+    gate = training.forward(x, model.zero_states(50))[0].after
     assert gate.std(dim=0).min() > 0, "all rows are alike, so nothing was dropped"
-    kept = model.config.model_copy(update={"dropout_embedding": 0.0})
-    plain = GRU4Rec(kept, N_ITEMS, model.tensors).advance(x, model.zero_states(50), torch.Generator())[0]
+    plain = model.advance(x, model.zero_states(50))[0]
     assert plain.std(dim=0).max() == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(gate.mean(dim=0), plain.mean(dim=0), rtol=0.02, atol=0.003)  # scaled by 1 / 0.75
+
+
+@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_backward_equals_autograd(changes: dict, dropout: float) -> None:
+    conf = config(**(changes | {"dropout_embedding": dropout, "dropout_hidden": dropout}))
+    sessions = some_sessions()
+    training = Trainer(untrained(conf, scale=1.0), sessions, schedule(sessions, 4, with_last=False))
+    layers = {name: tensor for name, tensor in training.model.tensors.items() if name.startswith("layer")}
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, training.model.input_table.shape[1], generator=generator).requires_grad_()
+    states = [torch.randn(5, units, generator=generator) for units in conf.layers]
+    weight = torch.randn(5, conf.layers[-1], generator=generator)
+    before = training.dropout.get_state()
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in layers.items()}
+    training.model.tensors |= leaves
+    passed = training.forward(x, states)
+    expected = torch.autograd.grad((passed[-1].after * weight).sum(), [x, *leaves.values()])
+    training.model.tensors |= layers
+    training.dropout.set_state(before)
+    gradient = training.backward(training.forward(x.detach(), states), weight)
+    torch.testing.assert_close(gradient, expected[0], rtol=1e-4, atol=1e-5)
+    for name, array in zip(leaves, expected[1:], strict=True):
+        torch.testing.assert_close(training.gradients[name], array, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("embedding", ["shared", "separate", "none"])
@@ -469,13 +523,14 @@ def test_adagrad_accumulator_zero() -> None:
 def test_adagrad_touches_only_used_rows(embedding: str) -> None:
     conf = config(embedding=embedding, momentum=0.5)
     training = trainer(some_sessions(), conf)
+    tables = {name: optimiser for name, optimiser in training.optimisers.items() if name != "layers"}
 
     def snapshot() -> dict[str, list[Tensor]]:
-        return {k: [o.weight.clone(), o.squares.clone(), o.velocity.clone()] for k, o in training.optimisers.items()}
+        return {k: [o.weight.clone(), o.squares.clone(), o.velocity.clone()] for k, o in tables.items()}
 
     def step(inputs: list[int], targets: list[int], sampled: list[int]) -> None:
         states = [torch.ones(2, 8)]  # not zero: matrices of the state get no gradient from that
-        training.step(torch.tensor(inputs), torch.tensor(targets), torch.tensor(sampled), states)
+        training.step(one_batch(training, inputs, targets, sampled), states)
 
     step([10, 2], [0, 1], [8, 9])  # gives rows momentum, which must not move them where the next step leaves them out
     before = snapshot()
@@ -485,7 +540,38 @@ def test_adagrad_touches_only_used_rows(embedding: str) -> None:
     for name, after in snapshot().items():
         for old, new in zip(before[name], after, strict=True):
             changed = {i for i in range(len(new)) if not torch.equal(old[i], new[i])}
-            assert changed == used.get(name, set(range(len(new)))), name
+            assert changed == used[name], name
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_places_name_each_row_once(data: st.DataObject) -> None:
+    """Inputs, targets and samples of a few steps over few items: their places lead back to them."""
+    shared = data.draw(st.booleans())
+    training = trainer(some_sessions(), config(embedding="shared" if shared else "separate", loss="cross-entropy"))
+    sizes = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    n = data.draw(st.integers(0, 6))
+    item = st.integers(0, N_ITEMS - 1)
+    inputs, targets = (np.array([data.draw(item) for _ in range(sum(sizes))]) for _ in range(2))
+    drawn = np.sort(
+        np.array([[data.draw(item) for _ in range(n)] for _ in sizes], dtype=np.int64).reshape(len(sizes), n)
+    )
+    batches = list(training.block(inputs, targets, np.zeros_like(inputs), np.array(sizes), drawn))
+    assert torch.cat([batch.inputs for batch in batches]).tolist() == inputs.tolist()
+    assert torch.cat([batch.targets for batch in batches]).tolist() == targets.tolist()
+    for batch, row in zip(batches, drawn.tolist(), strict=True):
+        counts = {i: row.count(i) for i in batch.sampled.tolist()}
+        assert sorted(counts) == sorted(set(row))
+        np.testing.assert_allclose(batch.log_count.exp(), list(counts.values()), rtol=1e-6)
+        scored = torch.cat((batch.more_targets, batch.sampled))
+        used = torch.cat((batch.more_inputs, scored)) if shared else batch.more_inputs
+        for rows, places, items in (
+            (scored, batch.target_place, batch.targets),
+            (used, batch.input_place, batch.inputs),
+        ):
+            assert len(set(rows.tolist())) == len(rows)
+            assert torch.equal(rows[places], items)
+        assert set(scored.tolist()) == set(row) | set(batch.targets.tolist())
 
 
 # --- training as a whole ---------------------------------------------------------------------------------------------

@@ -259,6 +259,6 @@ def test_tuning_split_lies_inside_train(feed: Feed, rule: dict[str, Any]) -> Non
 def test_log_too_short_for_the_rule_is_said(feed: Feed, rule: dict[str, Any], part: str) -> None:
     name = rule.get("rule", "ratio")
     with pytest.raises(
-        ValueError, match=rf'no {part} session is left by \[split\] rule = "{name}"; the log is too short'
+        ValueError, match=rf'no {part} session is left by \[split\] rule = "{name}".*2 sessions to divide span 1.0 days'
     ):
         of(feed, visits("a", "xy", 0) + visits("b", "xy", DAY), **rule)
