@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
+
+UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
+"""What reading a file that is cut short, or is something else, comes to."""
 
 
 class CorruptCheckpointError(DamagedFileError):
@@ -65,7 +68,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         lineage = Lineage.from_json(header[METADATA_KEY])
         checkpoint = Checkpoint(weights, json.loads(header["config"]), json.loads(header["items"]))
-    except Exception as error:
+    except UNREADABLE as error:
         raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error
     if checkpoint.content_hash() != lineage.node.data_version:
         raise CorruptCheckpointError(f"{path} is damaged: its content differs from its own hash; train it again")
@@ -78,5 +81,5 @@ def read_lineage(path: Path) -> Lineage | None:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
         return None if text is None else Lineage.from_json(text)
-    except Exception as error:
+    except UNREADABLE as error:
         raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error

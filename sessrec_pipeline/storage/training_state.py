@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from sessrec_pipeline.storage.checkpoints import UNREADABLE
 from sessrec_pipeline.storage.files import replacing
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def load_state(path: Path, key: str) -> "TrainingState | None":
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state = TrainingState(json.loads(header["epoch"]), tuple(json.loads(header["losses"])), arrays)
         return state if header["sha256"] == _content_hash(state, key) else None
-    except Exception:  # missing, cut short, not safetensors, headers of another version: all mean to begin anew
+    except UNREADABLE:  # missing, cut short, not safetensors, headers of another version: all mean to begin anew
         return None
 
 

@@ -1,4 +1,4 @@
-"""The baselines on public logs, against figures of independent implementations (shared/datasets/README.md)."""
+"""The baselines on public logs, against figures of independent implementations."""
 
 import shutil
 from collections.abc import Callable
