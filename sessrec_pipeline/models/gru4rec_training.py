@@ -139,13 +139,14 @@ def bpr_max(
     s_r = torch.mul(s, r, out=scratch.like("s_r", s))
     # Where p underflows, the gradient below still comes out at its limit: s_j for the negatives, -1 for the target.
     p = s_sigma.sum(dim=1, keepdim=True).clamp_(min=torch.finfo(s.dtype).tiny)
-    penalty = torch.linalg.vecdot(s_r, r).unsqueeze(1)
+    s_rr = torch.mul(s_r, r, out=scratch.like("s_rr", s))
+    penalty = s_rr.sum(dim=1, keepdim=True)
     loss = (bpreg * penalty - p.log()).sum()
 
     # Of a negative: s_j - s_j sigma_j^2 / p + bpreg s_j (r_j^2 + 2 r_j - penalty). The target takes minus the sum of
     # the first two terms, because p does not change when all of a row's scores shift alike.
     pulled = s_sigma.mul_(sigma).div_(p)
-    gradient = s.mul_(1 - bpreg * penalty).addcmul_(s_r, r, value=bpreg).add_(s_r, alpha=2 * bpreg).sub_(pulled)
+    gradient = s.mul_(1 - bpreg * penalty).add_(s_rr.add_(s_r, alpha=2), alpha=bpreg).sub_(pulled)
     gradient.diagonal().copy_(pulled.sum(dim=1) - 1)
     if elu > 0:
         torch.ops.aten.elu_backward.grad_input(gradient, elu, 1, 1, True, r, grad_input=s)  # True: from ELU's result
@@ -168,10 +169,14 @@ class Adagrad:
         self.chunk = ROWS_PER_CHUNK if on_cpu else max(len(weight), 1)
         self.put = _put_on_cpu if on_cpu else _put
         self.scratch = Scratch(weight)
+        self.scale: Tensor | None = None
 
     def step(self, gradient: Tensor) -> None:
         """Update the whole tensor."""
-        self._update(self.weight, self.squares.addcmul_(gradient, gradient).rsqrt(), gradient, self.velocity)
+        if self.scale is None:
+            self.scale = torch.empty_like(self.weight)
+        torch.rsqrt(self.squares.addcmul_(gradient, gradient), out=self.scale)
+        self._update(self.weight, self.scale, gradient, self.velocity)
 
     def step_rows(self, rows: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
         """Update ``rows`` (all different) and touch no other, momentum and accumulators included.

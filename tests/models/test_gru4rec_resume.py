@@ -208,10 +208,10 @@ def test_killed_in_mid_epoch_and_run_again(tmp_path: Path) -> None:
     whole.mkdir()
     for hang, done in ((20, 0), (100, 2)):  # of about 40 steps an epoch
         child = run_child(killed, hang)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300  # importing torch can take a minute on a busy machine
         while not (killed / "hangs").exists() and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert (killed / "hangs").exists()
+        assert (killed / "hangs").exists(), f"the child ended with {child.poll()}"
         child.send_signal(signal.SIGKILL)
         child.wait()
         (killed / "hangs").unlink()

@@ -200,5 +200,5 @@ def test_sessions_without_events_and_no_sessions_at_all() -> None:
 
 
 def test_an_item_that_the_law_does_not_know_is_refused() -> None:
-    with pytest.raises(KeyError, match="501"):
+    with pytest.raises(ValueError, match="501"):
         Oracle(law(SyntheticSettings()), ["1", "501"])
