@@ -303,7 +303,7 @@ def origins(store: Store, stored: Stored) -> list[tuple[Any, ...]]:
 def picture(store: Store, made: dict[str, Stored]) -> list[object]:
     return [
         *(origins(store, stored) for stored in made.values()),
-        *(ask(store, f"FROM {name}") for name in WAREHOUSE_TABLES),
+        *(ask(store, f"FROM {name}") for name in ("popularity", "markov", "metrics", "leaderboard")),
         ask(store, "SELECT DISTINCT asset, partition_key FROM lineage.node ORDER BY ALL"),
     ]
 
