@@ -29,7 +29,7 @@ from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.report.published import as_printed
-from sessrec_pipeline.runs import TO_THE_TERMINAL
+from sessrec_pipeline.runs import end_dead_runs, execute
 from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Table
@@ -163,6 +163,7 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
 
     ReproductionError where a step failed or the files are not those of the benchmark.
     """
+    end_dead_runs(instance)
     store = Store(settings)
     logs = _ingest(settings, store, instance)
     _refresh(build(settings), store, logs, instance, None)
@@ -202,10 +203,9 @@ def _ingest(settings: Settings, store: Store, instance: dg.DagsterInstance) -> l
     job = definitions.resolve_job_def(ingest_job.name)
     for log in found.seen:
         stored = _find(store, "raw_sessions", log)
-        if log in found.new or stored is None or stored.node.code_version != version:
-            run = job.execute_in_process(TO_THE_TERMINAL, instance=instance, partition_key=log, raise_on_error=False)
-            if not run.success:
-                raise ReproductionError(f"{log} could not be read; the reason stands above")
+        late = log in found.new or stored is None or stored.node.code_version != version
+        if late and not execute(job, instance, partition_key=log).success:
+            raise ReproductionError(f"{log} could not be read; the reason stands above")
     return list(found.seen)
 
 
@@ -221,9 +221,7 @@ def _refresh(
     if not late:
         return
     job = definitions.resolve_job_def(rebuild_job.name)
-    if not job.execute_in_process(
-        TO_THE_TERMINAL, instance=instance, asset_selection=late, raise_on_error=False
-    ).success:
+    if not execute(job, instance, asset_selection=late).success:
         raise ReproductionError("a step failed; its error stands above. Run the command again to go on from there")
 
 

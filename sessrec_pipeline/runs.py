@@ -67,7 +67,7 @@ def materialize_all(
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
     ingest = definitions.resolve_job_def(ingest_job.name)
     for name in found.seen if everything else found.new:
-        failed = _failures(_execute(ingest, instance, partition_key=name))
+        failed = _failures(execute(ingest, instance, partition_key=name))
         if failed:
             refused[name] = next(iter(failed.values()))
     if len(found.new) == len(found.seen) and all(name in refused for name in found.new):
@@ -80,7 +80,7 @@ def materialize_all(
         say("everything is up to date")
         return Outcome(list(found.seen), refused)
     rebuild = definitions.resolve_job_def(rebuild_job.name)
-    failed = _failures(_execute(rebuild, instance, asset_selection=keys))
+    failed = _failures(execute(rebuild, instance, asset_selection=keys))
     return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in keys])
 
 
@@ -104,7 +104,7 @@ def up_to_date(definitions: dg.Definitions, store: Store, instance: dg.DagsterIn
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> tuple[list[dg.AssetCheckEvaluation], bool]:
     """All asset checks on what is there: their evaluations by asset and name, and whether every one could run."""
-    result = _execute(build(settings).resolve_job_def(checks_job.name), instance)
+    result = execute(build(settings).resolve_job_def(checks_job.name), instance)
     evaluations = sorted(result.get_asset_check_evaluations(), key=lambda e: (e.asset_key, e.check_name))
     return evaluations, result.success
 
@@ -134,7 +134,8 @@ def held_pools(instance: dg.DagsterInstance) -> list[str]:
     ]
 
 
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
+def execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
     tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
     return job.execute_in_process(TO_THE_TERMINAL, instance=instance, raise_on_error=False, tags=tags, **selection)
 
