@@ -25,7 +25,7 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.storage.training_state import load_state, save_state
 
 MODEL = ["models/gru4rec.py", "models/gru4rec_training.py", "models/base.py"]
-CHOSEN = [*MODEL, "evaluation/ranking.py", "evaluation/validation.py"]
+CHOSEN = [*MODEL, "evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py"]
 
 
 def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:

@@ -39,7 +39,7 @@ def rankings(model: str) -> dg.AssetsDefinition:
         **stage(
             "evaluation",
             ["python", "parquet"],
-            sources=["evaluation/ranking.py", *SOURCES[model]],
+            sources=["evaluation/kernels.py", "evaluation/ranking.py", *SOURCES[model]],
             reads=["evaluation.top_items", *READS.get(model, [])],
             columns=COLUMNS,
         ),

@@ -316,8 +316,10 @@ def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
 def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     """The next items of an anonymous session."""
     settings = _existing(home)
+    import numpy as np
+
     from sessrec_pipeline.compute import Compute
-    from sessrec_pipeline.evaluation.ranking import best_items
+    from sessrec_pipeline.evaluation.ranking import observe
     from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
     from sessrec_pipeline.models.base import Sessions
 
@@ -336,7 +338,7 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
         raise Failure("none of the items is in the catalogue (table popularity of the warehouse): nothing can be said")
     *_, (events, scores) = recommender.score(Sessions.from_lists([known]), len(known))
     last = scores[[int(events.argmax())]]
-    best = best_items(last, min(k, len(vocabulary)))[0]
+    best = observe(last, np.zeros(1, np.int64), min(k, len(vocabulary))).best[0]
     _table(["rank", "item", "score"], [[str(n), vocabulary[i], f"{last[0, i]:.4f}"] for n, i in enumerate(best, 1)])
 
 

@@ -4,12 +4,13 @@ Models never compute metrics. A prediction's rank among the whole catalogue foll
 *greater* than the target and those scored *equal* (the target itself included), under any tie rule:
 standard = greater + 1, conservative = greater + equal, median = the middle of both.
 
-Scores come in blocks that fit a core's cache, or of ``LEAST_ROWS`` predictions where the catalogue is large, and are
-read in pieces that fit: the full matrix of scores exists at no time, and what a prediction costs follows the catalogue.
+Scores come in blocks that fit a core's cache, or of ``LEAST_ROWS`` predictions where the catalogue is large: the full
+matrix of scores exists at no time, and what a prediction costs follows the catalogue.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,14 +35,11 @@ MISS = 2**31 - 1
 """``greater`` of a target that has no rank, beyond every cutoff, however small the catalogue."""
 
 CACHE_BYTES = 1_300_000
-"""Scores that are counted and searched at once: they are read several times, so they should stay in a core's cache."""
+"""Scores that a model is asked for at once: they are read several times, so they should stay in a core's cache."""
 
 LEAST_ROWS = 32
 """Predictions that a model is asked for at once, however large the catalogue: 128 MB of scores for a million items.
 Fewer would save memory, but matrix products of few rows take several times as long per row."""
-
-GROUPS = 12
-"""Groups of items per item wanted, from whose maxima ``best_items`` learns where to look."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,7 @@ def rank(
     best = np.zeros((len(shown), min(top, len(vocabulary))), dtype=np.int32)
     done = 0
     for block, scores in model.score(sessions, rows_at_once(len(vocabulary), batch_size)):
-        step = max(1, CACHE_BYTES // (scores.itemsize * len(vocabulary)))
-        for start in range(0, len(block), step):
-            rows, piece = block[start : start + step], scores[start : start + step]
-            best[rows] = best_items(piece, best.shape[1])
-            own = np.take_along_axis(piece, wanted[rows, None], axis=1)
-            above[rows], level[rows] = count(piece > own), count(piece == own)
+        above[block], level[block], best[block] = observe(scores, wanted[block], best.shape[1])
         done += len(block)
         say(done, len(shown))
 
@@ -146,38 +139,23 @@ def rows_at_once(n_items: int, batch_size: int) -> int:
     return min(batch_size, 1 << (room.bit_length() - 1))
 
 
-def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number of true values in each row; several times as fast as numpy's sum or count_nonzero along an axis."""
-    counts: NDArray[np.int64] = np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
-    return counts
+class Observed(NamedTuple):
+    """What the evaluator keeps of rows of scores: greater and equal, int64 (b,), and the best items, int32 (b, top)."""
+
+    greater: NDArray[np.int64]
+    equal: NDArray[np.int64]
+    best: NDArray[np.int32]
 
 
-def best_items(scores: NDArray[np.floating], top: int) -> NDArray[np.int64]:
-    """Indices int64 (b, top) of the highest scores float (b, n_items), best first, the lower index among equals.
+def observe(scores: NDArray[np.floating], targets: NDArray[np.int64], top: int) -> Observed:
+    """Look at scores float (b, n_items) once: the counts for the targets (b,) and the ``top`` best, at most n_items.
 
-    Raises ValueError where a score is NaN.
+    The best items stand best first, the lower index among equals. Raises ValueError where a score is NaN.
     """
-    n_rows, n_items = scores.shape
-    # Items are dealt to groups. `top` groups have a maximum of at least the top-th best maximum, so `top` items do, and
-    # what scores less is not among the best. A maximum over NaN is NaN, which sorts last.
-    n_groups = min(n_items, GROUPS * top)
-    dealt = n_items - n_items % n_groups
-    maxima = np.sort(scores[:, :dealt].reshape(n_rows, -1, n_groups).max(axis=1), axis=1)
-    if np.isnan(maxima[:, -1]).any() or np.isnan(scores[:, dealt:]).any():
+    from sessrec_pipeline.evaluation import kernels  # noqa: PLC0415 - imports numba
+
+    b = len(scores)
+    seen = Observed(np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, top), np.int32))
+    if not kernels.observe(scores, targets, *seen):
         raise ValueError("the model scored NaN for some item: it has no ranking; train it again")
-    bound = maxima[:, n_groups - top, None]
-    chosen = scores >= bound
-    found = np.flatnonzero(chosen)
-    if len(found) > 4 * top * n_rows:  # many items at the bound itself, of which the first are enough
-        chosen &= (scores > bound) | (np.cumsum(scores == bound, axis=1) <= top)
-        found = np.flatnonzero(chosen)
-    row, item = np.divmod(found, n_items)
-    begin = np.searchsorted(row, np.arange(n_rows))
-    place = np.arange(len(row)) - begin[row]
-    width = place.max(initial=0) + 1
-    items = np.zeros((n_rows, width), dtype=np.int64)
-    items[row, place] = item
-    falling = np.full((n_rows, width), np.inf, dtype=scores.dtype)
-    falling[row, place] = -scores[row, item]
-    order = np.argsort(falling, axis=1, kind="stable")[:, :top]
-    return np.take_along_axis(items, order, axis=1)
+    return seen

@@ -28,12 +28,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from sessrec_pipeline.models.base import Block, Sessions
 from sessrec_pipeline.settings import GRU4RecConfig
 
 PER_ITEM = ("items", "item_bias", "inputs")  # the weights with a row for each item
 SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
+SLOTS = 512  # sessions that walk side by side when they are scored: the fixed price of a step is paid for all of them
 
 
 # --- session-parallel mini-batches ----------------------------------------------------------------------------------
@@ -209,27 +211,36 @@ class GRU4Rec:
         return Layer(reset, update, kept, candidate, torch.lerp(state, candidate, update))
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
-        """Scores of all items after each event, a block a step of ``batch_size`` sessions side by side.
+        """Scores of all items after each event: sessions walk ``SLOTS`` or more at a time, blocks are parts of a step.
 
         The activation of BPR-max is left out: it changes no order, but saturates and so would tie items. On a CPU with
         MKL the scores are the same to the bit whatever ``batch_size``; elsewhere kernels chosen by shape may round.
         """
         check_items(sessions, self.n_items)
-        plan = schedule(sessions, min(batch_size, max(len(sessions), 1)), with_last=True)
+        plan = schedule(sessions, max(1, min(len(sessions), max(batch_size, SLOTS))), with_last=True)
         states = self.zero_states(1)
+        with torch.inference_mode():
+            # The products are a fifth faster with the table on its side, and with the bias as one more unit of it.
+            table = torch.cat((self.tensors["items"].T, self.tensors["item_bias"][None]))  # (h + 1, n_items)
         for step in range(plan.steps):
             part = slice(plan.offsets[step], plan.offsets[step + 1])
             events, carried = plan.events[part], plan.carried[part]
             padding = np.full(-len(events) % SCORE_ROWS, -1)
             items = np.concatenate([sessions.items[events], np.zeros_like(padding)])
-            carried = np.concatenate([carried, padding])
             with torch.inference_mode():
-                rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(carried))
-                states = carry(states, rows, kept)
+                rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(np.append(carried, padding)))
                 x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
-                states = self.advance(x, states)
-                scores = torch.addmm(self.tensors["item_bias"], states[-1], self.tensors["items"].T)
-            yield events, scores[: len(events)].cpu().numpy()
+                states = self.advance(x, carry(states, rows, kept))
+                top = functional.pad(states[-1], (0, 1), value=1)  # (b, h + 1)
+            for start in range(0, len(events), batch_size):
+                block = events[start : start + batch_size]
+                with torch.inference_mode():
+                    own = top[start : start + len(block)]
+                    if missing := -len(block) % SCORE_ROWS:
+                        own = functional.pad(own, (0, 0, 0, missing))
+                    scores = torch.mm(own, table)
+                yield block, scores[: len(block)].cpu().numpy()
+                del scores  # or the next ones would need memory that is not in the cache
 
     @property
     def input_table(self) -> Tensor:

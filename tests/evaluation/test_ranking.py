@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, best_items, count, rank, rows_at_once
+from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, observe, rank, rows_at_once
 from sessrec_pipeline.models.base import Block, Sessions
 from sessrec_pipeline.models.popularity import Popularity
 
@@ -173,19 +173,14 @@ class Narrow:
             yield events, np.broadcast_to(row, (len(events), self.n_items))
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rows of a huge catalogue are asked for at once, and fewer still are worked on at once."""
-    sizes = []
-    monkeypatch.setattr(
-        "sessrec_pipeline.evaluation.ranking.best_items",
-        lambda scores, top: sizes.append(scores.shape) or np.zeros((len(scores), top), np.int64),
-    )
+def test_memory_is_bounded() -> None:
+    """Few rows of a huge catalogue are asked for at once."""
     model = Narrow()
     vocabulary = [f"i{i}" for i in range(Narrow.n_items)]
     ranked = rank(model, vocabulary, split_of([["i0", "i1", "i2"]] * 3), batch_size=512, top=3)
     assert ranked["greater"].to_pylist() == [1, 2] * 3
+    assert ranked["top_items"].to_pylist() == [["i0", "i1", "i2"]] * 6
     assert model.asked == [32]
-    assert sizes == [(1, Narrow.n_items)] * 6
 
 
 @pytest.mark.parametrize(
@@ -198,7 +193,7 @@ def test_rows_at_once(n_items: int, batch_size: int, rows: int) -> None:
 
 @given(splits(), st.integers(1, 10), st.sampled_from([1, 100, 300]))
 @settings(max_examples=50, deadline=None)
-def test_how_much_is_worked_on_at_once_changes_nothing(
+def test_how_much_is_asked_for_at_once_changes_nothing(
     split: tuple[list[list[str]], int], top: int, cache: int
 ) -> None:
     sessions, n_items = split
@@ -235,7 +230,11 @@ def test_the_test_split_is_not_changed() -> None:
     assert test.to_pylist() == before
 
 
-# --- best items -------------------------------------------------------------------------------------------------------
+# --- what is kept of scores ------------------------------------------------------------------------------------------
+
+
+def best_items(scores: NDArray[np.floating], top: int) -> list[list[int]]:
+    return observe(scores, np.zeros(len(scores), np.int64), top).best.tolist()
 
 
 @given(
@@ -246,24 +245,24 @@ def test_the_test_split_is_not_changed() -> None:
 @settings(max_examples=150, deadline=None)
 def test_best_items_equals_sorting(rows: list[list[int]], top: int, kind: type[np.floating]) -> None:
     expected = [sorted(range(6), key=lambda i, row=row: (-row[i], i))[:top] for row in rows]
-    assert best_items(np.array(rows, kind), top).tolist() == expected
+    assert best_items(np.array(rows, kind), top) == expected
 
 
 @pytest.mark.parametrize("n_items", [3, 50, 5000])
 def test_among_equals_the_lower_index_is_best(n_items: int) -> None:
     top = min(n_items, 20)
-    assert best_items(np.zeros((2, n_items)), top).tolist() == [list(range(top))] * 2
+    assert best_items(np.zeros((2, n_items)), top) == [list(range(top))] * 2
 
 
 @given(
-    st.integers(1, 2000),
-    st.integers(1, 30),
+    st.integers(1, 2000) | st.integers(8000, 20_000),  # some with more lanes than a small catalogue has
+    st.integers(1, 30) | st.integers(100, 300),
     st.sampled_from([1, 2, 5, 300, 100_000]),
     st.sampled_from([np.float32, np.float64]),
     st.integers(0, 2**32),
 )
 @settings(max_examples=200, deadline=None)
-def test_best_items_of_catalogues_larger_than_the_groups(
+def test_observe_equals_sorting_and_counting(
     n_items: int, top: int, levels: int, kind: type[np.floating], seed: int
 ) -> None:
     """From all tied to none, with both infinities among the scores."""
@@ -272,7 +271,12 @@ def test_best_items_of_catalogues_larger_than_the_groups(
     scores[rng.random(scores.shape) < 0.01] = np.inf
     scores[rng.random(scores.shape) < rng.choice([0, 0.01, 0.999])] = -np.inf
     top = min(top, n_items)
-    assert best_items(scores, top).tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :top].tolist()
+    targets = rng.integers(n_items, size=4)
+    seen = observe(scores, targets, top)
+    own = np.take_along_axis(scores, targets[:, None], axis=1)
+    assert seen.best.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :top].tolist()
+    assert seen.greater.tolist() == (scores > own).sum(axis=1).tolist()
+    assert seen.equal.tolist() == (scores == own).sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize("place", [0, 239, 240, 4999, 5000])
@@ -285,10 +289,11 @@ def test_nan_is_found_wherever_it_is(place: int) -> None:
 
 def test_zeros_of_both_signs_are_equal() -> None:
     scores = np.array([[-0.0, 0.0, -1.0, 0.0, -0.0]])
-    assert best_items(scores, 3).tolist() == [[0, 1, 3]]
+    assert best_items(scores, 3) == [[0, 1, 3]]
 
 
-@pytest.mark.parametrize("n_items", [1, 7, 8, 9, 5000])
-def test_count(n_items: int) -> None:
-    mask = np.random.default_rng(n_items).random((5, n_items)) < 0.3
-    assert count(mask).tolist() == mask.sum(axis=1).tolist()
+def test_one_score_far_above_the_others_hides_none_of_them() -> None:
+    """The search for what is worth looking at then learns nothing, and everything is looked at."""
+    scores = np.random.default_rng(0).normal(size=(2, 5000))
+    scores[:, 17] = 1e30
+    assert best_items(scores, 20) == np.argsort(-scores, axis=1, kind="stable")[:, :20].tolist()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.evaluation.ranking import best_items
+from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.markov import Markov, fit_markov
 from sessrec_pipeline.models.popularity import fit_popularity
@@ -57,7 +57,7 @@ def fitted(sessions: list[list[str]]) -> Fitted:
 
 
 def ranked(row: NDArray[np.floating], vocabulary: list[str]) -> list[str]:
-    return [vocabulary[i] for i in best_items(row[None, :], len(vocabulary))[0]]
+    return [vocabulary[i] for i in observe(row[None, :], np.zeros(1, np.int64), len(vocabulary)).best[0]]
 
 
 train_sets = st.lists(

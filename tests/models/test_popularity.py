@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.evaluation.ranking import best_items
+from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.popularity import Popularity, fit_popularity
 from sessrec_pipeline.settings import Settings
@@ -49,7 +49,7 @@ def test_the_vocabulary_is_the_ranking() -> None:
     assert vocabulary == ["a", "b", "c"]
     assert model.n_items == 3
     (_, scores), *_ = model.score(Sessions.from_lists([[2], [0, 1]]), 512)
-    assert best_items(scores, 3).tolist() == [[0, 1, 2]] * 3
+    assert observe(scores, np.zeros(3, np.int64), 3).best.tolist() == [[0, 1, 2]] * 3
 
 
 def test_nothing_ties() -> None:

@@ -1,0 +1,119 @@
+"""What the evaluator does to every score, compiled: count those above and at the target's, and find the best items.
+
+A row of scores is read three times while it is in a core's cache, and nothing of its size is written. The loops over
+all items have no branches, so that the compiler turns them into vector instructions; that is why they look as they do.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+LANES, ITEMS_PER_LANE = 128, 64
+"""Groups that the items of a row are dealt to, one after the other, to learn from their maxima where to look: so many,
+or in a large catalogue as many as give each so many items."""
+HALVINGS = 8
+"""How often the search for the lowest score worth looking at halves its range. Fewer let more items through, no more
+change what is found."""
+
+Floats = NDArray[np.floating]
+
+
+@njit(cache=True, nogil=True)
+def observe(
+    scores: Floats,
+    targets: NDArray[np.int64],
+    greater: NDArray[np.int64],
+    equal: NDArray[np.int64],
+    best: NDArray[np.int32],
+) -> bool:
+    """Of each row of ``scores`` (b, n): how many are above and equal to that of its target, and the best items.
+
+    targets (b,): item whose score the others are compared with; greater, equal (b,) and best (b, top), best first and
+    the lower index among equals, are filled. top must be n at most. Returns False where a score is NaN.
+    """
+    top = best.shape[1]
+    n_items = scores.shape[1]
+    maxima = np.empty(min(max(LANES, top, n_items // ITEMS_PER_LANE), n_items), scores.dtype)
+    lanes = np.empty(len(maxima), np.int32)
+    values = np.empty(top, scores.dtype)
+    for i in range(len(scores)):
+        row = np.ascontiguousarray(scores[i])
+        greater[i], equal[i], unordered = _count(row, row[targets[i]])
+        if unordered:
+            return False
+        _maxima(row, maxima)
+        _collect(row, maxima, _bound(maxima, top), lanes, values, best[i])
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _count(row: Floats, score: float) -> tuple[np.int32, np.int32, np.int32]:
+    """How many of a row are greater than ``score``, equal to it, and NaN; 32 bits fit more of them into a vector."""
+    greater, equal, unordered = np.int32(0), np.int32(0), np.int32(0)
+    for i in range(len(row)):
+        greater += np.int32(row[i] > score)
+        equal += np.int32(row[i] == score)
+        unordered += np.int32(row[i] != row[i])
+    return greater, equal, unordered
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _maxima(row: Floats, maxima: Floats) -> None:
+    """The maximum of each lane: of the items lane, lane + lanes, lane + 2 * lanes, ..."""
+    lanes = len(maxima)
+    maxima[:] = row[:lanes]
+    for start in range(lanes, len(row), lanes):
+        part = row[start : min(start + lanes, len(row))]
+        for lane in range(len(part)):
+            maxima[lane] = max(maxima[lane], part[lane])
+
+
+@njit(cache=True, nogil=True)
+def _bound(maxima: Floats, top: int) -> Any:
+    """A score that ``top`` lanes reach, so that many items do: what is below it is not among the best."""
+    low, high = maxima.min(), maxima.max()  # infinite: every middle is NaN, which no lane reaches, and low stays
+    for _ in range(HALVINGS):
+        middle = low + (high - low) / 2
+        reached = np.int32(0)
+        for lane in range(len(maxima)):
+            reached += np.int32(maxima[lane] >= middle)
+        if reached >= top:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _collect(
+    row: Floats, maxima: Floats, bound: float, lanes: NDArray[np.int32], values: Floats, best: NDArray[np.int32]
+) -> None:
+    """Fill ``best`` with the items of the highest scores, all of which reach ``bound``; lanes, values: memory."""
+    looked_at = 0
+    for lane in range(len(maxima)):
+        if maxima[lane] >= bound:
+            lanes[looked_at] = lane
+            looked_at += 1
+    found = 0
+    for start in range(0, len(row), len(maxima)):
+        for i in range(looked_at):
+            item = start + lanes[i]
+            if item < len(row) and row[item] >= bound:
+                found = _insert(values, best, found, row[item], item)
+
+
+@njit(cache=True, nogil=True)
+def _insert(values: Floats, items: NDArray[np.int32], found: int, value: float, item: int) -> int:
+    """Put an item where it belongs among the best ones ``found`` so far, behind its equals; how many there are now."""
+    if found == len(values):
+        if value <= values[found - 1]:
+            return found
+        found -= 1
+    place = found
+    while place > 0 and values[place - 1] < value:
+        values[place], items[place] = values[place - 1], items[place - 1]
+        place -= 1
+    values[place], items[place] = value, item
+    return found + 1
