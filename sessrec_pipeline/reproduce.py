@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
-from sessrec_pipeline.automation import ingest_job, rebuild_job
+from sessrec_pipeline.automation import rebuild_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
@@ -29,11 +29,11 @@ from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.report.published import as_printed
-from sessrec_pipeline.runs import end_dead_runs, execute
-from sessrec_pipeline.settings import Section, Settings
+from sessrec_pipeline.runs import end_dead_runs, execute, ingest, out_of_date, unread
+from sessrec_pipeline.settings import GRU4RecConfig, Section, Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Table
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.store import Store, Stored
 from sessrec_pipeline.versions import code_version
 
 RECIPES = files("sessrec_pipeline") / "recipes"
@@ -131,33 +131,6 @@ class SeedStore(Store):
         return super().path(asset, f"seed-{self.seed}" if asset in SEEDED else partition, suffix)
 
 
-def out_of_date(definitions: dg.Definitions, store: Store, logs: Sequence[str]) -> list[dg.AssetKey]:
-    """Assets after ingestion that are missing, or rest on other inputs, settings or code than now, in order."""
-    graph = definitions.resolve_asset_graph()
-    current: dict[dg.AssetKey, set[str]] = {}
-    late: list[dg.AssetKey] = []
-    for key in graph.toposorted_asset_keys:
-        node, name = graph.get(key), key.to_user_string()
-        if node.is_partitioned:
-            current[key] = {store.find(name, log).node.id for log in logs}
-            continue
-        inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
-        stored = _find(store, name)
-        moved = any(parent in late for parent in node.parent_keys)
-        if stored and not moved and (stored.node.code_version, set(stored.node.parents)) == (node.code_version, inputs):
-            current[key] = {stored.node.id}
-        else:
-            late.append(key)
-    return late
-
-
-def _find(store: Store, name: str, partition: str | None = None) -> Stored | None:
-    try:
-        return store.find(name, partition)
-    except NotMaterializedError:
-        return None
-
-
 def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInstance, seeds: int) -> Stored:
     """Make what is missing for ``seeds`` seeds, the settings' own first; publish and return the table.
 
@@ -165,8 +138,13 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
     """
     end_dead_runs(instance)
     store = Store(settings)
-    logs = _ingest(settings, store, instance)
-    _refresh(build(settings), store, logs, instance, None)
+    definitions = build(settings)
+    found = scan(settings.landing, store, {})
+    instance.add_dynamic_partitions("landed_logs", list(found.seen))
+    if ingest(definitions, unread(definitions, store, found), instance):
+        raise ReproductionError("a log could not be read; the reason stands above")
+    logs = list(found.seen)
+    _refresh(definitions, store, logs, instance, None)
     predictions = store.find("test_split").stats["predictions"]
     if recipe.predictions not in (None, predictions):
         raise ReproductionError(
@@ -176,8 +154,12 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
         (model, None): store.find(f"{model}_rankings") for model in models_of(settings) if model != "gru4rec"
     }
     rankings["gru4rec", settings.gru4rec.seed] = store.find("gru4rec_rankings")
+    # What was tuned or validated on the first seed is the choice; the others only train it.
+    chosen = GRU4RecConfig.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
+    training = settings.training.model_copy(update={"tuning_trials": 0, "validate_epochs": False})
     for seed in range(settings.gru4rec.seed + 1, settings.gru4rec.seed + seeds):
-        own = settings.model_copy(update={"gru4rec": settings.gru4rec.model_copy(update={"seed": seed})})
+        of_seed = chosen.model_copy(update={"seed": seed})
+        own = settings.model_copy(update={"gru4rec": of_seed, "training": training})
         seed_store = SeedStore(own)
         with dg.DagsterInstance.ephemeral() as aside:  # the UI shows the feed's own model
             _refresh(build(own, seed_store), seed_store, logs, aside, SEEDED)
@@ -192,21 +174,6 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
         config=config,
         parents=[stored.lineage for stored in rankings.values()],
     )
-
-
-def _ingest(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:
-    """Take the landed logs that were not taken yet by this code; their names."""
-    definitions = build(settings)
-    version = definitions.resolve_asset_graph().get(dg.AssetKey("raw_sessions")).code_version
-    found = scan(settings.landing, store, {})
-    instance.add_dynamic_partitions("landed_logs", list(found.seen))
-    job = definitions.resolve_job_def(ingest_job.name)
-    for log in found.seen:
-        stored = _find(store, "raw_sessions", log)
-        late = log in found.new or stored is None or stored.node.code_version != version
-        if late and not execute(job, instance, partition_key=log).success:
-            raise ReproductionError(f"{log} could not be read; the reason stands above")
-    return list(found.seen)
 
 
 def _refresh(

@@ -6,6 +6,7 @@ In-process runs cost a third of the CPU of a process per step, and show their pr
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import dagster as dg
 from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.landing import scan
+from sessrec_pipeline.logs.landing import Scan, scan
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -65,41 +66,67 @@ def materialize_all(
     if not found.seen:
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
-    ingest = definitions.resolve_job_def(ingest_job.name)
-    for name in found.seen if everything else found.new:
-        failed = _failures(execute(ingest, instance, partition_key=name))
-        if failed:
-            refused[name] = next(iter(failed.values()))
-    if len(found.new) == len(found.seen) and all(name in refused for name in found.new):
+    refused |= ingest(definitions, list(found.seen) if everything else unread(definitions, store, found), instance)
+    logs = ingested(store, instance)
+    if not logs:
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
-    todo = [key for key in _in_order(definitions) if everything or not up_to_date(definitions, store, instance, key)]
-    # Downstream of what is rebuilt all is done again: its inputs may change under it.
-    graph = definitions.resolve_asset_graph()
-    keys = sorted({below for key in todo for below in [key, *_below(graph, key)]})
-    if not keys:
+    late = out_of_date(definitions, store, logs, everything=everything)
+    if not late:
         say("everything is up to date")
         return Outcome(list(found.seen), refused)
     rebuild = definitions.resolve_job_def(rebuild_job.name)
-    failed = _failures(execute(rebuild, instance, asset_selection=keys))
-    return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in keys])
+    failed = _failures(execute(rebuild, instance, asset_selection=late))
+    return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
 
 
-def up_to_date(definitions: dg.Definitions, store: Store, instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
-    """Whether an unpartitioned asset was made by today's code and settings from today's versions of its inputs."""
-    node = definitions.resolve_asset_graph().get(key)
-    try:
-        stored = store.find(key.to_user_string())
-        inputs = set()
-        for parent in node.parent_keys:
-            name = parent.to_user_string()
-            partitioned = definitions.resolve_asset_graph().get(parent).is_partitioned
-            logs = landed_logs.get_partition_keys(dynamic_partitions_store=instance) if partitioned else [None]
-            for log in logs:
-                if log is None or store.path(name, log, ".parquet").exists():
-                    inputs.add(store.find(name, log).node.id)
-    except NotMaterializedError:
-        return False
-    return stored.node.code_version == node.code_version and inputs <= set(stored.node.parents)
+def unread(definitions: dg.Definitions, store: Store, found: Scan) -> list[str]:
+    """Landed logs that today's code and settings have not read as they are."""
+    version = definitions.resolve_asset_graph().get(dg.AssetKey("raw_sessions")).code_version
+    return [
+        log for log in found.seen
+        if log in found.new or store.find("raw_sessions", log).node.code_version != version
+    ]  # fmt: skip
+
+
+def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance) -> dict[str, str]:
+    """Read landed logs, whose partitions are there; those that could not be taken, with the reason."""
+    job = definitions.resolve_job_def(ingest_job.name)
+    failures = {log: _failures(execute(job, instance, partition_key=log)) for log in logs}
+    return {log: next(iter(reasons.values())) for log, reasons in failures.items() if reasons}
+
+
+def ingested(store: Store, instance: dg.DagsterInstance) -> list[str]:
+    """Partitions of raw_sessions that are there: what sessions rests on."""
+    logs = landed_logs.get_partition_keys(dynamic_partitions_store=instance)
+    return [log for log in logs if store.path("raw_sessions", log, ".parquet").exists()]
+
+
+def out_of_date(
+    definitions: dg.Definitions, store: Store, logs: Sequence[str], *, everything: bool = False
+) -> list[dg.AssetKey]:
+    """Assets after ingestion that are missing or rest on other inputs, settings or code than now, and all below them.
+
+    In the order of the graph; all of them if ``everything``.
+    """
+    graph = definitions.resolve_asset_graph()
+    current: dict[dg.AssetKey, set[str]] = {}
+    late: list[dg.AssetKey] = []
+    for key in graph.toposorted_asset_keys:
+        node, name = graph.get(key), key.to_user_string()
+        if node.is_partitioned:
+            current[key] = {store.find(name, log).node.id for log in logs}
+            continue
+        inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
+        moved = everything or any(parent in late for parent in node.parent_keys)
+        with suppress(NotMaterializedError):
+            stored = store.find(name)
+            earlier = {n.id for n in stored.lineage.ancestors if n.asset == name}  # what a warm start began with
+            rests_on = (stored.node.code_version, set(stored.node.parents) - earlier)
+            if not moved and rests_on == (node.code_version, inputs):
+                current[key] = {stored.node.id}
+                continue
+        late.append(key)
+    return late
 
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> tuple[list[dg.AssetCheckEvaluation], bool]:
@@ -153,13 +180,3 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             if not check.passed and check.blocking:
                 reasons[check.asset_key.to_user_string()] = f"check {check.check_name} did not pass"
     return reasons if reasons or result.success else {"run": "failed"}
-
-
-def _in_order(definitions: dg.Definitions) -> Sequence[dg.AssetKey]:
-    graph = definitions.resolve_asset_graph()
-    return [key for level in graph.toposorted_asset_keys_by_level for key in level if not graph.get(key).is_partitioned]
-
-
-def _below(graph: Any, key: dg.AssetKey) -> set[dg.AssetKey]:
-    children = set(graph.get(key).child_keys)
-    return children | {below for child in children for below in _below(graph, child)}

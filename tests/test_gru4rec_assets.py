@@ -125,3 +125,4 @@ def test_warm_start_trains_on_with_the_sessions_that_came(
     assert "new" in checkpoint.items and "new" not in items_before
     assert int(second.stats["trained_until"]) > int(first.stats["trained_until"])
     assert all(np.isfinite(array).all() for array in checkpoint.weights.values())
+    assert materialize_all(settings, instance).rebuilt == [], "a warm start rests on the checkpoint before it, too"
