@@ -17,6 +17,7 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.validation import TuningData, ValidatedEpoch, best_epoch, validate_epochs
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.popularity import fit_popularity
+from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import GRU4RecConfig, Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
@@ -24,7 +25,16 @@ from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.storage.training_state import load_state, save_state
 
-MODEL = ["models/gru4rec.py", "models/gru4rec_training.py", "models/base.py"]
+MODEL = [
+    "models/base.py",
+    "models/gru4rec.py",
+    "models/gru4rec_batches.py",
+    "models/gru4rec_losses.py",
+    "models/gru4rec_state.py",
+    "models/gru4rec_training.py",
+    "models/adagrad.py",
+    "models/scratch.py",
+]
 CHOSEN = [*MODEL, "evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py"]
 
 
@@ -134,16 +144,18 @@ def _validation(choices: list[str]) -> dg.AssetsDefinition:
                              f"mrr@{k} {epoch.mrr:.4f}")  # fmt: skip
             context.log_event(dg.AssetObservation(context.asset_key, metadata=asdict(epoch)))
 
-        epochs = validate_epochs(
-            _tuning_data(settings, tuning_train_split, tuning_test_split),
-            _chosen(settings, choices),
-            device=compute.device(),
-            k=k,
-            batch_size=settings.evaluation.batch_size,
-            metric=training.metric,
-            patience=training.patience,
-            say=say,
-        )
+        with progress_bar("validating gru4rec", "event") as progress:
+            epochs = validate_epochs(
+                _tuning_data(settings, tuning_train_split, tuning_test_split),
+                _chosen(settings, choices),
+                device=compute.device(),
+                k=k,
+                batch_size=settings.evaluation.batch_size,
+                metric=training.metric,
+                patience=training.patience,
+                say=say,
+                progress=progress,
+            )
         best = best_epoch(epochs, training.metric)
         rows = [asdict(epoch) for epoch in epochs]
         return Table(
@@ -182,17 +194,14 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
         vocabulary: list[str] = popularity.arrow(["item"])["item"].to_pylist()
         events = train_split.arrow(["session_number", "item", "session_start"])
         trained_until = pc.max(events["session_start"]).as_py()
-        before = _last_checkpoint(store, config) if settings.training.warm_start else None
-        if before is not None:
+        before, initial = None, None
+        if settings.training.warm_start and (found := _last_checkpoint(store, config)):
+            before, last = found
             events = _since(events, int(before.stats["trained_until"]))
             if not events.num_rows:
                 context.log.info("no session came since the last checkpoint, which stays as it is")
-                last = before.checkpoint()
                 return Checkpoint(last.weights, last.config, last.items, before.stats, (before.lineage,))
             context.log.info(f"going on from {before.node.id} with {events.num_rows:,} new events")
-        initial = None
-        if before is not None:
-            last = before.checkpoint()
             initial = extend_weights(config, last.weights, last.items, vocabulary)
 
         state_file = settings.training_states / "gru4rec.safetensors"
@@ -210,7 +219,10 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
         sessions = Sessions.from_table(events, vocabulary)
-        model = fit(sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial)
+        with progress_bar("training gru4rec", "event") as progress:
+            model = fit(
+                sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial, say=progress
+            )
         curve = figures.as_markdown(figures.loss_curve(model.losses), "loss per epoch")
         context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve)})
         stats: Stats = {
@@ -243,15 +255,16 @@ def _tuning_data(settings: Settings, train: Stored, test: Stored) -> TuningData:
     return TuningData(Sessions.from_table(train.arrow(["session_number", "item"]), items), test.arrow(), items)
 
 
-def _last_checkpoint(store: Store, config: GRU4RecConfig) -> Stored | None:
+def _last_checkpoint(store: Store, config: GRU4RecConfig) -> tuple[Stored, Checkpoint] | None:
     """The checkpoint on disk, if its network has the shape that ``config`` asks for."""
     try:
         stored = store.find("gru4rec_checkpoint")
     except NotMaterializedError:
         return None
-    before = GRU4RecConfig.model_validate(stored.checkpoint().config)
+    checkpoint = stored.checkpoint()
+    before = GRU4RecConfig.model_validate(checkpoint.config)
     same = (before.layers, before.embedding) == (config.layers, config.embedding)
-    return stored if same and "trained_until" in stored.stats else None
+    return (stored, checkpoint) if same and "trained_until" in stored.stats else None
 
 
 def _since(events: pa.Table, moment: int) -> pa.Table:

@@ -1,12 +1,12 @@
 """The evidence: for each model one row per prediction, from a ranking of the whole catalogue."""
 
 import dagster as dg
-from tqdm import tqdm
 
 from assets.stage import stage
 from sessrec_pipeline.compute import Compute, gpu
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.fitted import ARTEFACTS, load_model
+from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -53,12 +53,7 @@ def rankings(model: str) -> dg.AssetsDefinition:
         **stored: Stored,
     ) -> Table:
         recommender, vocabulary = load_model(model, stored, settings, compute)
-        with tqdm(desc=f"ranking {model}", unit="event", disable=None, leave=False) as bar:
-
-            def say(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with progress_bar(f"ranking {model}", "event") as say:
             table = rank(
                 recommender,
                 vocabulary,

@@ -1,12 +1,15 @@
-"""Log lines for a person in front of a terminal: the step, what it says, what it made."""
+"""For a person in front of a terminal: a line for what each step says and made, and a bar for what takes long."""
 
 import atexit
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dagster as dg
+from tqdm import tqdm
 
 
 class _Line(logging.Formatter):
@@ -75,3 +78,15 @@ def progress_logger(context: dg.InitLoggerContext) -> logging.Logger:
     handler.addFilter(_wanted)
     logger.addHandler(handler)
     return logger
+
+
+@contextmanager
+def progress_bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, and nothing elsewhere; what it yields is told how many units are done, and of how many."""
+    with tqdm(desc=title, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
+
+        def say(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield say

@@ -50,8 +50,12 @@ def validate_epochs(
     metric: Literal["recall", "mrr"],
     patience: int,
     say: Callable[[ValidatedEpoch], None] = lambda epoch: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ValidatedEpoch]:
-    """Metrics after each epoch, until ``patience`` epochs in a row were no better than the best one before them."""
+    """Metrics after each epoch, until ``patience`` epochs in a row were no better than the best one before them.
+
+    say: told of each epoch; progress: told every few hundred steps how many training events are done, of how many.
+    """
     from sessrec_pipeline.models.gru4rec_training import Epoch, fit  # noqa: PLC0415 - imports torch
 
     epochs: list[ValidatedEpoch] = []
@@ -62,7 +66,7 @@ def validate_epochs(
         say(epochs[-1])
         return epochs[-1].epoch - best_epoch(epochs, metric).epoch < patience
 
-    fit(data.train, len(data.vocabulary), config, device, on_epoch)
+    fit(data.train, len(data.vocabulary), config, device, on_epoch, say=progress)
     return epochs
 
 

@@ -61,6 +61,7 @@ class Recommender(Protocol):
         """Score every item as the next one after each event, given the session up to that event.
 
         Each event of ``sessions`` is in exactly one block; blocks hold at most ``batch_size`` events and
-        come in any order. The scores must not depend on ``batch_size``. Higher is better.
+        come in any order. The scores must not depend on ``batch_size``. Higher is better. A block may be overwritten
+        once the next one is asked for.
         """
         ...

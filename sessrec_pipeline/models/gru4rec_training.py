@@ -1,63 +1,39 @@
-"""Training of GRU4Rec: losses with their gradients, the optimiser, negatives, the loop, and resuming it.
+"""Training of GRU4Rec: one step, the loop over epochs, and resuming it.
 
 In training only the slots' targets and ``n_sample`` negatives are scored; every slot's target is a negative of the
 other slots. Gradients stop at one step, so a step is a small feed-forward network; its gradient is written out here.
 
 Why it is fast. Of the tables with a row per item a step reads and writes only the rows that it uses, each once, so its
-cost does not grow with the catalogue. Which rows these are is found on the host for a block of steps at a time and sent
-to the device with them: a step itself waits for nothing. An item that is drawn n times as a negative is scored once and
-counts n times. What is large stays in memory that all steps share.
+cost does not grow with the catalogue (``adagrad``). Which rows these are is known before the step begins
+(``gru4rec_batches``). What is large stays in memory that all steps share (``scratch``).
 
 Names of sizes in comments: b sessions in the mini-batch, u different sampled negatives, c = b + u scored columns
 (the targets first), d width of an item vector, h units of a layer.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sessrec_pipeline.models.adagrad import Adagrad
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import (
-    GRU4Rec,
-    Layer,
-    Schedule,
-    carry,
-    check_items,
-    initial_weights,
-    previous_rows,
-    schedule,
-)
+from sessrec_pipeline.models.gru4rec import GRU4Rec, Layer, Schedule, carry, check_items, initial_weights, schedule
+from sessrec_pipeline.models.gru4rec_batches import Batch, Batches
+from sessrec_pipeline.models.gru4rec_losses import bpr_max, cross_entropy
+from sessrec_pipeline.models.gru4rec_state import TrainingState, check_state, pack, settings_text, unpack
+from sessrec_pipeline.models.scratch import Scratch
 from sessrec_pipeline.settings import GRU4RecConfig
-
-ADAGRAD_EPSILON = 1e-6
-STEPS_PER_BLOCK = 256  # steps whose items and negatives are drawn and sent to the device together
-ROWS_PER_CHUNK = 512  # rows of a table that a CPU updates at a time: what it computes with then stays in its cache
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818 - it names what happened
     """The loss of an epoch is no number; the text says which epoch and what to try."""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """All that training needs to go on after an epoch; on a CPU it then ends as if it had never stopped, to the bit.
-
-    epoch: epochs done; losses: of each of them.
-    arrays: ``weights.*`` and Adagrad's ``squares.*`` and ``velocity.*`` by name of the weight; the random generators
-    ``negatives`` and ``dropout``; ``settings``, the JSON text of the config without n_epochs, which may be raised.
-    """
-
-    epoch: int
-    losses: tuple[float, ...]
-    arrays: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -76,237 +52,6 @@ class Epoch:
     state: Callable[[], TrainingState] = field(repr=False)
 
 
-class Scratch:
-    """Memory that every step uses again: on a CPU, fresh memory of these sizes costs page faults at each step."""
-
-    def __init__(self, like: Tensor):
-        self.device, self.dtype = like.device, like.dtype
-        self.flat: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, rows: int, columns: int) -> Tensor:
-        """Memory of this name as a matrix; it holds whatever it held."""
-        size = rows * columns
-        if name not in self.flat or len(self.flat[name]) < size:
-            self.flat[name] = torch.empty(size, device=self.device, dtype=self.dtype)
-        return self.flat[name][:size].view(rows, columns)
-
-    def like(self, name: str, matrix: Tensor) -> Tensor:
-        """Memory of this name in the shape of ``matrix``."""
-        return self(name, *matrix.shape)
-
-
-# --- losses: value and gradient, in the memory of the scores --------------------------------------------------------
-
-
-def cross_entropy(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax cross-entropy of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c).
-
-    The gradient takes the place of the scores.
-    """
-    scores.sub_(scores.amax(dim=1, keepdim=True))
-    target = scores.diagonal().sum()
-    total = scores.exp_().sum(dim=1, keepdim=True)
-    loss = total.log().sum() - target
-    gradient = scores.div_(total)
-    gradient.diagonal().sub_(1)
-    return loss, gradient
-
-
-def bpr_max(
-    scores: Tensor, log_count: Tensor, elu: float, bpreg: float, scratch: Scratch | None = None
-) -> tuple[Tensor, Tensor]:
-    """BPR-max of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c).
-
-    With r = ELU(scores) and s the softmax of a row over its negatives, all columns but the target's, a row's loss is
-    -log(sum_j s_j sigmoid(r_target - r_j)) + bpreg * sum_j s_j r_j^2. A row without negatives has no loss.
-
-    log_count (c,): column j counts exp(log_count[j]) times. The scores are overwritten.
-    """
-    scratch = scratch or Scratch(scores)
-    if scores.shape[1] == 1:
-        return scores.new_zeros(()), torch.zeros_like(scores)
-    r, s = scores, scratch.like("s", scores)
-    if elu > 0:  # in vectorised pieces: torch's own elu takes three times as long
-        negative = torch.clamp(scores, max=0, out=s).exp_()
-        r = scores.clamp_(min=0).add_(negative, alpha=elu).sub_(elu)
-    target = r.diagonal().clone().unsqueeze(1)  # (b, 1)
-    torch.add(r, log_count, out=s)
-    s.diagonal().fill_(-math.inf)
-    s.sub_(s.amax(dim=1, keepdim=True)).exp_()
-    s.div_(s.sum(dim=1, keepdim=True))
-    sigma = torch.sub(target, r, out=scratch.like("sigma", s)).sigmoid_()
-    s_sigma = torch.mul(s, sigma, out=scratch.like("s_sigma", s))
-    s_r = torch.mul(s, r, out=scratch.like("s_r", s))
-    # Where p underflows, the gradient below still comes out at its limit: s_j for the negatives, -1 for the target.
-    p = s_sigma.sum(dim=1, keepdim=True).clamp_(min=torch.finfo(s.dtype).tiny)
-    s_rr = torch.mul(s_r, r, out=scratch.like("s_rr", s))
-    penalty = s_rr.sum(dim=1, keepdim=True)
-    loss = (bpreg * penalty - p.log()).sum()
-
-    # Of a negative: s_j - s_j sigma_j^2 / p + bpreg s_j (r_j^2 + 2 r_j - penalty). The target takes minus the sum of
-    # the first two terms, because p does not change when all of a row's scores shift alike.
-    pulled = s_sigma.mul_(sigma).div_(p)
-    gradient = s.mul_(1 - bpreg * penalty).add_(s_rr.add_(s_r, alpha=2), alpha=bpreg).sub_(pulled)
-    gradient.diagonal().copy_(pulled.sum(dim=1) - 1)
-    if elu > 0:
-        torch.ops.aten.elu_backward.grad_input(gradient, elu, 1, 1, True, r, grad_input=s)  # True: from ELU's result
-    return loss, gradient
-
-
-# --- optimiser -------------------------------------------------------------------------------------------------------
-
-
-class Adagrad:
-    """Adagrad with momentum for one tensor, epsilon inside the root and accumulators that start at zero."""
-
-    def __init__(self, weight: Tensor, learning_rate: float, momentum: float):
-        self.weight = weight
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.squares = torch.full_like(weight, ADAGRAD_EPSILON)  # with epsilon in them no step has to add it
-        self.velocity = torch.zeros_like(weight) if momentum > 0 else None
-        on_cpu = weight.device.type == "cpu"
-        self.chunk = ROWS_PER_CHUNK if on_cpu else max(len(weight), 1)
-        self.put = _put_on_cpu if on_cpu else _put
-        self.scratch = Scratch(weight)
-        self.scale: Tensor | None = None
-
-    def step(self, gradient: Tensor) -> None:
-        """Update the whole tensor."""
-        if self.scale is None:
-            self.scale = torch.empty_like(self.weight)
-        torch.rsqrt(self.squares.addcmul_(gradient, gradient), out=self.scale)
-        self._update(self.weight, self.scale, gradient, self.velocity)
-
-    def step_rows(self, rows: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
-        """Update ``rows`` (all different) and touch no other, momentum and accumulators included.
-
-        weights: what these rows hold, where that is at hand; it is overwritten.
-        """
-        if weights is None:
-            weights = self.weight.index_select(0, rows)
-        if gradient.dim() == 1:
-            return self._step_rows(rows, gradient, weights)
-        parts = (torch.split(tensor, self.chunk) for tensor in (rows, gradient, weights))
-        for part in zip(*parts, strict=True):
-            self._step_rows(*part)
-        return None
-
-    def _step_rows(self, rows: Tensor, gradient: Tensor, weights: Tensor) -> None:
-        squares = self._take("squares", self.squares, rows, gradient).addcmul_(gradient, gradient)
-        self.put(self.squares, rows, squares)
-        velocity = None
-        if self.velocity is not None:
-            velocity = self._take("velocity", self.velocity, rows, gradient)
-        self._update(weights, squares.rsqrt_(), gradient, velocity)
-        if self.velocity is not None and velocity is not None:
-            self.put(self.velocity, rows, velocity)
-        self.put(self.weight, rows, weights)
-
-    def _update(self, weights: Tensor, scale: Tensor, gradient: Tensor, velocity: Tensor | None) -> None:
-        if velocity is None:
-            weights.addcmul_(scale, gradient, value=-self.learning_rate)
-        else:
-            weights.add_(velocity.mul_(self.momentum).addcmul_(scale, gradient, value=-self.learning_rate))
-
-    def _take(self, name: str, table: Tensor, rows: Tensor, like: Tensor) -> Tensor:
-        if table.dim() == 1:
-            return table.index_select(0, rows)
-        return torch.index_select(table, 0, rows, out=self.scratch.like(name, like))
-
-
-def _put(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    table.index_copy_(0, rows, values)
-
-
-def _put_on_cpu(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    table.numpy()[rows.numpy()] = values.numpy()  # takes 0.4 times as long as index_copy_
-
-
-# --- negatives and mini-batches --------------------------------------------------------------------------------------
-
-
-class Negatives:
-    """Draws items in proportion to support ** alpha, and knows how likely every scored column was."""
-
-    def __init__(self, support: NDArray[np.int64], alpha: float, rng: np.random.Generator):
-        weight = support.astype(np.float64) ** alpha
-        self.rng = rng
-        self.cumulative = np.cumsum(weight) / weight.sum()
-        self.cumulative[np.flatnonzero(weight)[-1] :] = 1  # whatever the sum was rounded to, no draw is beyond it
-        # The first item that a number in [i, i + 1) / buckets can mean, so that a draw need not search them all.
-        self.buckets = 4 * len(support)
-        self.first = np.searchsorted(self.cumulative, np.arange(self.buckets) / self.buckets, side="right")
-        self.first = self.first.astype(np.int32)
-        # Items that never occur are in no column, but must not put infinities here.
-        self.log_target = np.log(np.maximum(support, 1) / support.sum()).astype(np.float32)
-        self.log_sampled = np.log(np.maximum(weight, 1) / weight.sum()).astype(np.float32)
-
-    def draw(self, steps: int, n: int) -> NDArray[np.int32]:
-        """Items (steps, n), in rising order within a step."""
-        number = self.rng.random(steps * n)
-        item = self.first[(number * self.buckets).astype(np.int64)]
-        behind = np.flatnonzero(self.cumulative[item] <= number)
-        while len(behind):
-            item[behind] += 1
-            behind = behind[self.cumulative[item[behind]] <= number[behind]]
-        return np.sort(item.reshape(steps, n), axis=1)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step, on the device. Rows of tables that it changes are listed once; places say where gradients go.
-
-    inputs, targets (b,): items; rows, kept: how states are carried on, see ``carry``.
-    sampled (u,): items, each once; log_count (u,): the log of how often each was drawn, less logQ, which its score
-    gains in the softmax; target_gain (b,): the same of the columns of the targets.
-    more_targets: targets that were not sampled, each once; more_inputs: inputs that are neither, each once. Inputs with
-    a table of their own are all in more_inputs; else a step changes (more_inputs, more_targets, sampled) of the items.
-    target_place (b,): where a target is in (more_targets, sampled); input_place (b,): where an input is in
-    (more_inputs, more_targets, sampled).
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    rows: Tensor
-    kept: Tensor
-    target_gain: Tensor
-    target_place: Tensor
-    input_place: Tensor
-    sampled: Tensor
-    log_count: Tensor
-    more_targets: Tensor
-    more_inputs: Tensor
-
-
-def places(
-    keys: NDArray[np.int64], step: NDArray[np.int64], known: Sequence[NDArray[np.int64]], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each key a place among the rows that its step changes: rows of no known set come first, then set by set.
-
-    keys of the steps ``step``; known: sets of keys, sorted; starts: the lowest key of each step, and of one more.
-    Returns the keys that are in no set, sorted and each once, and the places.
-    """
-    place, found = np.empty_like(keys), np.zeros(len(keys), dtype=np.bool_)
-    hits = []
-    for part in known:
-        at = np.searchsorted(part, keys)
-        hit = part[np.minimum(at, len(part) - 1)] == keys if len(part) else np.zeros_like(found)
-        place[hit] = at[hit]
-        found |= hit
-        hits.append(hit)
-    new, place[~found] = np.unique(keys[~found], return_inverse=True)
-    before = np.zeros(len(starts) - 1, dtype=np.int64)  # rows of each step in the sets so far
-    for part, hit in zip((new, *known), (~found, *hits), strict=True):
-        bounds = np.searchsorted(part, starts)
-        place[hit] += (before - bounds[:-1])[step[hit]]
-        before += np.diff(bounds)
-    return new, place
-
-
-# --- training --------------------------------------------------------------------------------------------------------
-
-
 def fit(
     sessions: Sessions,
     n_items: int,
@@ -316,6 +61,7 @@ def fit(
     *,
     resume: TrainingState | None = None,
     initial: Mapping[str, NDArray[np.float32]] | None = None,
+    say: Callable[[int, int], None] = lambda done, total: None,
 ) -> GRU4Rec:
     """Train on sessions; those of one event have nothing to predict and are skipped.
 
@@ -325,6 +71,7 @@ def fit(
     resume: go on after the epoch of this state, which came from the same sessions and config; on_epoch is called for
     the epochs that are left, which may be none. ``initial`` has then done its part and is not looked at.
     initial: weights to begin with instead of random ones, from ``extend_weights``.
+    say: told every few hundred steps how many events of all epochs are done, and how many there are.
     """
     check_items(sessions, n_items)
     plan = schedule(sessions, config.batch_size, with_last=False)
@@ -338,9 +85,13 @@ def fit(
     trainer = Trainer(model, sessions, plan)
     if resume is not None:
         trainer.restore(resume)
+
+    def told(done: int) -> None:
+        say(len(model.losses) * len(plan.events) + done, config.n_epochs * len(plan.events))
+
     for epoch in range(len(model.losses) + 1, config.n_epochs + 1):
         begin = time.perf_counter()
-        loss = trainer.epoch()
+        loss = trainer.epoch(told)
         model.losses.append(loss)
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -361,11 +112,10 @@ class Trainer:
 
     def __init__(self, model: GRU4Rec, sessions: Sessions, plan: Schedule):
         config, self.device = model.config, model.device
-        self.model, self.config, self.sessions, self.plan = model, config, sessions, plan
+        self.model, self.config = model, config
         rng = np.random.default_rng(config.seed)
         self.dropout = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        support = np.bincount(sessions.items, minlength=model.n_items)
-        self.negatives = Negatives(support, config.sample_alpha, rng)
+        self.batches = Batches(sessions, plan, model.n_items, config, rng, self.device)
         self.shared = config.embedding == "shared"
         self.scratch = Scratch(model.tensors["items"])
         self.gradients = self._join_layers()
@@ -392,19 +142,19 @@ class Trainer:
     def state(self) -> TrainingState:
         """A copy of all that changes from epoch to epoch."""
         arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._tensors().items()}
-        arrays["negatives"] = _pack(self.negatives.rng)
-        arrays["settings"] = _settings(self.config)
+        arrays["negatives"] = pack(self.batches.negatives.rng)
+        arrays["settings"] = settings_text(self.config)
         losses = tuple(self.model.losses)
         return TrainingState(len(losses), losses, arrays)
 
     def restore(self, state: TrainingState) -> None:
         """Go on where ``state`` was taken; ValueError where it is not one of these settings and this catalogue."""
         tensors = self._tensors()
-        _check_state(state, self.config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        check_state(state, self.config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         for name, tensor in tensors.items():
             tensor.copy_(torch.from_numpy(state.arrays[name]))
         self.dropout.set_state(torch.from_numpy(state.arrays["dropout"].copy()))
-        _unpack(state.arrays["negatives"], self.negatives.rng)
+        unpack(state.arrays["negatives"], self.batches.negatives.rng)
         self.model.losses = list(state.losses)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -417,67 +167,17 @@ class Trainer:
                 tensors[f"velocity.{name}"] = optimiser.velocity
         return tensors
 
-    def epoch(self) -> float:
-        """Pass over all training events; the mean loss per event."""
+    def epoch(self, say: Callable[[int], None] = lambda events: None) -> float:
+        """Pass over all training events; the mean loss per event. ``say`` is told now and then how many are done."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)  # stays there: reading it would wait for it
-        states = self.model.zero_states(1)
-        for batch in self.batches():
-            loss, states = self.step(batch, states)
-            total += loss
-        return total.item() / len(self.plan.events)
-
-    def batches(self) -> Iterator[Batch]:
-        """All steps of an epoch."""
-        items, plan = self.sessions.items, self.plan
-        for first in range(0, plan.steps, STEPS_PER_BLOCK):
-            bounds = plan.offsets[first : first + STEPS_PER_BLOCK + 1]
-            part = slice(bounds[0], bounds[-1])
-            events, sizes = plan.events[part], np.diff(bounds)
-            drawn = self.negatives.draw(len(sizes), self.config.n_sample)
-            yield from self.block(items[events], items[events + 1], plan.carried[part], sizes, drawn)
-
-    def block(
-        self,
-        inputs: NDArray[np.integer],
-        targets: NDArray[np.integer],
-        carried: NDArray[np.int64],
-        sizes: NDArray[np.int64],
-        drawn: NDArray[np.integer],
-    ) -> Iterator[Batch]:
-        """Steps of these ``sizes`` one after the other, each with its row of ``drawn`` (steps, n_sample), sorted."""
-        starts = np.arange(len(sizes) + 1) * self.model.n_items
-        step = np.repeat(np.arange(len(sizes)), sizes)
-        # A key is item + n_items * step: one sorted array then holds a set of items for each step.
-        target_key, input_key = targets + starts[step], inputs + starts[step]
-        drawn_key = (drawn + starts[:-1, None]).ravel()
-        first = np.flatnonzero(np.diff(drawn_key, prepend=-1))
-        sampled, count = drawn_key[first], np.diff(first, append=len(drawn_key))
-        more_targets, target_place = places(target_key, step, [sampled], starts)
-        known = [more_targets, sampled] if self.shared else []
-        more_inputs, input_place = places(input_key, step, known, starts)
-
-        log_count, target_gain = np.log(count.astype(np.float32)), np.zeros(len(targets), dtype=np.float32)
-        sampled_items = drawn.ravel()[first].astype(np.int64)
-        if self.config.loss == "cross-entropy":
-            log_count -= self.config.logq * self.negatives.log_sampled[sampled_items]
-            target_gain -= self.config.logq * self.negatives.log_target[targets]
-        per_event = [inputs, targets, *previous_rows(carried), target_gain, target_place, input_place]
-        columns = [self._split(array, np.cumsum(sizes)) for array in per_event]
-        for keys, array in (
-            (sampled, sampled_items),
-            (sampled, log_count),
-            (more_targets, more_targets % self.model.n_items),
-            (more_inputs, more_inputs % self.model.n_items),
-        ):
-            columns.append(self._split(array, np.searchsorted(keys, starts[1:])))
-        for parts in zip(*columns, strict=True):
-            yield Batch(*parts)
-
-    def _split(self, array: NDArray[Any], ends: NDArray[np.int64]) -> Sequence[Tensor]:
-        """Send an array of a block to the device, whole, and give each step its part."""
-        if array.dtype != np.float32:
-            array = array.astype(np.int64, copy=False)
-        return torch.split(torch.from_numpy(array).to(self.device), np.diff(ends, prepend=0).tolist())
+        states, done = self.model.zero_states(1), 0
+        for block in self.batches.epoch():
+            for batch in block:
+                loss, states = self.step(batch, states)
+                total += loss
+                done += len(batch.inputs)
+            say(done)
+        return total.item() / done
 
     @torch.inference_mode()
     def step(self, batch: Batch, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -602,54 +302,3 @@ class Passed(NamedTuple):
     layer: Layer
     out: Tensor | None
     after: Tensor
-
-
-# --- the state of training as arrays ---------------------------------------------------------------------------------
-
-
-def _settings(config: GRU4RecConfig) -> NDArray[np.uint8]:
-    text = json.dumps(config.model_dump(mode="json", exclude={"n_epochs"}), sort_keys=True)
-    return np.frombuffer(text.encode(), dtype=np.uint8)
-
-
-def _check_state(state: TrainingState, config: GRU4RecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError with a sentence unless the state is of this config and has arrays of these shapes."""
-    arrays = state.arrays
-    missing = {*shapes, "negatives", "settings"} - set(arrays)
-    if "settings" in arrays and not np.array_equal(arrays["settings"], _settings(config)):
-        theirs, ours = (json.loads(array.tobytes()) for array in (arrays["settings"], _settings(config)))
-        other = [
-            f"{name} {theirs.get(name)} instead of {value}" for name, value in ours.items() if theirs.get(name) != value
-        ]
-        raise ValueError(f"training cannot go on from a state of other settings: {', '.join(other)}")
-    if missing:
-        raise ValueError(f"training cannot go on from a state without {', '.join(sorted(missing))}")
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            what = "kind of device" if name == "dropout" else "catalogue"
-            raise ValueError(
-                f"training cannot go on from a state of another {what}: "
-                f"{name} must have shape {shape}, not {arrays[name].shape}"
-            )
-    if state.epoch != len(state.losses) or state.epoch > config.n_epochs:
-        raise ValueError(
-            f"training of {config.n_epochs} epochs cannot go on from a state "
-            f"after epoch {state.epoch} that has {len(state.losses)} losses"
-        )
-
-
-def _pack(rng: np.random.Generator) -> NDArray[np.uint64]:
-    """The state of numpy's PCG64: two numbers of 128 bits, each as high and low half, and half a draw kept back."""
-    state = rng.bit_generator.state
-    numbers = [part for key in ("state", "inc") for part in divmod(state["state"][key], 2**64)]
-    return np.array([*numbers, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
-
-
-def _unpack(packed: NDArray[np.uint64], rng: np.random.Generator) -> None:
-    a, b, c, d, has_uint32, uinteger = packed.tolist()
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": (a << 64) + b, "inc": (c << 64) + d},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }

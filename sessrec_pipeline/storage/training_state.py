@@ -6,20 +6,17 @@ One safetensors file: nothing is unpickled. It is scratch: whatever is wrong wit
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from sessrec_pipeline.models.gru4rec_state import TrainingState
 from sessrec_pipeline.storage.checkpoints import UNREADABLE
 from sessrec_pipeline.storage.files import replacing
 
-if TYPE_CHECKING:
-    from sessrec_pipeline.models.gru4rec_training import TrainingState
 
-
-def save_state(path: Path, state: "TrainingState", key: str) -> None:
+def save_state(path: Path, state: TrainingState, key: str) -> None:
     """Put ``state`` in the place of what ``path`` held; ``key`` names the data and the config that it belongs to."""
     header = {
         "key": key,
@@ -32,10 +29,8 @@ def save_state(path: Path, state: "TrainingState", key: str) -> None:
         save_file(arrays, temporary, header)
 
 
-def load_state(path: Path, key: str) -> "TrainingState | None":
+def load_state(path: Path, key: str) -> TrainingState | None:
     """The state saved under ``key``; None where there is no file, or it has another key, or is damaged."""
-    from sessrec_pipeline.models.gru4rec_training import TrainingState  # noqa: PLC0415 - imports torch
-
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata()
@@ -48,7 +43,7 @@ def load_state(path: Path, key: str) -> "TrainingState | None":
         return None
 
 
-def _content_hash(state: "TrainingState", key: str) -> str:
+def _content_hash(state: TrainingState, key: str) -> str:
     """sha256 over the key, the losses and the arrays."""
     digest = hashlib.sha256(json.dumps([key, state.epoch, state.losses]).encode())
     for name in sorted(state.arrays):

@@ -168,11 +168,6 @@ class TestEveryModel:
         for before, after in zip(first, scores_of(model, sessions_of()), strict=True):
             np.testing.assert_array_equal(before, after)
 
-    def test_earlier_blocks_are_not_overwritten(self, model: Recommender) -> None:
-        sessions = Sessions.from_lists(sessions_of())
-        kept = [(scores, scores.copy()) for _, scores in model.score(sessions, 2)]
-        assert all((block == copy).all() for block, copy in kept)
-
     @pytest.mark.parametrize(
         "sessions", [[[3]], [[3, 1, 4, 1, 5]], [[0], [1], [2]], [[N_ITEMS - 1]], [[2, 2, 2, 2]], [[0], [1, 2, 3], [4]]]
     )

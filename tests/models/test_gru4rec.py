@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -12,19 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sessrec_pipeline.models.adagrad import Adagrad
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule, weight_shapes
-from sessrec_pipeline.models.gru4rec_training import (
-    Adagrad,
-    Batch,
-    Epoch,
-    Negatives,
-    Trainer,
-    TrainingDiverged,
-    bpr_max,
-    cross_entropy,
-    fit,
-)
+from sessrec_pipeline.models.gru4rec_batches import Batch, Negatives
+from sessrec_pipeline.models.gru4rec_losses import bpr_max, cross_entropy
+from sessrec_pipeline.models.gru4rec_training import Epoch, Trainer, TrainingDiverged, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 
 N_ITEMS = 12
@@ -62,7 +55,7 @@ def one_batch(training: Trainer, inputs: list[int], targets: list[int], sampled:
     """A step in which row i of the states carries on as row i."""
     drawn = np.array([sorted(sampled)], dtype=np.int64)
     rows, sizes = np.arange(len(inputs)), np.array([len(inputs)])
-    (batch,) = training.block(np.array(inputs), np.array(targets), rows, sizes, drawn)
+    (batch,) = training.batches.block(np.array(inputs), np.array(targets), rows, sizes, drawn)
     return batch
 
 
@@ -212,7 +205,7 @@ def test_one_epoch_equals_the_textbook(changes: dict) -> None:
     conf = config(**changes)
     sessions = some_sessions(9, seed=3, longest=5)
     training = trainer(sessions, conf)
-    samples = training.negatives.draw(training.plan.steps, conf.n_sample).tolist()
+    samples = training.batches.negatives.draw(training.batches.plan.steps, conf.n_sample).tolist()
     assert any(len(set(sample)) < len(sample) for sample in samples) or conf.n_sample == 0
     expected, loss = textbook_fit(as_lists(sessions), conf, initial_weights(conf, N_ITEMS), samples)
     model = fit(sessions, N_ITEMS, conf)
@@ -267,7 +260,7 @@ def test_all_events_consumed_at_epoch_end(lists: list[list[int]], batch_size: in
             fit(sessions, N_ITEMS, conf)
         return
     seen = []
-    for batch in trainer(sessions, conf).batches():
+    for batch in chain.from_iterable(trainer(sessions, conf).batches.epoch()):
         seen += list(zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True))
     assert sorted(seen) == sorted(pairs)
     epochs: list[Epoch] = []
@@ -277,7 +270,7 @@ def test_all_events_consumed_at_epoch_end(lists: list[list[int]], batch_size: in
 
 def test_more_steps_than_are_drawn_at_once() -> None:
     sessions = Sessions.from_lists([[i % N_ITEMS for i in range(1000)], [1, 2]])
-    batches = list(trainer(sessions, config(batch_size=2, n_sample=20)).batches())
+    batches = list(chain.from_iterable(trainer(sessions, config(batch_size=2, n_sample=20)).batches.epoch()))
     assert len(batches) == 999
     assert [len(batch.inputs) for batch in batches] == [2] + [1] * 998
     drawn = {(tuple(batch.sampled.tolist()), tuple(batch.log_count.tolist())) for batch in batches}
@@ -556,7 +549,7 @@ def test_places_name_each_row_once(data: st.DataObject) -> None:
     drawn = np.sort(
         np.array([[data.draw(item) for _ in range(n)] for _ in sizes], dtype=np.int64).reshape(len(sizes), n)
     )
-    batches = list(training.block(inputs, targets, np.zeros_like(inputs), np.array(sizes), drawn))
+    batches = training.batches.block(inputs, targets, np.zeros_like(inputs), np.array(sizes), drawn)
     assert torch.cat([batch.inputs for batch in batches]).tolist() == inputs.tolist()
     assert torch.cat([batch.targets for batch in batches]).tolist() == targets.tolist()
     for batch, row in zip(batches, drawn.tolist(), strict=True):
@@ -644,7 +637,7 @@ def test_same_seed_same_weights() -> None:
 def test_training_that_diverges_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingDiverged, match=r"epoch 2 .*learning_rate below 0\.1"):
         losses = iter([1.0, math.nan])
-        monkeypatch.setattr(Trainer, "epoch", lambda _: next(losses))
+        monkeypatch.setattr(Trainer, "epoch", lambda *_: next(losses))
         fit(some_sessions(), N_ITEMS, config(n_epochs=5))
     monkeypatch.undo()
     with pytest.raises(TrainingDiverged, match=r"epoch 1 .*momentum below 0\.9 or bpreg below 1\.0"):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec, extend_weights, initial_weights
-from sessrec_pipeline.models.gru4rec_training import Epoch, TrainingState, fit
+from sessrec_pipeline.models.gru4rec_state import TrainingState
+from sessrec_pipeline.models.gru4rec_training import Epoch, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 from sessrec_pipeline.storage.training_state import load_state
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sessrec_pipeline.models.gru4rec_training import TrainingState
+from sessrec_pipeline.models.gru4rec_state import TrainingState
 from sessrec_pipeline.storage.training_state import load_state, save_state
 
 
