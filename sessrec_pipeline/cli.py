@@ -75,15 +75,13 @@ def _existing(home: Path | None) -> Settings:
 
 def _prepare_home(settings: Settings) -> None:
     """Folders, Dagster's configuration, and no leftovers of processes that died."""
-    from sessrec_pipeline.storage.files import sweep
-
     settings.landing.mkdir(parents=True, exist_ok=True)
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shipped = (files("sessrec_pipeline") / "dagster.yaml").read_text(encoding="utf-8")
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
         config.write_text(shipped, encoding="utf-8")
-    sweep(settings.home)
+    _store(settings).mend(lambda line: click.echo(line, err=True))
 
 
 def _store(settings: Settings) -> "Store":

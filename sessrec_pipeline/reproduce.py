@@ -33,7 +33,7 @@ from sessrec_pipeline.runs import end_dead_runs, execute, ingest, out_of_date, u
 from sessrec_pipeline.settings import GRU4RecConfig, Section, Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Table
-from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.storage.store import Publishable, Store, Stored
 from sessrec_pipeline.versions import code_version
 
 RECIPES = files("sessrec_pipeline") / "recipes"
@@ -128,7 +128,14 @@ class SeedStore(Store):
 
     def path(self, asset: str, partition: str | None, suffix: str) -> Path:
         """Where an artefact lives: a seed's own stand in a folder beside the feed's file."""
-        return super().path(asset, f"seed-{self.seed}" if asset in SEEDED else partition, suffix)
+        return super().path(asset, self._own(asset) or partition, suffix)
+
+    def publish(self, asset: str, value: Publishable, *, partition: str | None = None, **origin: Any) -> Stored:
+        """As ``Store.publish``; what is a seed's own is a partition of the feed's asset."""
+        return super().publish(asset, value, partition=self._own(asset) or partition, **origin)
+
+    def _own(self, asset: str) -> str | None:
+        return f"seed-{self.seed}" if asset in SEEDED else None
 
 
 def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInstance, seeds: int) -> Stored:

@@ -20,6 +20,14 @@ CREATE TABLE IF NOT EXISTS lineage.edge (
     PRIMARY KEY (child, parent)
 );
 
+-- Which version of an artefact the catalogue, and a table loaded from it, has seen last; '' is no partition.
+CREATE TABLE IF NOT EXISTS lineage.current (
+    asset VARCHAR NOT NULL,
+    partition_key VARCHAR NOT NULL,
+    id VARCHAR NOT NULL,
+    PRIMARY KEY (asset, partition_key)
+);
+
 -- Every artefact with everything that it rests on, itself included.
 CREATE VIEW IF NOT EXISTS lineage.origin AS
 WITH RECURSIVE walk (id, ancestor) AS (

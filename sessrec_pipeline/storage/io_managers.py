@@ -1,26 +1,35 @@
 """Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
 
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 
+RETRIES = 3
+"""How often a step begins again because another run replaced its inputs."""
 CONFIG_KEY = "sessrec/config"
 """Asset metadata: the settings that the asset reads, entered into its lineage."""
+
+Attempt = tuple[str, str, int]
+"""Run, step, and how often the step was begun before."""
 
 
 class StoreIOManager(dg.IOManager):
     """Loads ``Stored`` artefacts (a list of them for all partitions) and publishes what assets return.
 
     The artefacts that a step loaded are the parents of what it publishes; the content hash becomes Dagster's
-    data version.
+    data version. Tables are read once and compared with their own hash before a step may use them; a step whose inputs
+    were replaced while it ran publishes nothing and is tried again.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._loaded: dict[tuple[str, str], list[Lineage]] = defaultdict(list)
+        self._loaded: dict[Attempt, list[Lineage]] = defaultdict(list)
+        self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
         """The upstream artefact; for a partitioned one all partitions that have been ingested."""
@@ -37,14 +46,27 @@ class StoreIOManager(dg.IOManager):
         else:
             found = self.store.find(asset)
             stored = [found]
-        step = context.step_context
-        self._loaded[(step.run_id, step.step.key)] += [s.lineage for s in stored]
+        self._verify(stored)
+        self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
         return found
+
+    def _verify(self, stored: list[Stored]) -> None:
+        for artefact in stored:
+            status = artefact.path.stat()
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._verified.get(artefact.path) != version:
+                artefact.verified()
+                self._verified[artefact.path] = version
 
     def handle_output(self, context: dg.OutputContext, obj: Publishable) -> None:
         """Publish ``obj`` under the asset's name and tell Dagster its content hash."""
         step = context.step_context
         spec = context.asset_spec
+        parents = self._loaded.get(_attempt(step), [])
+        for parent in parents:
+            if not self.store.is_current(parent.node):
+                context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
+                raise dg.RetryRequested(max_retries=RETRIES)
         stored = self.store.publish(
             context.asset_key.to_user_string(),
             obj,
@@ -52,7 +74,7 @@ class StoreIOManager(dg.IOManager):
             code_version=spec.code_version or "",
             config=spec.metadata.get(CONFIG_KEY, {}),
             run_id=context.run_id,
-            parents=self._loaded.get((step.run_id, step.step.key), []),
+            parents=parents,
         )
         step.set_data_version(context.asset_key, dg.DataVersion(stored.node.data_version))
         context.add_output_metadata(
@@ -65,3 +87,7 @@ class StoreIOManager(dg.IOManager):
                 **stored.stats,
             }
         )
+
+
+def _attempt(step: Any) -> Attempt:
+    return step.run_id, step.step.key, step.previous_attempt_count

@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from duckdb import DuckDBPyConnection
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage import checkpoints, lake, pages
@@ -18,7 +19,7 @@ from sessrec_pipeline.storage.files import DamagedFileError, file_name, replacin
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.pages import Page
-from sessrec_pipeline.storage.warehouse import Warehouse, enter, load
+from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, enter, load, seen
 
 Publishable = Table | Checkpoint | Page
 SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
@@ -54,6 +55,23 @@ class Stored:
     def stats(self) -> Stats:
         """Counts that were published with it."""
         return self.lineage.node.stats
+
+    def verified(self) -> Self:
+        """This artefact, once its content has been read and found to be what was written; DamagedFileError else.
+
+        Tables only: a checkpoint is verified by reading it, and nothing reads a page.
+        """
+        if self.path.suffix == ".parquet":
+            try:
+                content = lake.content_hash(self.path)
+            except (pa.ArrowException, OSError) as error:
+                raise DamagedFileError(f"{self.path} cannot be read ({error}); {self._again()}") from error
+            if content != self.node.data_version:
+                raise DamagedFileError(f"{self.path} is damaged: its rows differ from its own hash; {self._again()}")
+        return self
+
+    def _again(self) -> str:
+        return f"delete it and materialize {self.node.asset} again"
 
     def arrow(self, columns: list[str] | None = None) -> pa.Table:
         """All rows of a table."""
@@ -114,8 +132,7 @@ class Store:
                 checkpoints.write_checkpoint(temporary, value, lineage)
             else:
                 pages.write_page(temporary, value, lineage)
-        self.warehouse.record([lineage])
-        return Stored(path, lineage)
+        return self._entered(Stored(path, lineage))
 
     def _publish_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> Stored:
         path = self.path(draft.asset, draft.partition, ".parquet")
@@ -125,15 +142,22 @@ class Store:
             lineage = _lineage(node, [*parents, *table.origins])
             writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
             writer.close()
-        if node.asset in WAREHOUSE_TABLES:
-            self.warehouse.load(lineage, path)
-        else:
-            self.warehouse.record([lineage])
+        stored = self._entered(Stored(path, lineage))
         if isinstance(table.data, Path) and table.data.is_relative_to(self.settings.scratch):
             shutil.rmtree(table.data)
             with suppress(OSError):  # the engine's folder goes with its last table
                 table.data.parent.rmdir()
-        return Stored(path, lineage)
+        return stored
+
+    def _entered(self, stored: Stored) -> Stored:
+        """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""
+        if not self.warehouse.path.exists() and len(self._stored(lambda damage: None)) > 1:
+            self.rebuild_catalogue()
+        elif stored.node.asset in WAREHOUSE_TABLES:
+            self.warehouse.load(stored.lineage, stored.path)
+        else:
+            self.warehouse.record([stored.lineage])
+        return stored
 
     def find(self, asset: str, partition: str | None = None) -> Stored:
         """The current version of an artefact; NotMaterializedError where there is none."""
@@ -147,6 +171,45 @@ class Store:
         what = asset if partition is None else f"{asset}[{partition}]"
         raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
 
+    def is_current(self, node: Node) -> bool:
+        """Whether the file of this artefact still is this version of it."""
+        try:
+            return self.find(node.asset, node.partition).node.id == node.id
+        except NotMaterializedError:
+            return False
+
+    def mend(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Bring the home to where a process that died in mid-work would have brought it, and say what was done.
+
+        Files under construction go. What was published but not entered in the catalogue is entered. A warehouse that
+        cannot be read is set aside and made anew.
+        """
+        if swept := sweep(self.home):
+            say(f"removed {swept} unfinished files of processes that died")
+        stored = self._stored(say)
+        if not stored:
+            return
+        try:
+            with self.warehouse.connect() as connection:
+                known = seen(connection)
+                behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
+                for artefact in behind:
+                    self._enter(connection, artefact)
+        except DamagedWarehouseError as error:
+            aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
+            self.warehouse.path.replace(aside)
+            say(f"{error}; it was done now, and the old file is {aside}")
+            self.rebuild_catalogue(say)
+        else:
+            if behind:
+                say(f"entered {len(behind)} artefacts that the catalogue did not know")
+
+    @staticmethod
+    def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
+        enter(connection, artefact.lineage)
+        if artefact.node.asset in WAREHOUSE_TABLES:
+            load(connection, artefact.node.asset, artefact.path)
+
     def rebuild_catalogue(self, say: Callable[[str], None] = lambda damage: None) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
@@ -159,9 +222,7 @@ class Store:
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
                 for artefact in stored:
-                    enter(connection, artefact.lineage)
-                    if artefact.node.asset in WAREHOUSE_TABLES:
-                        load(connection, artefact.node.asset, artefact.path)
+                    self._enter(connection, artefact)
             temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
             # DuckDB would replay into the new file what a process that died left unwritten for the old one.
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)

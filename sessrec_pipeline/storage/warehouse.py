@@ -5,6 +5,7 @@ stands behind one file lock. All that it holds can be rebuilt from the files of 
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,14 +14,21 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
+from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
 
 LOCK_SECONDS = 60
+DAMAGE = re.compile("not a valid DuckDB|corrupt|could not read enough bytes|deserialize", re.IGNORECASE)
+"""What DuckDB says of files with changed, missing or foreign bytes, under several classes of error."""
 
 
 class WarehouseBusyError(RuntimeError):
     """Someone holds the warehouse file; the text says who and what to do."""
+
+
+class DamagedWarehouseError(DamagedFileError):
+    """The warehouse file is no DuckDB database any more; it can be made anew from the lake."""
 
 
 class Warehouse:
@@ -43,6 +51,9 @@ class Warehouse:
                 connection.execute(sql_text("storage", "catalogue"))
                 yield connection
                 connection.execute("COMMIT")
+            except duckdb.Error as error:
+                self._refuse_damaged(error)
+                raise
             finally:
                 connection.close()  # rolls back what is not committed
 
@@ -70,13 +81,22 @@ class Warehouse:
                 return duckdb.connect(str(self.path))
             except duckdb.IOException as error:
                 # A person's own DuckDB session does not know our lock file; DuckDB's message names its PID.
-                if "lock" not in str(error).lower() or time.monotonic() > end:
-                    if "lock" in str(error).lower():
-                        raise WarehouseBusyError(
-                            f"{self.path} is open elsewhere; close that program and run again. DuckDB says: {error}"
-                        ) from error
+                if "lock" not in str(error).lower():
+                    self._refuse_damaged(error)
                     raise
+                if time.monotonic() > end:
+                    raise WarehouseBusyError(
+                        f"{self.path} is open elsewhere; close that program and run again. DuckDB says: {error}"
+                    ) from error
                 time.sleep(0.1)
+
+    def _refuse_damaged(self, error: duckdb.Error) -> None:
+        """DamagedWarehouseError where DuckDB says that the file is spoilt."""
+        if DAMAGE.search(str(error)):
+            reason = str(error).splitlines()[0]
+            raise DamagedWarehouseError(
+                f"{self.path} cannot be read ({reason}); `sessrec rebuild-catalog` makes it anew from the lake's files"
+            ) from error
 
     def record(self, lineages: Iterable[Lineage]) -> None:
         """Enter the nodes and edges of ``lineages`` in one transaction."""
@@ -118,6 +138,17 @@ def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
     edges = [(n.id, parent) for n in lineage.nodes for parent in n.parents if n.id not in known]
     if edges:
         connection.executemany("INSERT OR REPLACE INTO lineage.edge VALUES (?, ?)", edges)
+    own = lineage.node
+    connection.execute(
+        "INSERT OR REPLACE INTO lineage.current VALUES ($asset, $partition, $id)",
+        {"asset": own.asset, "partition": own.partition or "", "id": own.id},
+    )
+
+
+def seen(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None, str]]:
+    """Asset, partition and id of the versions that were entered last."""
+    rows = connection.execute("SELECT asset, NULLIF(partition_key, ''), id FROM lineage.current").fetchall()
+    return {(asset, partition, node) for asset, partition, node in rows}
 
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:

@@ -368,3 +368,56 @@ def test_files_of_others_are_not_entered(store: Store) -> None:
     pq.write_table(pa.table({"a": [1]}), store.settings.lake / "foreign.parquet")
     (store.settings.lake / "notes.txt").write_text("x")
     assert store.rebuild_catalogue() == 1
+
+
+# --- after a process died ---------------------------------------------------------------------------------------------
+
+
+def mended(store: Store) -> list[str]:
+    lines: list[str] = []
+    store.mend(lines.append)
+    return lines
+
+
+def test_what_was_published_and_not_entered_is_entered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the catalogue knows that version from earlier, and the table holds the rows of a later one."""
+    store.publish("metrics", table("old"))
+    store.publish("metrics", table("new"))
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Warehouse, "load", lambda *_: sys.exit("killed"))
+        store.publish("metrics", table("old"))
+    assert ask(store, "SELECT item FROM metrics") == [("new",)]
+    (line,) = mended(store)
+    assert "entered 1 artefacts" in line
+    assert ask(store, "SELECT item FROM metrics") == [("old",)]
+    assert mended(store) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 1000])
+def test_a_spoilt_warehouse_is_set_aside_and_made_anew(store: Store, content: bytes) -> None:
+    made = graph(store)
+    before = picture(store, made)
+    store.warehouse.path.write_bytes(content)
+    lines = mended(store)
+    assert picture(store, made) == before
+    if content:  # DuckDB takes an empty file for a new database
+        assert "damaged" in lines[0]
+        assert store.warehouse.path.with_name("warehouse.duckdb.damaged").read_bytes() == content
+    assert mended(store) == []
+
+
+def test_a_deleted_warehouse_is_made_anew_by_the_next_who_publishes(store: Store) -> None:
+    made = graph(store)
+    before = picture(store, made)
+    store.warehouse.path.unlink()
+    store.publish("leaderboard", table("leaderboard", rows_in=3), parents=[made["metrics"].lineage])
+    assert picture(store, made) == before
+
+
+def test_unfinished_files_are_removed_and_counted(store: Store) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (store.home / "lake").mkdir(parents=True)
+    (store.home / "lake" / f".tmp-{dead.pid}-x.parquet").write_bytes(b"half")
+    assert mended(store) == ["removed 1 unfinished files of processes that died"]
+    assert files(store) == []

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sessrec_pipeline.storage.lineage import Lineage, Node
-from sessrec_pipeline.storage.warehouse import Warehouse, WarehouseBusyError, enter, load
+from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, WarehouseBusyError, enter, load
 
 NODE = Node("asset", None, "0", "1", {}, "python", "run", "2026-11-01T00:00:00+00:00")
 
@@ -148,8 +148,22 @@ def test_a_short_use_is_waited_for(warehouse: Warehouse, script: str) -> None:
 
 def test_a_file_that_is_no_warehouse_is_not_called_busy(warehouse: Warehouse) -> None:
     warehouse.path.write_bytes(b"not a database" * 1000)
-    with pytest.raises(duckdb.Error), warehouse.connect():
+    with pytest.raises(DamagedWarehouseError, match="rebuild-catalog"), warehouse.connect():
         pass
+
+
+def test_a_warehouse_with_foreign_bytes_is_damaged_and_a_wrong_query_is_not(warehouse: Warehouse) -> None:
+    with pytest.raises(duckdb.CatalogException), warehouse.connect() as connection:
+        connection.execute("FROM nowhere")
+    with warehouse.connect() as connection:
+        connection.execute(
+            "CREATE TABLE a AS SELECT RANGE AS i, MD5(CAST(RANGE AS VARCHAR)) AS text FROM RANGE(100000)"
+        )
+    content = bytearray(warehouse.path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = bytes(4096)
+    warehouse.path.write_bytes(content)
+    with pytest.raises(DamagedWarehouseError, match="rebuild-catalog"), warehouse.connect() as connection:
+        connection.execute("SELECT MAX(text) FROM a").fetchall()
 
 
 def test_a_block_that_raises_leaves_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
