@@ -64,7 +64,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
         known = from_cursor(context.cursor)
-        found = scan(settings.landing, store, known)
+        found = scan(settings.landing, store, known, settle_seconds=settings.automation.settle_seconds)
         for reason in found.refused.values():
             context.log.warning(reason)
         taken = dict(list(found.new.items())[:REQUESTS_PER_TICK])
@@ -72,7 +72,9 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         seen = {name: s for name, s in found.seen.items() if name not in found.new or name in taken}
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}") for name, sha256 in taken.items()
+                # With the time in the key a log that was changed and changed back is read both times.
+                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}:{found.seen[name].mtime_ns}")
+                for name, sha256 in taken.items()
             ],
             dynamic_partitions_requests=[landed_logs.build_add_request(list(taken))] if taken else [],
             cursor=to_cursor(seen),

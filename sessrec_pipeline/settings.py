@@ -269,6 +269,9 @@ class AutomationSettings(Section):
     """Whether the landing sensor and the rebuild conditions are on when the code location is first loaded."""
     poll_seconds: Annotated[int, Field(ge=5)] = 30
     """How often the landing folder is looked at."""
+    settle_seconds: Annotated[float, Field(ge=0)] = 10
+    """A log is taken once it has not changed for so long, or has stayed the same from one look to the next; a log that
+    is still growing is left alone. 0 takes it at first sight."""
     nightly: str = "0 3 * * *"
     """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
 

@@ -1,6 +1,8 @@
 """Logs are taken when they land; downstream follows when content changed, and only then."""
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 
 @pytest.fixture
 def settings(feed: Callable[..., Settings]) -> Settings:
-    settings = feed(synthetic=SMALL, gru4rec=QUICK)
+    settings = feed(synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0))
     write_logs(SMALL, settings.landing)
     return settings
 
@@ -79,6 +81,49 @@ def test_sensor_leaves_unfinished_and_hostile_files_alone(settings: Settings, in
     for name in ("a.tsv.part", ".hidden.tsv", "x.tmp", "a*b.tsv", "quote'.tsv"):
         (settings.landing / name).write_text("SessionId\tItemId\tTime\n")
     assert requested(tick(settings, instance)) == ["demo-2026-01-05.tsv", "demo-2026-01-06.tsv"]
+
+
+def test_sensor_leaves_a_log_alone_until_it_stops_growing(settings: Settings, instance: dg.DagsterInstance) -> None:
+    slow = settings.model_copy(update={"automation": AutomationSettings(settle_seconds=3600)})
+    ready, growing = sorted(settings.landing.iterdir())
+    an_hour_ago = time.time() - 4000
+    os.utime(ready, (an_hour_ago, an_hour_ago))
+    first = tick(slow, instance)
+    assert requested(first) == [ready.name]
+    with growing.open("a") as file:
+        file.write("late\t1\t1767700000\n")
+    second = tick(slow, instance, first.cursor)
+    assert requested(second) == [], "it changed since the last look"
+    third = tick(slow, instance, second.cursor)
+    assert requested(third) == [growing.name], "the same at two looks, whatever its time"
+    assert requested(tick(slow, instance, third.cursor)) == []
+
+
+def test_a_log_dated_in_the_future_is_taken_at_the_second_look(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """The clock that wrote it is ahead, or ours was set back."""
+    slow = settings.model_copy(update={"automation": AutomationSettings(settle_seconds=10)})
+    for log in settings.landing.iterdir():
+        os.utime(log, (time.time() + 1e6, time.time() + 1e6))
+    first = tick(slow, instance)
+    assert requested(first) == []
+    assert len(requested(tick(slow, instance, first.cursor))) == 2
+
+
+def test_a_log_that_is_changed_and_changed_back_is_read_both_times(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    log = max(settings.landing.iterdir())
+    content, keys, cursor = log.read_text(), [], None
+    for version in (content, content + "new\t1\t1767700000\n", content):
+        log.write_text(version)
+        result = tick(settings, instance, cursor)
+        assert log.name in requested(result)
+        keys += [request.run_key for request in result.run_requests or [] if request.partition_key == log.name]
+        cursor = result.cursor
+        materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+    assert len(set(keys)) == 3
 
 
 def test_sensor_takes_many_logs_over_several_ticks(

@@ -1,6 +1,7 @@
 """What lies in the landing folder, and what of it is new."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ class Seen:
     size: int
     mtime_ns: int
     sha256: str
+    """Empty while the file is not settled: it was not read."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,19 @@ class Scan:
     """One look at the landing folder."""
 
     seen: dict[str, Seen]
-    """Every log that can be taken, by name."""
+    """Every log that can be taken, by name, and those that are still growing."""
     new: dict[str, str]
-    """Logs whose content has not been ingested: name to sha256."""
+    """Logs whose content has not been ingested, and is settled: name to sha256."""
     refused: dict[str, str]
     """Names that cannot be taken, with the reason."""
 
 
-def scan(landing: Path, store: Store, known: dict[str, Seen]) -> Scan:
-    """Look at ``landing``; only files whose size or time differ from ``known`` are read again."""
+def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds: float = 0) -> Scan:
+    """Look at ``landing``; only files whose size or time differ from ``known`` are read again.
+
+    A file is settled when it was last written ``settle_seconds`` ago, or when its size and time are those of the look
+    before: the second holds whatever the clocks of this and other machines say.
+    """
     seen: dict[str, Seen] = {}
     new: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -46,8 +52,12 @@ def scan(landing: Path, store: Store, known: dict[str, Seen]) -> Scan:
             continue
         status = path.stat()
         before = known.get(path.name)
-        if before and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        same = before is not None and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        if before and same and before.sha256:
             seen[path.name] = before
+            continue
+        if settle_seconds > 0 and not same and time.time() - status.st_mtime < settle_seconds:
+            seen[path.name] = Seen(status.st_size, status.st_mtime_ns, "")
             continue
         seen[path.name] = Seen(status.st_size, status.st_mtime_ns, sha256_of(path))
         if ingested_sha256(store, path.name) != seen[path.name].sha256:

@@ -1,0 +1,150 @@
+"""kill -9 at random moments of the whole graph. The long run: pytest -m soak tests/test_kills.py -s
+
+A kill may come while a log is read, a split or a checkpoint is written, a model is trained or ranked, or the catalogue
+is told of it. Afterwards no file is half written, and the next run that is left in peace ends where an undisturbed one
+ends, to the bit.
+"""
+
+import itertools
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.storage.store import Store
+
+LAW = SyntheticSettings(sessions=200, items=60, days=3)
+MODEL = GRU4RecConfig(layers=[16], n_epochs=3, n_sample=64, batch_size=16)
+BAD = "no time\t7\tyesterday\n"
+
+Picture = dict[tuple[str, str | None], tuple[str, int | None]]
+"""Content hash and rows of every artefact, by asset and partition."""
+
+
+def work(settings: Settings) -> None:
+    """A run as ``sessrec materialize`` does it, in a process that may die at any moment."""
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    sys.stderr = sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    Store(settings).mend()
+    with dg.DagsterInstance.get() as instance:
+        outcome = materialize_all(settings, instance)
+    sys.exit(0 if outcome.success and not outcome.refused else 1)
+
+
+def picture(settings: Settings) -> Picture:
+    """What is there, each table and checkpoint compared with its own hash; nothing may be damaged."""
+    damage: list[str] = []
+    stored = Store(settings)._stored(damage.append)
+    assert damage == []
+    for artefact in stored:
+        if artefact.path.suffix == ".safetensors":
+            artefact.checkpoint()
+        else:
+            artefact.verified()
+    return {(s.node.asset, s.node.partition): (s.node.data_version, s.node.rows) for s in stored}
+
+
+def step_in_progress(settings: Settings) -> str:
+    """The step that the last run had begun and not ended."""
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        run = next(iter(instance.get_runs(limit=1)), None)
+        if run is None or run.is_finished:
+            return "between runs"
+        begun = [e.dagster_event for e in instance.all_logs(run.run_id) if e.dagster_event and e.dagster_event.step_key]
+        ended = {e.step_key for e in begun if e.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE")}
+        return next((str(e.step_key) for e in reversed(begun) if e.step_key not in ended), "between steps")
+
+
+def catalogue_is_behind(settings: Settings) -> list[str]:
+    """What ``mend`` finds to do."""
+    lines: list[str] = []
+    Store(settings).mend(lines.append)
+    return lines
+
+
+def catalogued(settings: Settings) -> set[tuple[str, str | None, int | None]]:
+    """Artefacts and their rows as the warehouse has them."""
+    with Store(settings).warehouse.connect() as connection:
+        rows = connection.execute(
+            "SELECT current.asset, NULLIF(current.partition_key, ''), row_count "
+            "FROM lineage.current JOIN lineage.node USING (id)"
+        ).fetchall()
+    return {(asset, partition, count) for asset, partition, count in rows}
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.soak)])
+def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: int) -> None:
+    """Rounds over a new home: killed again and again until a run gets through, then a log is corrected, and back."""
+    rng = random.Random(kills)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sessrec_pipeline.runs", "sessrec_pipeline.models.gru4rec_training", "test_kills"])
+
+    def run(settings: Settings, patience: float | None) -> bool:
+        """Whether a run got through before it was killed."""
+        process = context.Process(target=work, args=(settings,))
+        process.start()
+        process.join(patience)
+        process.kill()
+        process.join()
+        return process.exitcode == 0
+
+    def corrected(settings: Settings) -> Path:
+        log = max(settings.landing.iterdir())
+        lines = log.read_text().splitlines(keepends=True)
+        log.with_name(f".{log.name}").write_text("".join([*lines[:-40], BAD]))
+        return log.with_name(f".{log.name}").replace(log)
+
+    def home(name: str) -> Settings:
+        settings = feed(name, synthetic=LAW, gru4rec=MODEL)
+        write_logs(LAW, settings.landing)
+        return settings
+
+    quiet = home("quiet")
+    begin = time.monotonic()
+    assert run(quiet, None)
+    undisturbed = time.monotonic() - begin
+    whole = picture(quiet)
+    corrected(quiet)
+    assert run(quiet, None)
+    mended = picture(quiet)
+    assert whole != mended
+
+    killed: Counter[str] = Counter()
+    done = 0
+    for number in itertools.count():
+        settings = home(f"round-{number}")
+        for change, expected in ((lambda settings: None, whole), (corrected, mended)):
+            change(settings)
+            while not run(settings, rng.uniform(0, undisturbed) if done < kills else None):
+                assert done < kills, "a run that nobody disturbed failed"
+                done += 1
+                killed[step_in_progress(settings)] += 1
+                picture(settings)
+            assert picture(settings) == expected
+            assert catalogue_is_behind(settings) == []
+            assert catalogued(settings) == {(a, partition, rows) for (a, partition), (_, rows) in expected.items()}
+        shutil.rmtree(settings.home)
+        if done >= kills:
+            break
+    print(f"\n{done} kills in {number + 1} rounds, by the step in progress (a quiet run took {undisturbed:.1f} s):")
+    for step, times in killed.most_common():
+        print(f"  {step:<24} {times}")
+    rows = {
+        asset: sum(r or 0 for (a, _), (_, r) in mended.items() if a == asset)
+        for asset in ("raw_sessions", "quarantine")
+    }
+    lines = sum(len(log.read_text().splitlines()) - 1 for log in quiet.landing.glob("*.tsv"))
+    print(f"rows in {lines:,}, events {rows['raw_sessions']:,} + quarantine {rows['quarantine']:,}; all hashes equal")
+    assert lines == sum(rows.values())
