@@ -1,7 +1,8 @@
-"""The four verbs of bulk work: register Parquet, write a query's rows as Parquet, read one value, close.
+"""The verbs of bulk work: register Parquet, write a query's rows, drop them, read one value, hand a table out, close.
 
-Preparation and count models are SQL texts in a subset that DuckDB and Spark share; an engine runs them. Rows
-leave an engine as Parquet in scratch space; only the store publishes them.
+Preparation and count models are SQL texts in a subset that DuckDB and Spark share; an engine runs them. What is written
+stays in the engine, in memory up to its limit and then on disk. Rows leave it as Parquet in scratch space; only the
+store publishes them.
 """
 
 import os
@@ -31,12 +32,16 @@ class Engine(Protocol):
         """Name and version, for lineage."""
         ...
 
-    def register(self, name: str, parquet: Path | Sequence[Path]) -> None:
-        """Make Parquet files readable as the table ``name``."""
+    def register(self, name: str, source: Path | Sequence[Path] | str) -> None:
+        """Make Parquet files, or a table under its other name, readable as the table ``name``."""
         ...
 
-    def write(self, name: str, sql: str, **values: Value) -> Path:
-        """Run a query, write its rows in order to a scratch folder of Parquet, and register it as ``name``."""
+    def write(self, name: str, sql: str, **values: Value) -> None:
+        """Run a query and keep its rows, in order, as the table ``name``; it may have read an older one of the name."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Give back the room of a table that is not needed any more, if there is one; other names for it end, too."""
         ...
 
     def scalar(self, sql: str, **values: Value) -> Value:
@@ -44,7 +49,7 @@ class Engine(Protocol):
         ...
 
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
-        """What was written as ``name``, for the store to publish; it outlives the engine until then."""
+        """What was written as ``name``, as Parquet for the store to publish; it outlives the engine until then."""
         ...
 
     def close(self) -> None:
@@ -85,19 +90,30 @@ class DuckDBEngine:
         """Name and version, for lineage."""
         return f"duckdb {duckdb.__version__}"
 
-    def register(self, name: str, parquet: Path | Sequence[Path]) -> None:
-        """Make Parquet files readable as the table ``name``."""
-        paths = [parquet] if isinstance(parquet, Path) else parquet
+    def register(self, name: str, source: Path | Sequence[Path] | str) -> None:
+        """Make Parquet files, or a table under its other name, readable as the table ``name``."""
+        self.drop(name)
+        if isinstance(source, str):
+            self.connection.execute(f"CREATE VIEW {identifier(name)} AS FROM {identifier(source)}")
+            return
+        paths = [source] if isinstance(source, Path) else source
         files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
         create_view(self.connection, name, files)
 
-    def write(self, name: str, sql: str, **values: Value) -> Path:
-        """Run a query, write its rows in order to a scratch folder of Parquet, and register it as ``name``."""
-        folder = self.folder / identifier(name)
-        folder.mkdir(exist_ok=True)
-        self.connection.sql(sql, params=values or None).write_parquet(str(folder / "part-0.parquet"))
-        self.register(name, folder)
-        return folder
+    def write(self, name: str, sql: str, **values: Value) -> None:
+        """Run a query and keep its rows, in order, as the table ``name``; it may have read an older one of the name."""
+        new = identifier(f"{identifier(name)}_new")
+        self.connection.execute(f"CREATE TABLE {new} AS {sql}", values or None)
+        self.drop(name)
+        self.connection.execute(f"ALTER TABLE {new} RENAME TO {name}")
+
+    def drop(self, name: str) -> None:
+        """Give back the room of a table that is not needed any more, if there is one; other names for it end, too."""
+        kinds = self.connection.execute(
+            "SELECT table_type FROM information_schema.tables WHERE table_name = $name", {"name": name}
+        ).fetchall()
+        for (kind,) in kinds:
+            self.connection.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {identifier(name)}")
 
     def scalar(self, sql: str, **values: Value) -> Value:
         """First column of the first row."""
@@ -107,13 +123,18 @@ class DuckDBEngine:
         return value
 
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
-        """What was written as ``name``, for the store to publish; it outlives the engine until then."""
-        self.handed_out.add(identifier(name))
+        """What was written as ``name``, as Parquet for the store to publish; it outlives the engine until then."""
+        folder = self.folder / identifier(name)
+        folder.mkdir()
+        self.handed_out.add(name)
+        self.connection.table(name).write_parquet(str(folder / "part-0.parquet"))
         return Table(self.folder / name, stats or {}, origins, self.label)
 
     def close(self) -> None:
         """Give back what the engine holds, and its scratch files but for the tables that it handed out."""
         self.connection.close()
+        if not self.folder.exists():
+            return  # all that was handed out has been published
         for path in self.folder.iterdir():
             if path.name not in self.handed_out:
                 shutil.rmtree(path)

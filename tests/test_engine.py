@@ -24,9 +24,26 @@ def engine(settings: Settings) -> Iterator[DuckDBEngine]:
 
 
 def test_rows_are_written_in_order_and_registered(engine: DuckDBEngine) -> None:
-    folder = engine.write("t", "SELECT i FROM range(100000) AS r(i) ORDER BY i DESC")
-    assert pq.read_table(folder)["i"].to_pylist() == list(range(99_999, -1, -1))
+    engine.write("t", "SELECT i FROM range(100000) AS r(i) ORDER BY i DESC")
     assert integer(engine, "SELECT COUNT(*) FROM t") == 100_000
+    folder = engine.table("t").data
+    assert pq.read_table(folder)["i"].to_pylist() == list(range(99_999, -1, -1))
+
+
+def test_a_table_has_other_names_until_it_is_dropped(engine: DuckDBEngine) -> None:
+    engine.write("t", "SELECT 1 AS n")
+    engine.register("u", "t")
+    engine.register("v", "u")
+    assert integer(engine, "SELECT n FROM v") == 1
+    engine.register("v", "t")
+    engine.write("v", "SELECT n + 1 AS n FROM v")
+    assert integer(engine, "SELECT n FROM v") == 2
+    engine.register("v", "u")
+    assert integer(engine, "SELECT n FROM v") == 1
+    engine.drop("t")
+    engine.drop("nothing")
+    with pytest.raises(duckdb.CatalogException):
+        engine.scalar("SELECT n FROM u")
 
 
 def test_a_table_can_be_rewritten_from_itself(engine: DuckDBEngine) -> None:

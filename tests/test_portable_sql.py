@@ -15,7 +15,7 @@ TEXTS = sorted(
 )
 PUBLISHED = {"ordered", "train", "test", "markov", "popularity"}
 """Texts whose rows are stored, so that their order must be said; the others feed further SQL."""
-UNIQUE = {"line", "position", "session", "first_seen", "popularity_rank", "successor_rank"}
+UNIQUE = {"line", "place", "position", "session", "session_number", "first_seen", "popularity_rank", "successor_rank"}
 """Columns that settle every tie as the last key of an ORDER BY."""
 
 NEVER = {
@@ -80,7 +80,7 @@ def lint(sql: str, published: bool = True) -> list[str]:
                 faults.append(f"lateral alias {name}")
     for order in ORDERED.finditer(text):
         last = order["keys"].split(",")[-1].split()
-        if not last or last[0].lower() not in UNIQUE:
+        if not last or last[0].lower().rpartition(".")[2] not in UNIQUE:
             faults.append(f"ties are not broken: ORDER BY{order['keys'].rstrip()}")
     if published and not re.search(r"\bORDER\s+BY\b[^()]*$", text):
         faults.append("no ORDER BY at the end")

@@ -18,45 +18,62 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     engine.register("raw", raw)
     rules = settings.sessions
     stats: dict[str, int | float | str] = {}
-
-    sql, values = _events(settings)
-    current = engine.write("events", sql, **values)
-    count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM events")
+    current = "events"
+    count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM raw")
     if not count:
         raise ValueError("the landed logs hold no event at all; quarantine says what was wrong with their rows")
 
-    def step(name: str, reason: str, wanted: bool, /, **bound: int) -> None:
-        nonlocal current, count
-        if not wanted:
-            engine.register(name, current)
-            return
-        current = engine.write(name, sql_text("preparation", name), **bound)
-        left = integer(engine, f"SELECT COUNT(*) FROM {name}")
+    def dropped(name: str, reason: str, left: int) -> None:
+        nonlocal count
         stats[f"dropped: {reason}"] = int(stats.get(f"dropped: {reason}", 0)) + count - left
         say(f"{name}: {left:,} of {count:,} events left")
-        if count and not left:
+        if not left:
             raise ValueError(f"no event is left after dropping {reason}: loosen [sessions] in sessrec.toml")
         count = left
 
-    step("deduplicated", "duplicates", rules.drop_duplicates)
-    gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
-    step("sessionised", "nothing (sessions are cut)", gap > 0, gap=gap)
-    stats.pop("dropped: nothing (sessions are cut)", None)
-    step("without_repeats", "consecutive repeats", rules.drop_consecutive_repeats)
-    step("within_length", "sessions too long", True, longest=rules.max_session_length)
+    def step(name: str, before: str, wanted: bool, reason: str | None = None, /, **bound: int) -> None:
+        nonlocal current
+        if not wanted:
+            engine.register(name, before)
+            return
+        engine.write(name, sql_text("preparation", name), **bound)
+        engine.drop(current)
+        current = name
+        if reason is not None:
+            dropped(name, reason, integer(engine, f"SELECT COUNT(*) FROM {name}"))
 
-    # Each filter can undo what the other one ensured; the largest set that satisfies both is unique.
-    engine.register("candidates", current)
-    before = -1
+    sql, values = _events(settings)
+    engine.write("events", sql, **values)
+    step("deduplicated", "events", rules.drop_duplicates, "duplicates")
+    gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
+    step("sessionised", "deduplicated", gap > 0, gap=gap)
+    step("without_repeats", "sessionised", rules.drop_consecutive_repeats, "consecutive repeats")
+    longest = integer(
+        engine, "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM without_repeats GROUP BY session) AS sizes"
+    )
+    too_long = longest > rules.max_session_length
+    step("within_length", "without_repeats", too_long, "sessions too long", longest=rules.max_session_length)
+    stats.setdefault("dropped: sessions too long", 0)
+
+    # Each filter can undo what the other one ensured; the largest set that satisfies both is unique. What is kept is
+    # found as sets of sessions and of items, which are small, and the events are copied once.
+    before, arrived = -1, count
+    engine.write("kept_items", "SELECT DISTINCT item FROM within_length")
+    engine.write("kept_sessions", "SELECT DISTINCT session FROM within_length")
+    filters = [
+        ("kept_sessions", "sessions too short", {"shortest": rules.min_session_length}),
+        ("kept_items", "rare items", {"support": rules.min_item_support}),
+    ]
     while before != count:
         before = count
-        step("long_enough", "sessions too short", rules.min_session_length > 1, shortest=rules.min_session_length)
-        engine.register("candidates", current)
-        step("supported", "rare items", rules.min_item_support > 1, support=rules.min_item_support)
-        engine.register("candidates", current)
+        for name, reason, bound in filters:
+            if min(bound.values()) > 1:
+                engine.write(name, sql_text("preparation", name), **bound)
+                dropped(name, reason, integer(engine, f"SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) FROM {name}"))
+    step("kept", "within_length", count < arrived)
 
     engine.write("ordered", sql_text("preparation", "ordered"))
-    stats["sessions"] = integer(engine, "SELECT COUNT(DISTINCT session) FROM ordered")
+    stats["sessions"] = integer(engine, "SELECT MAX(session_number) + 1 FROM ordered")
     stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM ordered")
     return engine.table("ordered", stats)
 
@@ -73,5 +90,10 @@ def _events(settings: Settings) -> tuple[str, dict[str, str]]:
             values = {f"test{i}": name for i, name in enumerate(settings.split.test_logs)}
             split = f"CASE WHEN log IN ({', '.join(f'${name}' for name in values)}) THEN 'test' ELSE 'train' END"
     columns = " || CHR(31) || ".join(f"COALESCE({quoted(c)}, '')" for c in settings.logs.extra_columns) or "''"
-    sql = f"SELECT {session} AS session, item, time, log, line, {split} AS split, {columns} AS extra FROM raw"
+    # A place orders events of one time by log and line, in one number: a log has less than 2 ** 40 lines.
+    sql = (
+        f"SELECT {session} AS session, item, time, number * 1099511627776 + line AS place, {split} AS split, "
+        f"{columns} AS extra FROM raw JOIN (SELECT log AS name, CAST(ROW_NUMBER() OVER (ORDER BY log) AS BIGINT) "
+        "AS number FROM (SELECT DISTINCT log FROM raw) AS names) AS logs ON logs.name = raw.log"
+    )
     return sql, values

@@ -1,16 +1,19 @@
 -- Training sessions of at least $shortest events; positions count anew, for a given split may part a session.
 -- In: labelled. Values: $shortest.
 SELECT
-    session,
-    CAST(DENSE_RANK() OVER (ORDER BY session_start, session) - 1 AS BIGINT) AS session_number,
-    CAST(ROW_NUMBER() OVER (PARTITION BY session ORDER BY position) - 1 AS BIGINT) AS position,
-    item, time, session_start
-FROM (
+    l.session,
+    numbered.session_number,
+    CAST(ROW_NUMBER() OVER (PARTITION BY l.session_number ORDER BY l.position) - 1 AS BIGINT) AS position,
+    l.item, l.time, l.session_start
+FROM labelled AS l
+JOIN (
     SELECT
-        session, position, item, time, session_start,
-        COUNT(*) OVER (PARTITION BY session) AS length
+        session_number AS number_before,
+        CAST(ROW_NUMBER() OVER (ORDER BY session_number) - 1 AS BIGINT) AS session_number
     FROM labelled
     WHERE part = 'train'
-) AS measured
-WHERE length >= $shortest
-ORDER BY session_start, session, position
+    GROUP BY session_number
+    HAVING COUNT(*) >= $shortest
+) AS numbered ON numbered.number_before = l.session_number
+WHERE l.part = 'train'
+ORDER BY numbered.session_number, position

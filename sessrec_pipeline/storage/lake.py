@@ -111,7 +111,8 @@ def write_table(path: Path, data: pa.Table | Path) -> tuple[pq.ParquetWriter, st
     """Write all rows; return the writer, open for the lineage that ends the file, the content hash and the rows."""
     schema, tables = batches(data)
     content = ContentHash(schema)
-    writer = pq.ParquetWriter(path, schema, compression="zstd")
+    # Text is mostly ids: a dictionary of them takes longer to make, and more room, than the ids themselves.
+    writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
     rows = 0
     for table in tables:
         content.update(table)
