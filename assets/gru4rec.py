@@ -29,6 +29,7 @@ MODEL = [
     "models/base.py",
     "models/gru4rec.py",
     "models/gru4rec_batches.py",
+    "models/gru4rec_graphs.py",
     "models/gru4rec_losses.py",
     "models/gru4rec_state.py",
     "models/gru4rec_training.py",

@@ -32,7 +32,7 @@ class Adagrad:
         self._update(self.weight, self.scale, gradient, self.velocity)
 
     def step_rows(self, rows: Tensor, gradient: Tensor, weights: Tensor | None = None) -> None:
-        """Update ``rows`` (all different) and touch no other, momentum and accumulators included.
+        """Update ``rows`` (all different, but for a spare one without gradient) and touch no other, momentum included.
 
         weights: what these rows hold, where that is at hand; it is overwritten.
         """

@@ -5,7 +5,8 @@ other slots. Gradients stop at one step, so a step is a small feed-forward netwo
 
 Why it is fast. Of the tables with a row per item a step reads and writes only the rows that it uses, each once, so its
 cost does not grow with the catalogue (``adagrad``). Which rows these are is known before the step begins
-(``gru4rec_batches``). What is large stays in memory that all steps share (``scratch``).
+(``gru4rec_batches``). What is large stays in memory that all steps share (``scratch``). On a GPU nothing is read back
+before the end of an epoch, and full steps are replayed from one captured graph (``gru4rec_graphs``).
 
 Names of sizes in comments: b sessions in the mini-batch, u different sampled negatives, c = b + u scored columns
 (the targets first), d width of an item vector, h units of a layer.
@@ -15,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +26,18 @@ from torch import Tensor
 
 from sessrec_pipeline.models.adagrad import Adagrad
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import GRU4Rec, Layer, Schedule, carry, check_items, initial_weights, schedule
+from sessrec_pipeline.models.gru4rec import (
+    PER_ITEM,
+    GRU4Rec,
+    Layer,
+    Schedule,
+    carry,
+    check_items,
+    initial_weights,
+    schedule,
+)
 from sessrec_pipeline.models.gru4rec_batches import Batch, Batches
+from sessrec_pipeline.models.gru4rec_graphs import CudaGraph, StepGraph
 from sessrec_pipeline.models.gru4rec_losses import bpr_max, cross_entropy
 from sessrec_pipeline.models.gru4rec_state import TrainingState, check_state, pack, settings_text, unpack
 from sessrec_pipeline.models.scratch import Scratch
@@ -108,21 +120,30 @@ def fit(
 
 
 class Trainer:
-    """A model in training: its optimisers, its sources of randomness and its data."""
+    """A model in training: its optimisers, its sources of randomness and its data.
 
-    def __init__(self, model: GRU4Rec, sessions: Sessions, plan: Schedule):
+    fixed_shapes: pad full steps to one shape, which on a GPU are then replayed from a graph; by default on a GPU only.
+    """
+
+    def __init__(self, model: GRU4Rec, sessions: Sessions, plan: Schedule, *, fixed_shapes: bool | None = None):
         config, self.device = model.config, model.device
+        on_gpu = self.device.type == "cuda"
+        fixed_shapes = on_gpu if fixed_shapes is None else fixed_shapes
         self.model, self.config = model, config
         rng = np.random.default_rng(config.seed)
         self.dropout = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        self.batches = Batches(sessions, plan, model.n_items, config, rng, self.device)
+        self.batches = Batches(sessions, plan, model.n_items, config, rng, self.device, fixed_shapes)
+        self.graph = StepGraph(CudaGraph(self.dropout)) if fixed_shapes and on_gpu else None
         self.shared = config.embedding == "shared"
         self.scratch = Scratch(model.tensors["items"])
         self.gradients = self._join_layers()
+        self.tables = {name: tensor for name, tensor in model.tensors.items() if name in PER_ITEM}
+        if fixed_shapes:  # the spare item needs a row
+            self.tables = {name: torch.cat((table, torch.zeros_like(table[:1]))) for name, table in self.tables.items()}
+            model.tensors |= {name: table[:-1] for name, table in self.tables.items()}
         self.optimisers = {
             name: Adagrad(tensor, config.learning_rate, config.momentum)
-            for name, tensor in (model.tensors | {"layers": self.layers}).items()
-            if not name.startswith("layer") or name == "layers"
+            for name, tensor in (self.tables | {"layers": self.layers}).items()
         }
 
     def _join_layers(self) -> dict[str, Tensor]:
@@ -161,19 +182,21 @@ class Trainer:
         """What training changes, by name in TrainingState; that of the generator is a copy."""
         tensors = {"dropout": self.dropout.get_state()}
         for name, optimiser in self.optimisers.items():
-            tensors[f"weights.{name}"] = optimiser.weight
-            tensors[f"squares.{name}"] = optimiser.squares
+            own = slice(self.model.n_items) if name in PER_ITEM else slice(None)  # without the row of the spare item
+            tensors[f"weights.{name}"] = optimiser.weight[own]
+            tensors[f"squares.{name}"] = optimiser.squares[own]
             if optimiser.velocity is not None:
-                tensors[f"velocity.{name}"] = optimiser.velocity
+                tensors[f"velocity.{name}"] = optimiser.velocity[own]
         return tensors
 
     def epoch(self, say: Callable[[int], None] = lambda events: None) -> float:
         """Pass over all training events; the mean loss per event. ``say`` is told now and then how many are done."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)  # stays there: reading it would wait for it
         states, done = self.model.zero_states(1), 0
+        step = self.step if self.graph is None else partial(self.graph, self.step)
         for block in self.batches.epoch():
             for batch in block:
-                loss, states = self.step(batch, states)
+                loss, states = step(batch, states)
                 total += loss
                 done += len(batch.inputs)
             say(done)
@@ -182,7 +205,7 @@ class Trainer:
     @torch.inference_mode()
     def step(self, batch: Batch, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Train on one mini-batch, given the states after the step before: the sum of its losses, the states after."""
-        config, items, biases = self.config, self.model.tensors["items"], self.model.tensors["item_bias"]
+        config, items, biases = self.config, self.tables["items"], self.tables["item_bias"]
         b, h = len(batch.inputs), items.shape[1]
 
         # Rows of the items: inputs if they share the table, targets, sampled. The last two are the columns.
@@ -194,7 +217,7 @@ class Trainer:
         columns = rows[head - b :]  # (c, h)
         bias = biases.index_select(0, torch.cat((batch.targets, batch.sampled)))  # (c,)
 
-        x = rows[:b] if self.shared else self.model.tensors["inputs"].index_select(0, batch.inputs)
+        x = rows[:b] if self.shared else self.tables["inputs"].index_select(0, batch.inputs)
         passed = self.forward(x, carry(states, batch.rows, batch.kept))
         top = passed[-1].after  # (b, h)
         gain = torch.cat((batch.target_gain, batch.log_count))  # (c,)
@@ -230,7 +253,7 @@ class Trainer:
         used = torch.cat((more, batch.sampled))
         begin = head - len(more)
         head_gradients = row_gradients[:head].clone()
-        row_gradients[begin:head] = 0
+        row_gradients[begin:head].zero_()
         row_gradients[begin:].index_add_(0, place, head_gradients)
         torch.index_select(items, 0, more, out=rows[begin:head])
         self.optimisers["items"].step_rows(used, row_gradients[begin:], rows[begin:])
