@@ -188,8 +188,10 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
         killed goes on after its last finished epoch. With ``warm_start`` training goes on from the last checkpoint
         with the sessions that came since; new items get rows of their own.
         """
-        from sessrec_pipeline.models.gru4rec import extend_weights  # noqa: PLC0415 - imports torch
-        from sessrec_pipeline.models.gru4rec_training import Epoch, fit  # noqa: PLC0415 - imports torch
+        import torch  # noqa: PLC0415 - every step process imports this module, few need torch
+
+        from sessrec_pipeline.models.gru4rec import extend_weights  # noqa: PLC0415
+        from sessrec_pipeline.models.gru4rec_training import Epoch, TrainingDiverged, fit  # noqa: PLC0415
 
         device, config = compute.device(), _chosen(settings, choices)
         vocabulary: list[str] = popularity.arrow(["item"])["item"].to_pylist()
@@ -220,10 +222,20 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
         sessions = Sessions.from_table(events, vocabulary)
-        with progress_bar("training gru4rec", "event") as progress:
-            model = fit(
-                sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial, say=progress
-            )
+        try:
+            with progress_bar("training gru4rec", "event") as progress:
+                model = fit(
+                    sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial, say=progress
+                )
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise dg.Failure(
+                f"training on {device} ran out of memory with batch_size = {config.batch_size}, n_sample = "
+                f"{config.n_sample}, layers = {config.layers} and {len(vocabulary):,} items: lower one of the first "
+                "three in [gru4rec], or raise [sessions] min_item_support; the last checkpoint stays as it was",
+                allow_retries=False,
+            ) from error
+        except TrainingDiverged as error:
+            raise dg.Failure(f"{error}; the last checkpoint stays as it was", allow_retries=False) from error
         curve = figures.as_markdown(figures.loss_curve(model.losses), "loss per epoch")
         context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve)})
         stats: Stats = {

@@ -34,8 +34,15 @@ def _story(event: dg.DagsterEvent) -> str:
         check = event.asset_check_evaluation_data
         verdict = "passed" if check.passed else f"NOT PASSED ({check.severity.value})"
         return f"check {check.check_name}: {verdict}"
-    error = event.step_failure_data.error
-    return "FAILED" if error is None else f"FAILED: {(error.cause or error).message.strip()}"
+    return f"FAILED: {reason(event)}"
+
+
+def reason(failure: dg.DagsterEvent) -> str:
+    """Why a step failed: what was raised, or the sentence of the ``dg.Failure`` that somebody made of it."""
+    error = failure.step_failure_data.error
+    if error is None:
+        return "no reason is known"
+    return (error if error.cls_name == "Failure" else error.cause or error).message.strip()
 
 
 SHOWN = {

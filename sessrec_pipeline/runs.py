@@ -16,6 +16,7 @@ from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
+from sessrec_pipeline.progress import reason
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -172,8 +173,7 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     reasons = {}
     for event in result.all_events:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            error = event.step_failure_data.error
-            text = (error.cause or error).message.strip() if error else "failed"
+            text = reason(event)
             reasons[str(event.step_key)] = text.partition(": ")[2] or text  # without the name of the class
     if not result.success and not reasons:
         for check in result.get_asset_check_evaluations():
