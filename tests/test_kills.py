@@ -28,6 +28,8 @@ LAW = SyntheticSettings(sessions=200, items=60, days=3)
 MODEL = GRU4RecConfig(layers=[16], n_epochs=3, n_sample=64, batch_size=16)
 BAD = "no time\t7\tyesterday\n"
 
+PRELOADED = ["sessrec_pipeline.runs", "sessrec_pipeline.models.gru4rec_training", "test_kills"]
+
 Picture = dict[tuple[str, str | None], tuple[str, int | None]]
 """Content hash and rows of every artefact, by asset and partition."""
 
@@ -67,7 +69,7 @@ def step_in_progress(settings: Settings) -> str:
         return next((str(e.step_key) for e in reversed(begun) if e.step_key not in ended), "between steps")
 
 
-def catalogue_is_behind(settings: Settings) -> list[str]:
+def behind(settings: Settings) -> list[str]:
     """What ``mend`` finds to do."""
     lines: list[str] = []
     Store(settings).mend(lines.append)
@@ -89,7 +91,7 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
     """Rounds over a new home: killed again and again until a run gets through, then a log is corrected, and back."""
     rng = random.Random(kills)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sessrec_pipeline.runs", "sessrec_pipeline.models.gru4rec_training", "test_kills"])
+    context.set_forkserver_preload(PRELOADED)
 
     def run(settings: Settings, patience: float | None) -> bool:
         """Whether a run got through before it was killed."""
@@ -133,7 +135,7 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
                 killed[step_in_progress(settings)] += 1
                 picture(settings)
             assert picture(settings) == expected
-            assert catalogue_is_behind(settings) == []
+            assert behind(settings) == []
             assert catalogued(settings) == {(a, partition, rows) for (a, partition), (_, rows) in expected.items()}
         shutil.rmtree(settings.home)
         if done >= kills:
@@ -148,3 +150,21 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
     lines = sum(len(log.read_text().splitlines()) - 1 for log in quiet.landing.glob("*.tsv"))
     print(f"rows in {lines:,}, events {rows['raw_sessions']:,} + quarantine {rows['quarantine']:,}; all hashes equal")
     assert lines == sum(rows.values())
+
+
+def test_two_runs_at_once_both_get_through_and_end_alike(feed: Callable[..., Settings]) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    pictures = []
+    for name, runs in (("alone", 1), ("together", 2)):
+        settings = feed(name, synthetic=LAW, gru4rec=MODEL)
+        write_logs(LAW, settings.landing)
+        processes = [context.Process(target=work, args=(settings,)) for _ in range(runs)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * runs
+        assert behind(settings) == []
+        pictures.append(picture(settings))
+    assert pictures[0] == pictures[1]
