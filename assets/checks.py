@@ -54,7 +54,7 @@ def _number(stored: Stored, name: str) -> int:
             "raw_sessions",
             {
                 "typed_and_complete": "Session, item and time have their types and no nulls or empty ids.",
-                "times_in_range": "Every event lies between the earliest year in [logs] and a day after its log landed.",
+                "times_in_range": "Every event lies between the settings' earliest year and a day after landing.",
                 "nothing_lost": "Rows in the file = events + rows left out by rule + quarantined rows.",
             },
         ),

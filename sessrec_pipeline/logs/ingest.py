@@ -55,6 +55,8 @@ class Ingested:
     since 1970 UTC), extra columns."""
     quarantine: Table
     """log, line, reason, session, item, time (as it stood), text (of a line that the reader could not split)."""
+    left_out: dict[str, tuple[int, int]]
+    """Rows that a rule of the feed leaves out: by its reason, how many and the line of the first one."""
 
 
 def ingest_landed(
@@ -76,7 +78,7 @@ def ingest_landed(
                 f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
                 "bytes damaged? Convert it, or land it again"
             ) from error
-        _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
+        left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
         counts |= _count(engine)
         say(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
@@ -89,6 +91,7 @@ def ingest_landed(
         return Ingested(
             engine.table("events", dict(counts), origins),
             engine.table("bad_rows", {}, origins),
+            left_out,
         )
 
 
@@ -128,16 +131,21 @@ def _landed(log: LandedLog, rows: int) -> Lineage:
     )
 
 
-def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> None:
-    """Fill ``typed`` (events with a reason where they are bad) and ``quarantine``, from ``raw`` and ``rejected``."""
+def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> dict[str, tuple[int, int]]:
+    """Fill ``typed`` (events with a reason where they are bad) and ``quarantine``, from ``raw`` and ``rejected``.
+
+    Return what the rules left out, as ``Ingested`` has it.
+    """
     names = {column: f"c{i}" for i, column in enumerate(log.columns)}
 
     def text(column: str) -> str:
         return f"NFC_NORMALIZE(TRIM({column}, ' ' || CHR(9) || CHR(13) || CHR(10)))"
 
     rules = [_rule(i, rule, names[rule.column]) for i, rule in enumerate(settings.keep)]
-    kept = " AND ".join(f"COALESCE({condition}, false)" for condition, _ in rules) or "true"
     values = {key: value for _, bound in rules for key, value in bound.items()}
+    values |= {f"reason{i}": rule.reason for i, rule in enumerate(settings.keep)}
+    broken = [f"WHEN NOT COALESCE({condition}, false) THEN $reason{i}" for i, (condition, _) in enumerate(rules)]
+    broken_rule = f"CASE {' '.join(broken)} END" if rules else "NULL"
     session = text("session_of_line" if settings.events is not None else names[settings.session])
     time = TIME[log.time_unit].format(column=names[settings.time])
     if settings.time_offset is not None:
@@ -147,17 +155,23 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
     connection.execute(
         f"CREATE TABLE typed AS SELECT *, {REASON.format(earliest_year=settings.earliest_year)} AS reason FROM ("
         f"SELECT line, row, wrong, {session} AS session, {text(names[settings.item])} AS item, "
-        f"TRY_CAST({time} AS BIGINT) AS time{extra} FROM raw WHERE {kept})",
+        f"TRY_CAST({time} AS BIGINT) AS time{extra} FROM raw WHERE {broken_rule} IS NULL)",
         {"max_id_bytes": MAX_ID_BYTES, "earliest": settings.earliest, "latest": latest} | values,
     )
     shown = [names[c] for c in (settings.time, settings.time_offset) if c is not None]
     connection.execute(
         "CREATE TABLE quarantine AS "
         "SELECT typed.line, typed.row, typed.reason, typed.session, typed.item, "
-        f"NULLIF(CONCAT_WS(' + ', {', '.join(f'raw.{name}' for name in shown)}), '') AS time, CAST(NULL AS VARCHAR) AS text "
+        f"NULLIF(CONCAT_WS(' + ', {', '.join(f'raw.{name}' for name in shown)}), '') AS time, NULL AS text "
         "FROM typed JOIN raw ON raw.row = typed.row WHERE typed.reason IS NOT NULL "
         "UNION ALL SELECT line, NULL, reason, NULL, NULL, NULL, text FROM rejected"
     )
+    if not rules:
+        return {}
+    left_out = connection.execute(
+        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values
+    )
+    return {reason: (rows, line) for reason, rows, line in left_out.fetchall() if reason is not None}
 
 
 def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, object]]:
