@@ -39,7 +39,7 @@ def describe(path: Path) -> tuple[list[str], bool]:
         lines += [*_columns(look), ""]
     elif look.rows:
         lines += ["first lines:", *(f"  {_short(row[0])}" for row in look.rows), ""]
-    lines += [f"note: {note}" for note in look.notes]
+    lines += [f"note: {note}" for note in [*look.notes, _note_on_name(path)] if note is not None]
     if logs is None:
         return [*lines, "There is nothing to propose."], False
     try:
@@ -98,6 +98,14 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _note_on_name(path: Path) -> str | None:
+    try:
+        check_name(path.name)
+    except LogRefusedError as error:
+        return str(error)
+    return None
+
+
 def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bool]:
     """Ingest the file, or the start of a long one, in a home that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sessrec-describe-") as folder:
@@ -115,12 +123,8 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
 
 def _sample(path: Path, look: Look, landing: Path) -> tuple[Path, str]:
     """The file as it would land, or the start of a long one, and words for how much of it that is."""
-    try:
-        check_name(path.name)
-        target = landing / path.name
-    except LogRefusedError as error:
-        look.notes.append(str(error))
-        target = landing / f"sample{PACKED[look.compression][0] if look.compression in PACKED else ''}"
+    suffix = PACKED[look.compression][0] if look.compression in PACKED else ""
+    target = landing / (path.name if _note_on_name(path) is None else f"sample{suffix}")
     if look.format == "parquet":
         return _rows_of_parquet(path, target)
     head = landing / "sample.txt"

@@ -27,6 +27,7 @@ MAX_HEADER = 1 << 16
 MAX_LINE = 16 << 20
 """Bytes; from about 30 MB on the engine loses a line without a word."""
 BLANK_LINE = re.compile(rb"(?<=\n)\n")
+JSON_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*({|$)")
 
 
 class LogRefusedError(ValueError):
@@ -107,7 +108,7 @@ def _admit_text(path: Path, settings: LogSettings, size: int) -> LandedLog:
         raise LogRefusedError(f"{name}: lines end in a bare CR; convert the file to LF or CRLF line ends")
     if settings.format == "jsonl":
         columns = settings.needed_columns
-        if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        if JSON_ARRAY.match(first):
             raise LogRefusedError(f"{name}: a JSON array, not JSON Lines; write one object a line (jq -c '.[]')")
     else:
         columns = _columns(name, first, settings)

@@ -94,9 +94,9 @@ def _assign_roles(look: Look) -> None:
 
 def _roles_without_names(look: Look) -> None:
     """A session stays the same from row to row, an item less so; both are guesses."""
-    others = [c for c in look.columns if c != look.roles.get("time") and len(set(look.values(c))) > 1]
-    if len(others) < 2:
-        return
+    others = [column for column in look.columns if column != look.roles.get("time")]
+    varied = [column for column in others if len(set(look.values(column))) > 1]
+    others = varied if len(varied) > 1 else others
     look.roles["session"] = max(others, key=lambda column: sum(a == b for a, b in pairwise(look.values(column))))
     others.remove(look.roles["session"])
     look.roles["item"] = max(others, key=lambda column: len(set(look.values(column))))

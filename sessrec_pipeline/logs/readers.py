@@ -19,22 +19,21 @@ REJECTED = """
 CREATE TABLE rejected AS
 SELECT
     CAST(line AS BIGINT) AS line,
-    REPLACE(LOWER(CAST(MIN(error_type) AS VARCHAR)), ' ', '_') AS reason,
+    REPLACE(LOWER(COALESCE(MIN(error) FILTER (error = 'LINE SIZE OVER MAXIMUM'), MIN(error))), ' ', '_') AS reason,
     TRIM(MIN(csv_line), CHR(10) || CHR(13)) AS text
-FROM {table}_errors GROUP BY line
+FROM (SELECT line, csv_line, CAST(error_type AS VARCHAR) AS error FROM {table}_errors) AS errors GROUP BY line
 """
 
 # The engine numbers only the rows that it rejects. With n skipped ones before it, the k-th row read is row
 # header + k + n.
 NUMBERED = """
+CREATE TABLE {table}_gaps AS
+WITH counted AS (SELECT line, ROW_NUMBER() OVER (ORDER BY line) AS skipped FROM ({skipped}) AS skipped_lines)
+SELECT line - {header} - skipped AS reads_before, {header} + MAX(skipped) AS moved
+FROM counted GROUP BY line - {header} - skipped;
 CREATE VIEW {table}_numbered AS
-WITH counted AS (SELECT line, ROW_NUMBER() OVER (ORDER BY line) AS skipped FROM ({skipped}) AS skipped_lines),
-gaps AS (
-    SELECT line - {header} - skipped AS reads_before, MAX(skipped) AS skipped
-    FROM counted GROUP BY line - {header} - skipped
-)
-SELECT {table}.*, {header} + ordinal + COALESCE(gaps.skipped, 0) AS line
-FROM {table} ASOF LEFT JOIN gaps ON {table}.ordinal > gaps.reads_before
+SELECT {table}.*, ordinal + COALESCE(moved, {header}) AS line
+FROM {table} ASOF LEFT JOIN {table}_gaps ON ordinal > reads_before
 """
 
 # A row with newlines inside quotes is several lines, and moves the rows after it.
@@ -68,25 +67,26 @@ WHEN COALESCE(json_array_length(text, $events), 0) = 0 THEN 'events_missing'
 """
 EVENT_A_LINE = """
 SELECT
-    line, ordinal AS row, text AS event,
+    ordinal, ordinal AS row, text AS event,
     CAST(NULL AS VARCHAR) AS session_of_line, CAST(NULL AS VARCHAR) AS session_kind
-FROM text_numbered WHERE {good}
+FROM text WHERE {good}
 """
+# From the table, not from its view: a join would not keep the order of the lines.
 SESSION_A_LINE = """
-SELECT line, ROW_NUMBER() OVER () AS row, event, session_of_line, session_kind
+SELECT ordinal, ROW_NUMBER() OVER () AS row, event, session_of_line, session_kind
 FROM (
     SELECT
-        line, json_extract_string(text, $session) AS session_of_line, json_type(text, $session) AS session_kind,
+        ordinal, json_extract_string(text, $session) AS session_of_line, json_type(text, $session) AS session_kind,
         UNNEST(CAST(json_extract(text, $events) AS JSON[])) AS event
-    FROM text_numbered WHERE {good}
+    FROM text WHERE {good}
 ) AS unnested
 """
 JSON_ROWS = """
 CREATE TABLE raw AS
 SELECT
-    {columns}, session_of_line, line, row,
+    {columns}, session_of_line, ordinal + COALESCE(moved, 0) AS line, row,
     CASE
-        WHEN json_type(event) <> 'OBJECT' THEN 'event_not_an_object'
+        WHEN COALESCE(json_type(event), 'NULL') <> 'OBJECT' THEN 'event_not_an_object'
         WHEN LIST_UNIQUE(keys) < LEN(keys) THEN 'key_stands_twice'
         WHEN {bad_session} THEN 'session_not_text_or_number'
         WHEN {bad_item} THEN 'item_not_text_or_number'
@@ -96,6 +96,7 @@ FROM (
         *, json_keys(event) AS keys, json_type(event, $paths) AS kinds, json_extract_string(event, $paths) AS texts
     FROM ({events}) AS events
 ) AS extracted
+ASOF LEFT JOIN text_gaps ON ordinal > reads_before
 """
 NO_ID = """
     {kind} NOT IN ('NULL', 'VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')
@@ -184,7 +185,7 @@ def _json_lines(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> 
         values,
     )
     further = "CASE WHEN {good} THEN json_array_length(text, $events) - 1 END"
-    return log.records + (_sum(engine, "text_numbered", further.format(good=good), **lists) if lists else 0)
+    return log.records + (_sum(engine, "text", further.format(good=good), **lists) if lists else 0)
 
 
 def _read_text(
@@ -209,7 +210,7 @@ def _read_text(
 
 
 def _whole_lines(log: LandedLog, engine: DuckDBEngine) -> None:
-    """Make the view ``text_numbered``: line and text, null where the line is blank."""
+    """Make the table ``text`` (ordinal and text, null where the line is blank) and the view that has its lines."""
     _read_text(log, engine, "text", ["text"], NO_DELIMITER, quote="", header=False)
     engine.connection.execute(NUMBERED.format(table="text", skipped="SELECT DISTINCT line FROM text_errors", header=0))
 

@@ -172,7 +172,8 @@ def _delimited(lines: Sequence[str], look: Look) -> None:
             continue
         (width, count), *_ = Counter(len(row) for row in rows).most_common(1)
         fit = (count / len(rows), width)
-        if width >= 3 and fit[0] >= SURE and fit > best:
+        words = delimiter == " " and (len(rows) == 1 or count < len(rows))
+        if width >= 3 and fit[0] >= SURE and fit > best and not words:
             best, look.delimiter, look.rows = fit, delimiter, rows
     if not look.delimiter:
         look.columns, look.rows = [], [[line] for line in lines[:3]]
