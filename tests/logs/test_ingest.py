@@ -350,6 +350,49 @@ def test_any_text_is_accounted_for_or_refused(
         assert str(error).startswith(f"a.{kind}: ")
 
 
+JSON_VALUES = st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["a", "", "7"]) | st.just([1])
+JSON_EVENTS = st.fixed_dictionaries({}, optional={"i": JSON_VALUES, "t": st.sampled_from([T, str(T), "x", None, [T]])})
+JSON_SESSIONS = st.fixed_dictionaries(
+    {},
+    optional={"s": JSON_VALUES, "e": st.lists(JSON_EVENTS | st.just(7), max_size=3) | st.sampled_from([None, 1, {}])},
+)
+
+
+@given(st.lists(JSON_SESSIONS.map(json.dumps) | st.sampled_from(["", "{", "[1]", "7", '{"s":1,']), max_size=12))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_every_event_of_every_line_of_json_is_accounted_for(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    """Against a reading of the same lines in Python; ``ingest`` asserts that the rows add up."""
+    logs = LogSettings(format="jsonl", events="e", session="s", item="i", time="t", max_bad_share=1)
+    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=logs)
+    settings.landing.mkdir()
+    result = ingest(settings, "\n".join(["{}", *lines]), "a.jsonl")
+    good: list[tuple[str, str]] = []
+    bad: list[int] = [1]
+    for number, line in enumerate(lines, 2):
+        whole = parsed(line)
+        if line and not (isinstance(whole, dict) and isinstance(whole.get("e"), list) and whole["e"]):
+            bad.append(number)
+            continue
+        for event in whole["e"] if line else []:
+            ids = [whole.get("s"), event.get("i") if isinstance(event, dict) else None]
+            readable = all(isinstance(x, str | int) and not isinstance(x, bool) and x != "" for x in ids)
+            if readable and event.get("t") in (T, str(T)):
+                good.append((str(ids[0]), str(ids[1])))
+            else:
+                bad.append(number)
+    assert [(event["session"], event["item"]) for event in result.events] == good
+    assert [row["line"] for row in result.bad] == bad
+
+
+def parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
 # Files that are refused whole.
 
 
