@@ -40,21 +40,23 @@ def describe(path: Path) -> tuple[list[str], bool]:
     elif look.rows:
         lines += ["first lines:", *(f"  {_short(row[0])}" for row in look.rows), ""]
     lines += [f"note: {note}" for note in [*look.notes, _note_on_name(path)] if note is not None]
+    readable = False
     if logs is None:
-        return [*lines, "There is nothing to propose."], False
+        lines.append("There is nothing to propose.")
+    else:
+        proposal, readable = _proposal(path, look, logs)
+        lines += proposal
+    return [_printable(line) for line in lines], readable
+
+
+def _proposal(path: Path, look: Look, logs: dict[str, Any]) -> tuple[list[str], bool]:
     try:
         settings = LogSettings.model_validate(logs)
     except ValidationError as error:
-        return [*lines, f"These settings cannot be used: {error.errors()[0]['msg']}."], False
+        return [f"These settings cannot be used: {error.errors()[0]['msg']}."], False
+    lines = ["proposal for sessrec.toml:", "", "[logs]", *(f"{key} = {toml(value)}" for key, value in logs.items()), ""]
     if settings.preset is not None:
-        lines.append(f"preset {settings.preset}: {log_presets()[settings.preset]['source']}")
-    lines += [
-        "proposal for sessrec.toml:",
-        "",
-        "[logs]",
-        *(f"{key} = {toml(value)}" for key, value in logs.items()),
-        "",
-    ]
+        lines.insert(0, f"preset {settings.preset}: {log_presets()[settings.preset]['source']}")
     trial, readable = _trial(path, look, settings)
     return lines + trial, readable
 
@@ -84,9 +86,12 @@ def _columns(look: Look) -> list[str]:
 
 
 def _short(text: str) -> str:
-    """The start of a text as one line that a terminal takes for nothing else."""
-    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: SHOWN + 1])
-    return printable if len(printable) <= SHOWN else f"{printable[: SHOWN - 3]}..."
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def _printable(line: str) -> str:
+    """A line that a terminal takes for nothing but text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def toml(value: Any) -> str:
@@ -95,7 +100,8 @@ def toml(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
 def _note_on_name(path: Path) -> str | None:
@@ -111,12 +117,18 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
     with tempfile.TemporaryDirectory(prefix="sessrec-describe-") as folder:
         sample = path
         try:
-            home = Settings.model_validate({"home": Path(folder), "logs": settings})
+            lenient = settings.model_copy(update={"max_bad_share": 1})  # say all that is wrong before refusing
+            home = Settings.model_validate({"home": Path(folder), "logs": lenient})
             home.landing.mkdir()
             sample, part = _sample(path, look, home.landing)
             ingested = ingest_landed(home, sample.name, lambda _: None)
-            return [f"read so, {part}{path.name!r} would give:", *_outcome(ingested, sample, look)], True
-        except (LogRefusedError, PackedDataError, duckdb.Error, pa.ArrowException, OSError) as error:
+            lines = [f"read so, {part}{path.name!r} would give:", *_outcome(ingested, sample, look)]
+            counts = {name: int(ingested.events.stats[name]) for name in ("events", "quarantined")}
+            if counts["quarantined"] <= settings.max_bad_share * sum(counts.values()):
+                return lines, True
+            share = f"more than max_bad_share = {settings.max_bad_share} of the rows"
+            return [*lines, f"and would be refused: {share} cannot be read"], False
+        except (ValueError, duckdb.Error, pa.ArrowException, OSError) as error:  # a refusal is a ValueError, too
             reason = str(error).partition("\n")[0].removeprefix(f"{sample.name}: ")
             return [f"read so, it would be refused: {reason}"], False
 

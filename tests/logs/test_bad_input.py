@@ -191,6 +191,19 @@ def test_bad_input_that_blows_up_is_refused(
     assert len(ingest(settings, f"a.tsv.{suffix}").items) == 200_000
 
 
+@pytest.mark.parametrize("format", ["tsv", "csv", "jsonl"])
+def test_bad_input_of_one_line_of_100_mb_is_refused(feed: Feed, format: str) -> None:  # noqa: A002
+    """The engine itself would lose such a line without a word."""
+    settings = feed(logs={"format": format})
+    path = land(settings, {"tsv": GOOD, "csv": CSV, "jsonl": JSONL}[format], "a.log")
+    with path.open("ab") as file:
+        for _ in range(100):
+            file.write(b"x" * 1_000_000)
+    with pytest.raises(LogRefusedError, match=r"line [34] is longer than 16 MiB"):
+        ingest(settings, "a.log")
+    assert any("is longer than 16 MiB" in line for line in describe(path)[0])
+
+
 # Files that are read, in part or after all: what is kept, what goes to quarantine.
 
 LATIN = "1\t\udce9\t1"

@@ -181,8 +181,19 @@ def test_bad_input_of_any_bytes_is_described(tmp_path_factory: pytest.TempPathFa
 
 
 def test_terminal_sees_no_control_characters(tmp_path: Path) -> None:
-    lines, _ = describe(written(tmp_path, f"SessionId\tItemId\tTime\n1\t\x1b[2J\u202e\t{T}\nbad\x07\n", "a\x1b.tsv"))
-    assert all(line.isprintable() for line in lines)
+    for header in ("SessionId\tItemId\tTime", "Session\u202e\tItem\x1b\tTime"):
+        content = f"{header}\n" + f"1\t\x1b[2J\u202e\t{T}\n" * 9 + "bad\x07\n"
+        lines, readable = describe(written(tmp_path, content, "a\x1b.tsv"))
+        assert readable
+        assert all(line.isprintable() for line in lines)
+        proposal(lines)
+
+
+def test_mostly_bad_file_is_told_row_by_row_before_it_is_refused(tmp_path: Path) -> None:
+    lines, readable = describe(written(tmp_path, f"SessionId\tItemId\tTime\n1\ta\t{T}\n\tb\t{T}\n\tc\t{T}\n"))
+    assert not readable
+    assert "    2 session_missing; the first on line 3: b | 1700000000" in lines
+    assert lines[-1] == "and would be refused: more than max_bad_share = 0.5 of the rows cannot be read"
 
 
 @pytest.mark.parametrize(
