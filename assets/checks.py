@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.logs.ingest import DAY, EARLIEST
+from sessrec_pipeline.logs.ingest import DAY
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
@@ -54,7 +54,7 @@ def _number(stored: Stored, name: str) -> int:
             "raw_sessions",
             {
                 "typed_and_complete": "Session, item and time have their types and no nulls or empty ids.",
-                "times_in_range": "Every event lies between 2000-01-01 and a day after its log landed.",
+                "times_in_range": "Every event lies between the settings' earliest year and a day after landing.",
                 "nothing_lost": "Rows in the file = events + rows left out by rule + quarantined rows.",
             },
         ),
@@ -62,7 +62,7 @@ def _number(stored: Stored, name: str) -> int:
     ],
 )
 def ingestion_checks(
-    context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+    context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
     """Of the log that this run ingested, or of all logs."""
     partition = context.run.tags.get("dagster/partition")
@@ -81,18 +81,19 @@ def ingestion_checks(
         for column, kind in types.items()
         if schema.field(column).type != kind
     ]
-    nulls, earliest, latest, rows = 0, EARLIEST, EARLIEST, 0
+    bound = settings.logs.earliest
+    nulls, earliest, latest, rows = 0, bound, bound, 0
     if logs:
         nulls, earliest, latest, rows = _ask(
             "SELECT COUNT(*) FILTER (session IS NULL OR session = '' OR item IS NULL OR item = '' OR time IS NULL), "
-            "COALESCE(MIN(time), 946684800000000), COALESCE(MAX(time), 946684800000000), COUNT(*) FROM raw",
+            f"COALESCE(MIN(time), {bound}), COALESCE(MAX(time), {bound}), COUNT(*) FROM raw",
             raw=[raw for raw, _ in logs],
         )
     yield _result(
         "raw_sessions", "typed_and_complete", not wrong and nulls == 0, nulls=nulls, wrong_types="; ".join(wrong)
     )
     now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
-    in_range = earliest >= EARLIEST and (not logs or latest <= now * 1e6 + DAY)
+    in_range = earliest >= bound and (not logs or latest <= now * 1e6 + DAY)
     yield _result("raw_sessions", "times_in_range", in_range, earliest=earliest, latest=latest)
     lost = {
         str(raw.node.partition): _number(raw, "rows_in")

@@ -11,7 +11,7 @@ from sessrec_pipeline.settings import Settings
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 
-SOURCES = ["logs/gate.py", "logs/ingest.py", "engine.py"]
+SOURCES = ["logs/unpack.py", "logs/gate.py", "logs/readers.py", "logs/ingest.py", "engine.py"]
 
 
 @dg.multi_asset(
@@ -28,7 +28,7 @@ SOURCES = ["logs/gate.py", "logs/ingest.py", "engine.py"]
                 reads=["logs"],
                 columns={
                     "log": ("string", "Name of the landed file"),
-                    "line": ("int64", "Line of the event in the file"),
+                    "line": ("int64", "Line of the event in the file (its number, where a line is a session)"),
                     "session": ("string", "Session id, trimmed and in Unicode NFC"),
                     "item": ("string", "Item id, trimmed and in Unicode NFC"),
                     "time": ("int64", "Microseconds since 1970-01-01 UTC"),

@@ -340,6 +340,25 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     _table(["rank", "item", "score"], [[str(n), vocabulary[i], f"{last[0, i]:.4f}"] for n, i in enumerate(best, 1)])
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def describe(file: Path) -> None:
+    """What FILE looks like, the [logs] that would read it, and what would become of its rows.
+
+    Exit code 1 when it could not be read so, 2 when there is no such file.
+    """
+    from sessrec_pipeline.logs.describe import describe as described
+    from sessrec_pipeline.logs.gate import LogRefusedError
+
+    try:
+        lines, readable = described(file)
+    except LogRefusedError as error:
+        raise Failure(str(error)) from None
+    click.echo("\n".join(lines))
+    if not readable:
+        sys.exit(1)
+
+
 @main.command("rebuild-catalog")
 @click.pass_obj
 def rebuild_catalog(home: Path | None) -> None:

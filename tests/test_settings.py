@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from sessrec_pipeline.settings import LogSettings, RowRule, Settings, SettingsError, default_home, load_settings
+from sessrec_pipeline.settings import (
+    LogSettings,
+    RowRule,
+    Settings,
+    SettingsError,
+    default_home,
+    load_settings,
+    log_presets,
+)
 
 
 def home_with(folder: Path, toml: str | bytes) -> Path:
@@ -142,3 +150,47 @@ def test_row_rules_name_what_they_leave_out() -> None:
 def test_separator_follows_format_unless_named() -> None:
     assert LogSettings(format="csv").separator == ","
     assert LogSettings(format="csv", delimiter=";").separator == ";"
+
+
+def test_preset_stands_for_what_is_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home_with(tmp_path, '[logs]\npreset = "rees46"\nitem = "category_id"\n')
+    logs = load_settings(home).logs
+    assert (logs.preset, logs.format, logs.session, logs.item) == ("rees46", "csv", "user_session", "category_id")
+    assert [rule.column for rule in logs.keep] == ["event_type"]
+    monkeypatch.setenv("SESSREC_LOGS__KEEP", "[]")
+    assert load_settings(home).logs.keep == []
+    monkeypatch.setenv("SESSREC_LOGS__PRESET", "study")
+    assert load_settings(home).logs.session == "SessionId"
+
+
+@pytest.mark.parametrize("name", log_presets())
+def test_presets_are_settings_and_name_their_source(name: str) -> None:
+    assert log_presets()[name]["source"]
+    logs = LogSettings(preset=name)
+    assert LogSettings.model_validate(logs.model_dump()) == logs
+    if name == "study":
+        assert logs.model_copy(update={"preset": None}) == LogSettings()
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('preset = "yoochose"', "no preset 'yoochose'; there are study, yoochoose, diginetica"),
+        ("preset = 7", "logs.preset"),
+        ('events = "events"', 'events is for format = "jsonl" alone'),
+        ('preset = "yoochoose"\nformat = "jsonl"', "columns is for tsv and csv, not for jsonl"),
+        ('format = "parquet"\ndelimiter = ";"', "delimiter is for tsv and csv, not for parquet"),
+        ("delimiter = '\"'", "cannot part fields"),
+        ('delimiter = "\\n"', "cannot part fields"),
+        ('delimiter = "||"', "logs.delimiter"),
+        ("earliest_year = 1900", "logs.earliest_year"),
+    ],
+)
+def test_logs_that_contradict_themselves_are_refused(tmp_path: Path, toml: str, words: str) -> None:
+    assert words in refusal(home_with(tmp_path, f"[logs]\n{toml}"))
+
+
+def test_needed_columns_stand_once() -> None:
+    rules = [RowRule(column="k", one_of=["x"]), RowRule(column="i", not_prefix="C")]
+    logs = LogSettings(session="s", item="i", time="t", time_offset="o", extra_columns=["k", "x"], keep=rules)
+    assert logs.needed_columns == ("s", "i", "t", "o", "k", "x")

@@ -1,25 +1,33 @@
 """What a landed log must be before an engine may see it: refused files cost a sentence, not a night."""
 
 import csv
-import gzip
 import hashlib
 import re
 import stat
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sessrec_pipeline.logs.unpack import (
+    PACKED,
+    Compression,
+    PackedDataError,
+    compression_of_bytes,
+    compression_of_name,
+    unpacked,
+)
 from sessrec_pipeline.settings import LogSettings
 
-GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
-CHUNK = 1 << 20
 MAX_HEADER = 1 << 16
+MAX_LINE = 16 << 20
+"""Bytes; from about 30 MB on the engine loses a line without a word."""
+BLANK_LINE = re.compile(rb"(?<=\n)\n")
+JSON_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*({|$)")
 
 
 class LogRefusedError(ValueError):
@@ -37,8 +45,10 @@ class LandedLog:
     bytes: int
     records: int
     """Lines after the header, blank ones left out; rows of a Parquet file."""
+    blank_lines: int
     columns: tuple[str, ...]
-    compressed: bool
+    """All columns, in order; of JSON Lines the keys that the settings name."""
+    compression: Compression
     time_unit: str
     """Unit of the time column: the settings', or iso8601 for a Parquet timestamp, which has a unit of its own."""
 
@@ -71,44 +81,69 @@ def admit(path: Path, settings: LogSettings) -> LandedLog:
         raise LogRefusedError(f"{name}: not a regular file; copy the log itself into the landing folder")
     if status.st_size == 0:
         raise LogRefusedError(f"{name}: the file is empty; land it again when it is complete")
-    if settings.format == "parquet":
-        return _admit_parquet(path, settings, status.st_size)
-    compressed = name.endswith(".gz")
+    try:
+        if settings.format == "parquet":
+            return _admit_parquet(path, settings, status.st_size)
+        return _admit_text(path, settings, status.st_size)
+    except PackedDataError as error:
+        raise LogRefusedError(f"{name}: {error}") from error
+    except PermissionError as error:
+        raise LogRefusedError(f"{name}: may not be read by this user; change its permissions (chmod u+r)") from error
+
+
+def _admit_text(path: Path, settings: LogSettings, size: int) -> LandedLog:
+    name = path.name
+    compression = compression_of_name(name)
     with path.open("rb") as file:
         magic = file.read(4)
-    if compressed != magic.startswith(GZIP_MAGIC):
-        wrong = "named .gz but is not gzip" if compressed else "gzip data without .gz in its name"
-        raise LogRefusedError(f"{name}: {wrong}; rename it or compress it again")
+    found = compression_of_bytes(magic)
+    if compression != found:
+        suffix = PACKED[compression if found == "none" else found][0]
+        wrong = f"named {suffix} but is not {compression}" if found == "none" else f"{found} data without {suffix}"
+        raise LogRefusedError(f"{name}: {wrong} in its name; rename it or compress it again")
     if magic == PARQUET_MAGIC:
         raise LogRefusedError(f'{name}: this is Parquet; set [logs] format = "parquet" for this feed')
-    try:
-        with _open(path, compressed) as stream:
-            first = stream.readline(MAX_HEADER)
-        lines = _count_lines(path, compressed)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise LogRefusedError(f"{name}: the gzip data are damaged or cut off ({error}); land it again") from error
+    first, lines, blank_lines = _lines(path, compression)
     if b"\r" in first.rstrip(b"\r\n"):
         raise LogRefusedError(f"{name}: lines end in a bare CR; convert the file to LF or CRLF line ends")
-    columns = _columns(name, first, settings)
-    if settings.columns is None:
-        lines -= 1
-    return LandedLog(path, name, sha256_of(path), status.st_size, lines, columns, compressed, settings.time_unit)
+    if settings.format == "jsonl":
+        columns = settings.needed_columns
+        if JSON_ARRAY.match(first):
+            raise LogRefusedError(f"{name}: a JSON array, not JSON Lines; write one object a line (jq -c '.[]')")
+    else:
+        columns = _columns(name, first, settings)
+        lines -= settings.columns is None
+    return LandedLog(
+        path, name, sha256_of(path), size, lines, blank_lines, columns, compression, settings.time_unit
+    )  # fmt: skip
 
 
-def _open(path: Path, compressed: bool) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")
+def _lines(path: Path, compression: Compression) -> tuple[bytes, int, int]:
+    """The first line, how many lines are not blank, and how many are.
 
-
-def _count_lines(path: Path, compressed: bool) -> int:
-    """Lines that are not blank; NUL bytes are refused on the way, for they end a file that a crash cut off."""
-    lines = 0
-    with _open(path, compressed) as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip(b"\r\n"):
-                lines += 1
-            if b"\0" in line:
-                raise LogRefusedError(f"{path.name}: line {number} holds NUL bytes (a crash or UTF-16); land it again")
-    return lines
+    NUL bytes are refused on the way, for they end a file that a crash cut off, and so are lines without end.
+    """
+    first = b""
+    ends = blank = unfinished = 0
+    last = b"\n"
+    for chunk in unpacked(path, compression):
+        if not ends:
+            first += chunk[: max(0, MAX_HEADER - len(first))]
+        if (nul := chunk.find(b"\0")) >= 0:
+            number = ends + chunk.count(b"\n", 0, nul) + 1
+            raise LogRefusedError(f"{path.name}: line {number} holds NUL bytes (a crash or UTF-16); land it again")
+        newline = chunk.find(b"\n")
+        if unfinished + (newline if newline >= 0 else len(chunk)) > MAX_LINE:
+            raise LogRefusedError(
+                f"{path.name}: line {ends + 1} is longer than {MAX_LINE >> 20} MiB, which is no event; is it the right "
+                "file, and are its line ends LF or CRLF?"
+            )
+        unfinished = len(chunk) - chunk.rfind(b"\n") - 1 if newline >= 0 else unfinished + len(chunk)
+        text = chunk.replace(b"\r", b"")
+        ends += text.count(b"\n")
+        blank += len(BLANK_LINE.findall(last + text))
+        last = text[-1:] or last
+    return first.partition(b"\n")[0] + b"\n", ends + (last != b"\n") - blank, blank
 
 
 def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
@@ -129,16 +164,16 @@ def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
 
 
 def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settings: LogSettings) -> None:
-    needed = [settings.session, settings.item, settings.time, *settings.extra_columns]
-    needed += [rule.column for rule in settings.keep]
-    missing = [c for c in needed if c not in columns]
+    missing = [c for c in settings.needed_columns if c not in columns]
     if doubled or missing:
         wrong = f"column {min(doubled)!r} stands twice" if doubled else f"column {missing[0]!r} is missing"
         looks_like = [d for d in ",;|\t" if len(columns) == 1 and d in columns[0]]
         hint = f"; the delimiter seems to be {looks_like[0]!r}" if looks_like else ""
+        if columns and columns[0].startswith("{"):
+            hint = '; this looks like JSON Lines: set [logs] format = "jsonl"'
         raise LogRefusedError(
             f"{name}: {wrong} in the header {list(columns)[:12]}{hint}; mend the file, or say in [logs] of "
-            "sessrec.toml what the columns and the delimiter are"
+            "sessrec.toml what the columns and the delimiter are (`sessrec describe FILE` proposes it)"
         )
 
 
@@ -147,10 +182,12 @@ def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
         file = pq.ParquetFile(path)
         columns = tuple(file.schema_arrow.names)
         rows = file.metadata.num_rows
+    except PermissionError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise LogRefusedError(f"{path.name}: not a readable Parquet file ({error}); land it again") from error
     stamped = settings.time in columns and pa.types.is_timestamp(file.schema_arrow.field(settings.time).type)
     unit = "iso8601" if stamped else settings.time_unit
     lower = [c.lower() for c in columns]  # the engine does not tell capitals apart
     _check_columns(path.name, columns, [c for c in columns if lower.count(c.lower()) > 1], settings)
-    return LandedLog(path, path.name, sha256_of(path), size, rows, columns, False, unit)
+    return LandedLog(path, path.name, sha256_of(path), size, rows, 0, columns, "none", unit)

@@ -13,32 +13,34 @@ import duckdb
 
 from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
+from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
 
-EARLIEST = 946_684_800_000_000
-"""2000-01-01 in microseconds; no shop's log is older."""
 DAY = 86_400_000_000
 MAX_ID_BYTES = 256
 
+NUMBER = "TRY_CAST({column} AS DECIMAL(28, 9))"
 TIME = {
-    "s": "TRY_CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9)) * 1000000) AS BIGINT)",
-    "ms": "TRY_CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9)) * 1000) AS BIGINT)",
-    "us": "TRY_CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9))) AS BIGINT)",
-    "iso8601": "EPOCH_US(TRY_CAST({column} AS TIMESTAMPTZ))",
-    "order": f"{EARLIEST} + TRY_CAST(ROUND(TRY_CAST({{column}} AS DECIMAL(28, 9))) AS BIGINT)",
+    "s": f"CAST(ROUND({NUMBER} * 1000000) AS HUGEINT)",
+    "ms": f"CAST(ROUND({NUMBER} * 1000) AS HUGEINT)",
+    "us": f"CAST(ROUND({NUMBER}) AS HUGEINT)",
+    "iso8601": "CAST(EPOCH_US(TRY_CAST({column} AS TIMESTAMPTZ)) AS HUGEINT)",
+    "order": f"CAST(ROUND({NUMBER}) AS HUGEINT) + $earliest",
 }
+"""Microseconds by the unit of the column; wide enough for sums that no BIGINT holds."""
 
 REASON = """
 CASE
+    WHEN wrong IS NOT NULL THEN wrong
     WHEN session IS NULL OR session = '' THEN 'session_missing'
     WHEN item IS NULL OR item = '' THEN 'item_missing'
     WHEN STRLEN(session) > $max_id_bytes THEN 'session_too_long'
     WHEN STRLEN(item) > $max_id_bytes THEN 'item_too_long'
     WHEN time IS NULL THEN 'time_unreadable'
-    WHEN time < $earliest THEN 'time_before_2000'
+    WHEN time < $earliest THEN 'time_before_{earliest_year}'
     WHEN time > $latest THEN 'time_in_the_future'
 END
 """
@@ -49,9 +51,12 @@ class Ingested:
     """What became of one landed log."""
 
     events: Table
-    """log, line (in the file), session, item (text), time (microseconds since 1970 UTC), extra columns."""
+    """log, line (in the file; the event's number, where a line is a session), session, item (text), time (microseconds
+    since 1970 UTC), extra columns."""
     quarantine: Table
     """log, line, reason, session, item, time (as it stood), text (of a line that the reader could not split)."""
+    left_out: dict[str, tuple[int, int]]
+    """Rows that a rule of the feed leaves out: by its reason, how many and the line of the first one."""
 
 
 def ingest_landed(
@@ -65,7 +70,7 @@ def ingest_landed(
     log = admit(path, settings.logs)
     with DuckDBEngine(settings) as engine:
         try:
-            counts = _read(log, settings.logs, engine)
+            counts = {"rows_in": read(log, settings.logs, engine)}
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
@@ -73,7 +78,7 @@ def ingest_landed(
                 f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
                 "bytes damaged? Convert it, or land it again"
             ) from error
-        _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
+        left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
         counts |= _count(engine)
         say(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
@@ -81,13 +86,32 @@ def ingest_landed(
         )
         _refuse_swallowed(name, counts)
         _refuse_mostly_bad(name, counts, settings.logs.max_bad_share, _first_bad(engine))
-        engine.write("events", "SELECT * EXCLUDE (reason) FROM typed WHERE reason IS NULL ORDER BY line")
-        engine.write("bad_rows", "SELECT * FROM quarantine ORDER BY line, reason")
+        _write(log, settings.logs, engine)
         origins = (_landed(log, counts["rows_in"]),)
         return Ingested(
             engine.table("events", dict(counts), origins),
             engine.table("bad_rows", {}, origins),
+            left_out,
         )
+
+
+def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
+    """Write ``events`` and ``bad_rows`` as scratch Parquet."""
+    # Line parts events of the same time; where a line is a session, the running number of the event does.
+    line = "line" if settings.events is None else "row"
+    extra = "".join(f", extra{i} AS {quoted(c)}" for i, c in enumerate(settings.extra_columns))
+    engine.write(
+        "events",
+        f"SELECT CAST($log AS VARCHAR) AS log, {line} AS line, session, item, time{extra} FROM typed "
+        "WHERE reason IS NULL ORDER BY row",
+        log=log.name,
+    )
+    engine.write(
+        "bad_rows",
+        "SELECT CAST($log AS VARCHAR) AS log, line, reason, session, item, time, text FROM quarantine "
+        "ORDER BY line, row, reason",
+        log=log.name,
+    )
 
 
 def _landed(log: LandedLog, rows: int) -> Lineage:
@@ -107,89 +131,47 @@ def _landed(log: LandedLog, rows: int) -> Lineage:
     )
 
 
-def _read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> dict[str, int]:
-    """Fill the tables ``raw`` (c0 .. cn as text, line) and ``rejected`` (line, reason, text)."""
-    connection = engine.connection
-    names = {column: f"c{i}" for i, column in enumerate(log.columns)}
-    if settings.format == "parquet":
-        columns = ", ".join(f"CAST({quoted(c)} AS VARCHAR) AS {alias}" for c, alias in names.items())
-        connection.execute(
-            f"CREATE TABLE raw AS SELECT {columns}, file_row_number + 1 AS line "
-            "FROM read_parquet($file, file_row_number = true)",
-            {"file": str(log.path)},
-        )
-        connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
-        return {"rows_in": log.records}
-    quote = '"' if settings.format == "csv" else ""
-    header = settings.columns is None
-    connection.execute(
-        "CREATE TABLE text AS SELECT *, ROW_NUMBER() OVER () AS ordinal FROM read_csv($file, auto_detect = false, "
-        "header = $header, delim = $delim, quote = $quote, escape = $quote, columns = $columns, "
-        "compression = $compression, store_rejects = true)",
-        {
-            "file": str(log.path),
-            "header": header,
-            "delim": settings.separator,
-            "quote": quote,
-            "columns": dict.fromkeys(names.values(), "VARCHAR"),
-            "compression": "gzip" if log.compressed else "none",
-        },
-    )
-    connection.execute(
-        "CREATE TABLE rejected AS SELECT CAST(line AS BIGINT) AS line, "
-        "REPLACE(LOWER(CAST(MIN(error_type) AS VARCHAR)), ' ', '_') AS reason, "
-        "TRIM(MIN(csv_line), CHR(10) || CHR(13)) AS text FROM reject_errors GROUP BY line"
-    )
-    # The reader numbers only what it rejects. With n rejected lines before it, the k-th row read stands on line
-    # header + k + n (quoted newlines and blank lines shift it).
-    connection.execute(
-        "CREATE TABLE raw AS "
-        "WITH numbered AS (SELECT line, ROW_NUMBER() OVER (ORDER BY line) AS rejects FROM rejected), "
-        "gaps AS (SELECT line - $header - rejects AS reads_before, MAX(rejects) AS rejects "
-        "FROM numbered GROUP BY line - $header - rejects) "
-        "SELECT text.*, $header + ordinal + COALESCE(gaps.rejects, 0) AS line "
-        "FROM text ASOF LEFT JOIN gaps ON text.ordinal > gaps.reads_before",
-        {"header": int(header)},
-    )
-    inside_reads = _further_lines(engine, "raw", list(names.values()))
-    inside_rejects = _further_lines(engine, "rejected", ["text"])
-    return {"rows_in": log.records - inside_reads - inside_rejects}
+def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> dict[str, tuple[int, int]]:
+    """Fill ``typed`` (events with a reason where they are bad) and ``quarantine``, from ``raw`` and ``rejected``.
 
-
-def _further_lines(engine: DuckDBEngine, table: str, columns: list[str]) -> int:
-    """Lines after the first one of records with quoted newlines; blank ones left out, as the gate counts."""
-    lines = (f"REGEXP_REPLACE({column}, '\\n[\\r\\n]*\\n', CHR(10), 'g')" for column in columns)
-    counts = " + ".join(f"COALESCE(LENGTH({text}) - LENGTH(REPLACE({text}, CHR(10), '')), 0)" for text in lines)
-    return integer(engine, f"SELECT COALESCE(CAST(SUM({counts}) AS BIGINT), 0) FROM {table}")
-
-
-def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> None:
-    """Fill ``typed`` (events with a reason where they are bad) and ``quarantine``, from ``raw`` and ``rejected``."""
+    Return what the rules left out, as ``Ingested`` has it.
+    """
     names = {column: f"c{i}" for i, column in enumerate(log.columns)}
 
     def text(column: str) -> str:
-        return f"NFC_NORMALIZE(TRIM({names[column]}, ' ' || CHR(9) || CHR(13) || CHR(10)))"
+        return f"NFC_NORMALIZE(TRIM({column}, ' ' || CHR(9) || CHR(13) || CHR(10)))"
 
     rules = [_rule(i, rule, names[rule.column]) for i, rule in enumerate(settings.keep)]
-    kept = " AND ".join(f"COALESCE({condition}, false)" for condition, _ in rules) or "true"
     values = {key: value for _, bound in rules for key, value in bound.items()}
-    extra = "".join(f", {names[c]} AS {quoted(c)}" for c in settings.extra_columns)
+    values |= {f"reason{i}": rule.reason for i, rule in enumerate(settings.keep)}
+    broken = [f"WHEN NOT COALESCE({condition}, false) THEN $reason{i}" for i, (condition, _) in enumerate(rules)]
+    broken_rule = f"CASE {' '.join(broken)} END" if rules else "NULL"
+    session = text("session_of_line" if settings.events is not None else names[settings.session])
+    time = TIME[log.time_unit].format(column=names[settings.time])
+    if settings.time_offset is not None:
+        time += f" + {TIME['ms'].format(column=names[settings.time_offset])}"
+    extra = "".join(f", {names[c]} AS extra{i}" for i, c in enumerate(settings.extra_columns))
     connection = engine.connection
-    connection.execute(f"CREATE TABLE kept AS SELECT * FROM raw WHERE {kept}", values or None)
     connection.execute(
-        f"CREATE TABLE typed AS SELECT *, {REASON} AS reason FROM (SELECT CAST($log AS VARCHAR) AS log, line, "
-        f"{text(settings.session)} AS session, {text(settings.item)} AS item, "
-        f"{TIME[log.time_unit].format(column=names[settings.time])} AS time{extra} FROM kept)",
-        {"log": log.name, "max_id_bytes": MAX_ID_BYTES, "earliest": EARLIEST, "latest": latest},
+        f"CREATE TABLE typed AS SELECT *, {REASON.format(earliest_year=settings.earliest_year)} AS reason FROM ("
+        f"SELECT line, row, wrong, {session} AS session, {text(names[settings.item])} AS item, "
+        f"TRY_CAST({time} AS BIGINT) AS time{extra} FROM raw WHERE {broken_rule} IS NULL)",
+        {"max_id_bytes": MAX_ID_BYTES, "earliest": settings.earliest, "latest": latest} | values,
     )
+    shown = [names[c] for c in (settings.time, settings.time_offset) if c is not None]
     connection.execute(
         "CREATE TABLE quarantine AS "
-        "SELECT typed.log, typed.line, typed.reason, typed.session, typed.item, "
-        f"raw.{names[settings.time]} AS time, CAST(NULL AS VARCHAR) AS text "
-        "FROM typed JOIN raw ON raw.line = typed.line WHERE typed.reason IS NOT NULL "
-        "UNION ALL SELECT CAST($log AS VARCHAR), line, reason, NULL, NULL, NULL, text FROM rejected",
-        {"log": log.name},
+        "SELECT typed.line, typed.row, typed.reason, typed.session, typed.item, "
+        f"NULLIF(CONCAT_WS(' + ', {', '.join(f'raw.{name}' for name in shown)}), '') AS time, NULL AS text "
+        "FROM typed JOIN raw ON raw.row = typed.row WHERE typed.reason IS NOT NULL "
+        "UNION ALL SELECT line, NULL, reason, NULL, NULL, NULL, text FROM rejected"
     )
+    if not rules:
+        return {}
+    left_out = connection.execute(
+        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values
+    )
+    return {reason: (rows, line) for reason, rows, line in left_out.fetchall() if reason is not None}
 
 
 def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, object]]:
@@ -204,10 +186,9 @@ def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, objec
 
 
 def _count(engine: DuckDBEngine) -> dict[str, int]:
-    read = integer(engine, "SELECT COUNT(*) FROM raw")
     counts = {
         "events": integer(engine, "SELECT COUNT(*) FROM typed WHERE reason IS NULL"),
-        "left_out": read - integer(engine, "SELECT COUNT(*) FROM kept"),
+        "left_out": integer(engine, "SELECT COUNT(*) FROM raw") - integer(engine, "SELECT COUNT(*) FROM typed"),
         "quarantined": integer(engine, "SELECT COUNT(*) FROM quarantine"),
     }
     reasons = engine.connection.execute("SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY reason")

@@ -1,0 +1,230 @@
+"""An admitted log to the tables ``raw`` and ``rejected``, a reader per format; every value stays text.
+
+``raw`` holds c0 .. cn (the columns of ``LandedLog.columns``), ``session_of_line`` (of JSON Lines with a session a
+line, else null), ``wrong`` (a reason that the reader itself found, else null), ``line`` (in the file) and ``row``
+(numbers the rows in order). ``rejected`` holds line, reason and text of lines that could not be split.
+"""
+
+from sessrec_pipeline.engine import DuckDBEngine, Value, integer
+from sessrec_pipeline.logs.gate import LandedLog
+from sessrec_pipeline.settings import LogSettings
+from sessrec_pipeline.storage.sql import quoted
+
+NO_DELIMITER = "\x01"
+"""Keeps lines whole. JSON writes control characters as escapes, so a line that holds this one is broken anyway."""
+MAX_TEXT = 10_000
+"""Characters of a bad line that are kept; the engine's own limit."""
+
+REJECTED = """
+CREATE TABLE rejected AS
+SELECT
+    CAST(line AS BIGINT) AS line,
+    REPLACE(LOWER(COALESCE(MIN(error) FILTER (error = 'LINE SIZE OVER MAXIMUM'), MIN(error))), ' ', '_') AS reason,
+    TRIM(MIN(csv_line), CHR(10) || CHR(13)) AS text
+FROM (SELECT line, csv_line, CAST(error_type AS VARCHAR) AS error FROM {table}_errors) AS errors GROUP BY line
+"""
+
+# The engine numbers only the rows that it rejects. With n skipped ones before it, the k-th row read is row
+# header + k + n.
+NUMBERED = """
+CREATE TABLE {table}_gaps AS
+WITH counted AS (SELECT line, ROW_NUMBER() OVER (ORDER BY line) AS skipped FROM ({skipped}) AS skipped_lines)
+SELECT line - {header} - skipped AS reads_before, {header} + MAX(skipped) AS moved
+FROM counted GROUP BY line - {header} - skipped;
+CREATE VIEW {table}_numbered AS
+SELECT {table}.*, ordinal + COALESCE(moved, {header}) AS line
+FROM {table} ASOF LEFT JOIN {table}_gaps ON ordinal > reads_before
+"""
+
+# A row with newlines inside quotes is several lines, and moves the rows after it.
+SHIFTS = """
+CREATE TABLE shifts AS
+SELECT line, CAST(SUM(newlines) OVER (ORDER BY line) AS BIGINT) AS lines
+FROM (
+    SELECT line, {in_raw} AS newlines FROM raw UNION ALL SELECT line, {in_rejected} FROM rejected
+) AS counted
+WHERE newlines > 0
+"""
+SHIFTED = """
+CREATE TABLE shifted AS
+SELECT {table}.* REPLACE ({table}.line + COALESCE(shifts.lines, 0) AS line)
+FROM {table} ASOF LEFT JOIN shifts ON {table}.line > shifts.line;
+DROP TABLE {table};
+ALTER TABLE shifted RENAME TO {table}
+"""
+
+# CASE, for json_type must not see text that is no JSON.
+BAD_LINE = """
+CASE
+    WHEN NOT json_valid(text) THEN 'broken_json'
+    WHEN json_type(text) <> 'OBJECT' THEN 'not_an_object'
+    {events}
+END
+"""
+BAD_EVENTS = """
+WHEN COALESCE(json_type(text, $events), 'NULL') NOT IN ('ARRAY', 'NULL') THEN 'events_not_a_list'
+WHEN COALESCE(json_array_length(text, $events), 0) = 0 THEN 'events_missing'
+"""
+EVENT_A_LINE = """
+SELECT
+    ordinal, ordinal AS row, text AS event,
+    CAST(NULL AS VARCHAR) AS session_of_line, CAST(NULL AS VARCHAR) AS session_kind
+FROM text WHERE {good}
+"""
+# From the table, not from its view: a join would not keep the order of the lines.
+SESSION_A_LINE = """
+SELECT ordinal, ROW_NUMBER() OVER () AS row, event, session_of_line, session_kind
+FROM (
+    SELECT
+        ordinal, json_extract_string(text, $session) AS session_of_line, json_type(text, $session) AS session_kind,
+        UNNEST(CAST(json_extract(text, $events) AS JSON[])) AS event
+    FROM text WHERE {good}
+) AS unnested
+"""
+JSON_ROWS = """
+CREATE TABLE raw AS
+SELECT
+    {columns}, session_of_line, ordinal + COALESCE(moved, 0) AS line, row,
+    CASE
+        WHEN COALESCE(json_type(event), 'NULL') <> 'OBJECT' THEN 'event_not_an_object'
+        WHEN LIST_UNIQUE(keys) < LEN(keys) THEN 'key_stands_twice'
+        WHEN {bad_session} THEN 'session_not_text_or_number'
+        WHEN {bad_item} THEN 'item_not_text_or_number'
+    END AS wrong
+FROM (
+    SELECT
+        *, json_keys(event) AS keys, json_type(event, $paths) AS kinds, json_extract_string(event, $paths) AS texts
+    FROM ({events}) AS events
+) AS extracted
+ASOF LEFT JOIN text_gaps ON ordinal > reads_before
+"""
+NO_ID = """
+    {kind} NOT IN ('NULL', 'VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')
+    OR ({kind} = 'DOUBLE' AND {text} IN ('NaN', 'Infinity', '-Infinity'))
+"""
+"""A number that is too large for 64 bits is a DOUBLE, too; its text is exact all the same."""
+
+
+def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
+    """Fill ``raw`` and ``rejected``; return how many rows there must be, by the gate's count of lines."""
+    if settings.format == "parquet":
+        return _parquet(log, engine)
+    if settings.format == "jsonl":
+        return _json_lines(log, settings, engine)
+    return _delimited(log, settings, engine)
+
+
+def _parquet(log: LandedLog, engine: DuckDBEngine) -> int:
+    columns = "".join(f"CAST({quoted(column)} AS VARCHAR) AS c{i}, " for i, column in enumerate(log.columns))
+    engine.connection.execute(
+        f"CREATE TABLE raw AS SELECT {columns} CAST(NULL AS VARCHAR) AS session_of_line, CAST(NULL AS VARCHAR) AS "
+        "wrong, file_row_number + 1 AS line, file_row_number + 1 AS row "
+        "FROM read_parquet($file, file_row_number = true)",
+        {"file": str(log.path)},
+    )
+    engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
+    return log.records
+
+
+def _delimited(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
+    connection = engine.connection
+    names = [f"c{i}" for i in range(len(log.columns))]
+    quote = '"' if settings.format == "csv" else ""
+    header = settings.columns is None
+    _read_text(log, engine, "fields", names, settings.separator, quote, header)
+    connection.execute(REJECTED.format(table="fields"))
+    inside = _sum(engine, "fields", _newlines(names)) + _sum(engine, "rejected", _newlines(["text"])) if quote else 0
+    skipped = "SELECT line FROM rejected"
+    if log.blank_lines and not inside:
+        # Beside quoted newlines nobody knows which blank lines stand inside quotes; the numbers of rows are then too
+        # small by the blank lines before them.
+        _whole_lines(log, engine)
+        skipped += " UNION ALL SELECT line FROM text_numbered WHERE text IS NULL"
+    connection.execute(NUMBERED.format(table="fields", skipped=skipped, header=int(header)))
+    connection.execute(
+        f"CREATE TABLE raw AS SELECT {', '.join(names)}, CAST(NULL AS VARCHAR) AS session_of_line, "
+        "CAST(NULL AS VARCHAR) AS wrong, line, ordinal AS row FROM fields_numbered"
+    )
+    if not inside:
+        return log.records
+    connection.execute(SHIFTS.format(in_raw=_newlines(names), in_rejected=_newlines(["text"])))
+    for table in ("raw", "rejected"):
+        connection.execute(SHIFTED.format(table=table))
+    further = _sum(engine, "raw", _newlines(names, blank=False))
+    further += _sum(engine, "rejected", _newlines(["text"], blank=False))
+    return log.records - further
+
+
+def _json_lines(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
+    connection = engine.connection
+    _whole_lines(log, engine)
+    connection.execute(REJECTED.format(table="text"))
+    connection.execute("UPDATE rejected SET reason = 'broken_json' WHERE reason = 'too_many_columns'")
+    lists = {"events": _pointer(settings.events)} if settings.events is not None else {}
+    bad = BAD_LINE.format(events=BAD_EVENTS if lists else "")
+    connection.execute(
+        f"INSERT INTO rejected SELECT line, reason, LEFT(text, {MAX_TEXT}) "
+        f"FROM (SELECT line, text, {bad} AS reason FROM text_numbered WHERE text IS NOT NULL) WHERE reason IS NOT NULL",
+        lists or None,
+    )
+    good = f"text IS NOT NULL AND {bad} IS NULL"
+    place = {column: i for i, column in enumerate(log.columns, 1)}
+    item = {"kind": f"kinds[{place[settings.item]}]", "text": f"texts[{place[settings.item]}]"}
+    session = {"kind": f"kinds[{place[settings.session]}]", "text": f"texts[{place[settings.session]}]"}
+    values: dict[str, object] = {"paths": [_pointer(column) for column in log.columns]}
+    if lists:
+        session = {"kind": "session_kind", "text": "session_of_line"}
+        values |= {**lists, "session": _pointer(settings.session)}
+    connection.execute(
+        JSON_ROWS.format(
+            columns=", ".join(f"texts[{i}] AS c{i - 1}" for i in place.values()),
+            bad_session=NO_ID.format(**session),
+            bad_item=NO_ID.format(**item),
+            events=(SESSION_A_LINE if lists else EVENT_A_LINE).format(good=good),
+        ),
+        values,
+    )
+    further = "CASE WHEN {good} THEN json_array_length(text, $events) - 1 END"
+    return log.records + (_sum(engine, "text", further.format(good=good), **lists) if lists else 0)
+
+
+def _read_text(
+    log: LandedLog, engine: DuckDBEngine, table: str, columns: list[str], delimiter: str, quote: str, header: bool
+) -> None:
+    """Fill ``table`` with the columns and ``ordinal`` from 1, and ``<table>_errors`` with what was rejected."""
+    engine.connection.execute(
+        f"CREATE TABLE {table} AS SELECT *, ROW_NUMBER() OVER () AS ordinal FROM read_csv($file, auto_detect = false, "
+        "header = $header, delim = $delim, quote = $quote, escape = $quote, columns = $columns, compression = "
+        "$compression, store_rejects = true, rejects_table = $errors, rejects_scan = $scans)",
+        {
+            "file": str(log.path),
+            "header": header,
+            "delim": delimiter,
+            "quote": quote,
+            "columns": dict.fromkeys(columns, "VARCHAR"),
+            "compression": log.compression,
+            "errors": f"{table}_errors",
+            "scans": f"{table}_scans",
+        },
+    )
+
+
+def _whole_lines(log: LandedLog, engine: DuckDBEngine) -> None:
+    """Make the table ``text`` (ordinal and text, null where the line is blank) and the view that has its lines."""
+    _read_text(log, engine, "text", ["text"], NO_DELIMITER, quote="", header=False)
+    engine.connection.execute(NUMBERED.format(table="text", skipped="SELECT DISTINCT line FROM text_errors", header=0))
+
+
+def _pointer(key: str) -> str:
+    """JSON pointer to a key of an object, whatever it holds."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _newlines(columns: list[str], *, blank: bool = True) -> str:
+    """SQL: newlines inside a row; without ``blank`` those that end a blank line do not count, as at the gate."""
+    texts = columns if blank else [f"REGEXP_REPLACE({c}, '\\n[\\r\\n]*\\n', CHR(10), 'g')" for c in columns]
+    return " + ".join(f"COALESCE(LENGTH({text}) - LENGTH(REPLACE({text}, CHR(10), '')), 0)" for text in texts)
+
+
+def _sum(engine: DuckDBEngine, table: str, expression: str, **values: Value) -> int:
+    return integer(engine, f"SELECT COALESCE(CAST(SUM({expression}) AS BIGINT), 0) FROM {table}", **values)

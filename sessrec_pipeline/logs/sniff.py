@@ -1,0 +1,216 @@
+"""What an unknown file looks like, from its first lines: format, encoding, delimiter, columns, rows."""
+
+import codecs
+import csv
+import json
+import math
+import re
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.logs.gate import MAX_HEADER, PARQUET_MAGIC, LogRefusedError
+from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, unpacked
+
+HEAD = 1 << 20
+MAX_ROWS = 1_000
+SURE = 0.8
+"""Share of the looked-at values that must agree before a column gets a role."""
+
+ISO = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
+BOMS = {
+    codecs.BOM_UTF8: "UTF-8 with a byte-order mark",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+@dataclass
+class Look:
+    """What a file looks like."""
+
+    size: int
+    """Bytes, as it lies there."""
+    format: Literal["tsv", "csv", "jsonl", "parquet"] | None = None
+    compression: Compression = "none"
+    encoding: str = "UTF-8"
+    line_ends: str = ""
+    delimiter: str = ""
+    header: bool = True
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    """First rows, a text for each column."""
+    events: str | None = None
+    """Key of the list of events, in JSON Lines with a session a line; columns and rows are then the events'."""
+    outer_columns: list[str] = field(default_factory=list)
+    """Keys of such a line itself."""
+    roles: dict[str, str] = field(default_factory=dict)
+    """Column by role: session, item, time, time_offset, event type."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know or do."""
+
+    def values(self, column: str) -> list[str]:
+        """What the first rows hold in a column, without the empty ones."""
+        place = self.columns.index(column)
+        return [row[place] for row in self.rows if len(row) > place and row[place].strip()]
+
+
+def look_at(path: Path) -> Look:
+    """Look at the start of a file; LogRefusedError where it is none or cannot be opened."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise LogRefusedError(f"{path}: not a regular file; name the log itself")
+        with path.open("rb") as file:
+            start = file.read(4)
+    except (OSError, ValueError) as error:
+        if isinstance(error, LogRefusedError):
+            raise
+        raise LogRefusedError(f"{str(path)!r}: cannot be opened ({error})") from error
+    look = Look(status.st_size, compression=compression_of_bytes(start))
+    if not start:
+        look.notes.append("The file is empty.")
+    elif start == PARQUET_MAGIC:
+        _parquet(path, look)
+    else:
+        _text(path, look)
+    return look
+
+
+def _parquet(path: Path, look: Look) -> None:
+    look.format, look.encoding = "parquet", ""
+    try:
+        file = pq.ParquetFile(path)
+        look.columns = list(file.schema_arrow.names)
+        batch = next(file.iter_batches(MAX_ROWS), None)
+        rows = [] if batch is None else batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        look.notes.append(f"The Parquet data are damaged or cut off ({error}).")
+        return
+    look.rows = [["" if value is None else str(value) for value in row.values()] for row in rows]
+
+
+def _text(path: Path, look: Look) -> None:
+    head = b""
+    try:
+        for chunk in unpacked(path, look.compression):
+            head += chunk
+            if len(head) >= HEAD:
+                break
+    except PackedDataError as error:
+        look.notes.append(f"Of {path.name}, {error}.")
+    bom = next((mark for mark in BOMS if head.startswith(mark)), b"")
+    look.encoding = BOMS.get(bom, look.encoding)
+    if look.encoding == "UTF-16":
+        look.notes.append("UTF-16 is not read: convert the file (iconv -f UTF-16 -t UTF-8).")
+    elif b"\0" in head:
+        look.notes.append("The file holds NUL bytes: it is no text, or a crash cut it off; it is not read.")
+        return
+    if len(head) >= HEAD:  # the last line may be cut off in the middle of a character
+        head = head[: head.rfind(b"\n") + 1] or head
+    try:
+        text = head.decode("utf-16", "replace") if look.encoding == "UTF-16" else head.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = head.decode("utf-8-sig", errors="replace")
+        look.encoding = "not UTF-8 throughout"
+        look.notes.append("Some bytes are not UTF-8 (Latin-1?): such lines go to quarantine; convert the file.")
+    ends = {"CRLF": text.count("\r\n"), "LF": text.count("\n") - text.count("\r\n")}
+    ends["CR"] = text.count("\r") - ends["CRLF"]
+    look.line_ends = " and ".join(kind for kind, count in ends.items() if count)
+    if "CR" in look.line_ends.split() or " and " in look.line_ends:
+        look.notes.append(f"Line ends are {look.line_ends}: convert the file to LF or CRLF throughout.")
+    lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and len(line) < MAX_HEADER][: MAX_ROWS + 1]
+    if not lines:
+        look.notes.append("The file starts with blank lines or with one line without end.")
+    elif lines[0].lstrip().startswith("["):
+        look.notes.append("A JSON array is not read: write one object a line (jq -c '.[]').")
+    elif any(_json_object(line) for line in lines[:2]):
+        _json_lines(lines, look)
+    else:
+        _delimited(lines, look)
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _json_lines(lines: Sequence[str], look: Look) -> None:
+    look.format = "jsonl"
+    objects = [found for line in lines if (found := _json_object(line)) is not None]
+    lists = Counter(key for o in objects for key, value in o.items() if isinstance(value, list) and value)
+    look.events = next((key for key, n in lists.most_common(1) if n >= SURE * len(objects)), None)
+    if look.events is not None:
+        look.outer_columns = list(dict.fromkeys(key for o in objects for key in o))
+        objects = [event for o in objects for event in o.get(look.events) or [] if isinstance(event, dict)]
+    look.columns = list(dict.fromkeys(key for o in objects for key in o))
+    look.rows = [[_as_text(o.get(key)) for key in look.columns] for o in objects[:MAX_ROWS]]
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _delimited(lines: Sequence[str], look: Look) -> None:
+    best: tuple[float, int] = (0, 0)
+    for delimiter in ("\t", ",", ";", "|", "\x01", " "):
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        try:
+            rows = list(csv.reader(lines, delimiter=delimiter, quoting=quoting))
+        except csv.Error:
+            continue
+        (width, count), *_ = Counter(len(row) for row in rows).most_common(1)
+        fit = (count / len(rows), width)
+        words = delimiter == " " and (len(rows) == 1 or count < len(rows))
+        if width >= 3 and fit[0] >= SURE and fit > best and not words:
+            best, look.delimiter, look.rows = fit, delimiter, rows
+    if not look.delimiter:
+        look.columns, look.rows = [], [[line] for line in lines[:3]]
+        look.notes.append("No delimiter (tab , ; | ^A space) parts the lines into three columns or more.")
+        return
+    look.format = "tsv" if look.delimiter == "\t" else "csv"
+    first, rest = look.rows[0], look.rows[1:]
+    look.header = _is_header(first, rest)
+    if look.header:
+        look.columns, look.rows = first, rest
+    else:
+        look.columns = [f"column{i}" for i in range(1, best[1] + 1)]
+    twice = [name for name, n in Counter(look.columns).items() if n > 1]
+    if twice:
+        look.notes.append(f"Column {twice[0]!r} stands twice: rename one of the two in the header.")
+
+
+def _is_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: none of it is empty, a number or a date, though there are some below."""
+    if any(not cell.strip() or _is_value(cell) for cell in first):
+        return False
+    return not rest or any(_is_value(cell) for row in rest for cell in row)
+
+
+def _is_value(cell: str) -> bool:
+    return bool(ISO.fullmatch(cell.strip())) or number(cell) is not None
+
+
+def number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def plain(name: str) -> str:
+    """A column's name in small letters and digits, without RecBole's type."""
+    return re.sub(r"[^a-z0-9]", "", name.partition(":")[0].lower())

@@ -1,0 +1,294 @@
+import io
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.logs import describe as module
+from sessrec_pipeline.logs.describe import describe, toml
+from sessrec_pipeline.logs.gate import LogRefusedError
+from sessrec_pipeline.logs.propose import propose, time_unit
+from sessrec_pipeline.logs.sniff import look_at
+from sessrec_pipeline.settings import LogSettings, log_presets
+
+T = 1_700_000_000
+
+OF_PRESETS = {
+    "study": f"SessionId\tItemId\tTime\n1\ta\t{T}\n1\tb\t{T}.5\n",
+    "yoochoose": "1,2014-04-07T10:51:09.277Z,214536502,0\n1,2014-04-07T10:54:09.868Z,214536500,0\n",
+    "diginetica": "sessionId;userId;itemId;timeframe;eventdate\n1;NA;8;5;2016-05-09\n1;NA;9;1;2016-05-09\n",
+    "retailrocket": f"timestamp,visitorid,event,itemid,transactionid\n{T}000,1,view,5,\n{T}001,1,view,6,\n",
+    "rees46": "event_time,event_type,product_id,user_id,user_session\n"
+    "2019-10-01 00:00:00 UTC,view,1,7,s\n2019-10-01 00:00:01 UTC,view,2,7,s\n",
+    "otto": json.dumps({"session": 1, "events": [{"aid": a, "ts": T * 1000, "type": "clicks"} for a in (1, 2)]}),
+    "online_retail": "InvoiceNo,StockCode,Quantity,InvoiceDate\n1,x,1,2011-01-04 10:00:00\n1,y,1,2011-01-04 10:00:00\n",
+    "recbole": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t5\t3\t881250949\n1\t6\t3\t881250950\n",
+}
+
+
+def written(folder: Path, content: str | bytes, name: str = "a.log") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def proposal(lines: list[str]) -> dict[str, Any]:
+    """The ``[logs]`` of a description, as a person would paste it."""
+    start = lines.index("[logs]")
+    logs: dict[str, Any] = tomllib.loads("\n".join(lines[start : lines.index("", start)]))["logs"]
+    LogSettings.model_validate(logs)
+    return logs
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_every_preset_has_an_example() -> None:
+    assert set(OF_PRESETS) == set(log_presets())
+
+
+@pytest.mark.parametrize("preset", OF_PRESETS)
+def test_preset_is_known_by_its_files(tmp_path: Path, preset: str) -> None:
+    lines, readable = describe(written(tmp_path, OF_PRESETS[preset]))
+    assert readable
+    assert proposal(lines) == {"preset": preset}
+    assert any(log_presets()[preset]["source"] in line for line in lines)
+    assert any("  2 events in 1 sessions on 2 items, " in line for line in lines)
+    assert not any(line.startswith("note:") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "logs"),
+    [
+        (
+            f"user\tsku\tts\n1\ta\t{T}000\n1\tb\t{T}001\n",
+            {"session": "user", "item": "sku", "time": "ts", "time_unit": "ms"},
+        ),
+        (
+            f"when|Session_ID|Product\n{T}000000|1|a\n",
+            {
+                **{"format": "csv", "delimiter": "|", "time_unit": "us"},
+                **{"session": "Session_ID", "item": "Product", "time": "when"},
+            },
+        ),
+        (
+            f"s1,{T},a\ns1,{T},b\ns2,{T},a\ns2,{T},c\n",
+            {
+                **{"format": "csv", "columns": ["column1", "column2", "column3"]},
+                **{"session": "column1", "item": "column3", "time": "column2"},
+            },
+        ),
+        (
+            f'{{"session": "x", "item": 1, "time": {T}}}\n' * 2,
+            {"format": "jsonl", "session": "session", "item": "item", "time": "time"},
+        ),
+        (
+            '{"visitor": 1, "hits": [{"sku": "a", "ts": "2023-11-14T22:13:20Z"}]}\n',
+            {
+                **{"format": "jsonl", "time_unit": "iso8601", "events": "hits"},
+                **{"session": "visitor", "item": "sku", "time": "ts"},
+            },
+        ),
+        (
+            "user_id,item_id,timestamp\n1,5,881250949\n",
+            {"format": "csv", "session": "user_id", "item": "item_id", "time": "timestamp", "earliest_year": 1990},
+        ),
+        (
+            "session_id;item_id;timeframe;eventdate\n1;5;9;2016-05-09\n",
+            {"preset": "diginetica", "session": "session_id", "item": "item_id"},
+        ),
+        (
+            parquet(session=["1", "1"], item=["a", "b"], time=pa.array([T, T], pa.timestamp("s"))),
+            {"format": "parquet", "time_unit": "iso8601", "session": "session", "item": "item", "time": "time"},
+        ),
+    ],
+)  # fmt: skip
+def test_proposals_read_what_they_were_made_from(tmp_path: Path, content: str | bytes, logs: dict[str, Any]) -> None:
+    lines, readable = describe(written(tmp_path, content))
+    assert proposal(lines) == logs
+    assert readable
+    assert lines[-1] == "  0 rows quarantined"
+
+
+def test_description_says_what_becomes_of_the_rows(tmp_path: Path) -> None:
+    rows = "2019-10-01 00:00:00 UTC,cart,1,7,s\n\n2019-10-01 00:00:00 UTC,view,1,7,\n2019-10-01 00:0"
+    lines, readable = describe(written(tmp_path, OF_PRESETS["rees46"] + rows, "o.csv"))
+    assert readable
+    end = lines.index("read so, 'o.csv' would give:")
+    assert lines[end + 1 :] == [
+        "  2 events in 1 sessions on 2 items, 2019-10-01 00:00:00 to 2019-10-01 00:00:01 UTC",
+        "    session s, item 1, 2019-10-01 00:00:00",
+        "    session s, item 2, 2019-10-01 00:00:01",
+        "  1 rows left out by rule",
+        "    1 event_type_not_in_list; the first on line 4: 2019-10-01 00:00:00 UTC,cart,1,7,s",
+        "  2 rows quarantined",
+        "    1 missing_columns; the first on line 7: 2019-10-01 00:0",
+        "    1 session_missing; the first on line 6: 1 | 2019-10-01 00:00:00 UTC",
+    ]
+
+
+def test_event_types_without_a_rule_are_pointed_out(tmp_path: Path) -> None:
+    content = f"session,item,time,action\n1,a,{T},view\n1,b,{T},buy\n1,c,{T},view\n"
+    lines, _ = describe(written(tmp_path, content))
+    assert "note: action holds view (2), buy (1): say with `keep` which of them are events." in lines
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "The file is empty."),
+        ("\n\n", "blank lines"),
+        ("just some words\n", "No delimiter"),
+        ("SessionId\tItemId\tTime\n1\ta\t1\n".encode("utf-16"), "iconv -f UTF-16 -t UTF-8"),
+        (b"\x7fELF\0\0\0\0" * 99, "NUL bytes"),
+        ("session,item,time\r1,a,1700000000\r", "Line ends are CR"),
+        ("name,colour,size\nx,y,z\n", "No column looks like the time"),
+        (f"session,item,time\n1,caf\u00e9,{T}\n".encode("latin-1"), "not UTF-8 (Latin-1?)"),
+        (f"session,session,item,time\n1,1,a,{T}\n", "Column 'session' stands twice"),
+        ("session,item,time\n1,a,12/1/2010 8:26\n", "The time '12/1/2010 8:26' is neither"),
+        ("session,item,time\n1,a,7\n1,b,8\n", 'set time_unit = "order"'),
+        ('[{"a": 1}]', "jq -c"),
+        ("x" * 2_000_000, "one line without end"),
+        (b"PAR1 and nothing more", "damaged or cut off"),
+        (b"\x1f\x8b and nothing more", "damaged or cut off"),
+        (b"\x28\xb5\x2f\xfd and nothing more", "damaged or cut off"),
+        (f"session,item,time\n1,a,{T}\n1,b,{T}000\n", "neither"),
+    ],
+)
+def test_bad_input_is_described_in_words(tmp_path: Path, content: str | bytes, words: str) -> None:
+    lines, _ = describe(written(tmp_path, content))
+    assert any(words in line for line in lines), lines
+
+
+@given(st.binary(max_size=80) | st.text(alphabet='a1,;"{}[]:\n\r\t\0é ', max_size=80).map(str.encode))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_bad_input_of_any_bytes_is_described(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    lines, _ = describe(written(tmp_path_factory.mktemp("any"), content))
+    assert lines
+
+
+def test_terminal_sees_no_control_characters(tmp_path: Path) -> None:
+    for header in ("SessionId\tItemId\tTime", "Session\u202e\tItem\x1b\tTime"):
+        content = f"{header}\n" + f"1\t\x1b[2J\u202e\t{T}\n" * 9 + "bad\x07\n"
+        lines, readable = describe(written(tmp_path, content, "a\x1b.tsv"))
+        assert readable
+        assert all(line.isprintable() for line in lines)
+        proposal(lines)
+
+
+def test_mostly_bad_file_is_told_row_by_row_before_it_is_refused(tmp_path: Path) -> None:
+    lines, readable = describe(written(tmp_path, f"SessionId\tItemId\tTime\n1\ta\t{T}\n\tb\t{T}\n\tc\t{T}\n"))
+    assert not readable
+    assert "    2 session_missing; the first on line 3: b | 1700000000" in lines
+    assert lines[-1] == "and would be refused: more than max_bad_share = 0.5 of the rows cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [
+        (["1700000000", "1700000000.5"], "s"),
+        (["1700000000123"], "ms"),
+        (["1700000000123456"], "us"),
+        (["2014-04-07", "2014-04-07T10:51:09.277Z", "2019-10-01 00:00:00 UTC"], "iso8601"),
+        (["1700000000"] * 9 + ["x"], "s"),
+        (["1700000000", "1700000000123"], None),  # never guessed row by row
+        (["1", "2"], None),
+        (["nan", "inf"], None),
+        (["07.04.2014"], None),
+        ([], None),
+    ],
+)
+def test_time_unit_is_the_whole_columns(values: list[str], unit: str | None) -> None:
+    assert time_unit(values) == unit
+
+
+@pytest.mark.parametrize(
+    "value", ["a", 'quo"te', "back\\slash", "new\nline", "tab\t", "é😀", "\x7f\x01", 7, ["a", 'b"']]
+)
+def test_toml_can_be_read_again(value: Any) -> None:
+    assert tomllib.loads(f"x = {toml(value)}")["x"] == value
+    rules = [{"column": value, "one_of": ["x"]}] if isinstance(value, str) else [{"minimum": 1.0}]
+    assert tomllib.loads(f"x = {toml(rules)}")["x"] == rules
+
+
+def test_long_file_is_read_in_part_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "SessionId\tItemId\tTime\n" + f"1\ta\t{T}\n" * 300_000, "a.tsv")
+    monkeypatch.setattr(module, "MOST_BYTES", 2 << 20)
+    lines, readable = describe(path)
+    assert readable
+    assert "read so, the first 2 MiB (unpacked) of 'a.tsv' would give:" in lines
+    assert lines[-1] == "  0 rows quarantined"  # the part ends with a whole line
+
+
+def test_long_parquet_is_read_in_part_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = parquet(SessionId=["1"] * 1_000, ItemId=["a"] * 1_000, Time=[T] * 1_000)
+    monkeypatch.setattr(module, "MOST_ROWS", 100)
+    lines, _ = describe(written(tmp_path, content, "a.parquet"))
+    assert "read so, the first 100 rows of 'a.parquet' would give:" in lines
+    assert any(line.startswith("  100 events") for line in lines)
+
+
+def test_describing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    describe(written(folder, OF_PRESETS["study"]))
+    assert list(scratch.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == ["a.log"]
+
+
+def test_command(tmp_path: Path) -> None:
+    def sessrec(path: Path) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["describe", str(path)])
+        return result.exit_code, result.output
+
+    code, output = sessrec(written(tmp_path, OF_PRESETS["otto"], "o.jsonl"))
+    assert code == 0
+    assert 'preset = "otto"' in output
+    assert sessrec(written(tmp_path, "rubbish"))[0] == 1
+    code, output = sessrec(tmp_path / "nowhere.tsv")
+    assert code == 2
+    assert "cannot be opened" in output
+    assert sessrec(tmp_path)[0] == 2
+    with pytest.raises(LogRefusedError):
+        look_at(Path("a\0b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "logs"),
+    [
+        ("raw_formats/yoochoose_sample.dat", {"preset": "yoochoose"}),
+        (
+            "raw_formats/diginetica_sample_train-item-views.csv",
+            {"preset": "diginetica", "session": "session_id", "item": "item_id"},
+        ),
+        ("raw_formats/diginetica_train-purchases.csv", {"preset": "diginetica"}),
+        ("raw_formats/diginetica_product-categories.csv", None),
+        ("raw_formats/retailrocket_sample.csv", {"session": "session_id", "item": "item_id", "time": "timestamp"}),
+        ("rees46_head/2019-Oct.csv", {"preset": "rees46"}),
+        ("online_retail/by-day/2010-12-01.csv", {"preset": "online_retail"}),
+        ("ml100k/ml-100k.inter", {"preset": "recbole"}),
+        ("seed_demo/synth_sessions.tsv", {"preset": "study"}),
+        ("rsc15_100k/yoochoose-clicks-100k_test.txt", {"preset": "study"}),
+        ("serenade_toy/test.txt", {"preset": "study"}),
+    ],
+)
+def test_real_logs(dataset: Callable[[str], Path], name: str, logs: dict[str, Any] | None) -> None:
+    folder, _, file = name.partition("/")
+    look = look_at(dataset(folder) / file)
+    assert (propose(look) if look.columns else None) == logs
