@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import checks, evaluation, ingestion, models, preparation
+from assets import checks, drift, evaluation, ingestion, models, preparation
 from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
 from assets.report import report
@@ -32,6 +32,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
 
     graph = [
         ingestion.read_landed_log,
+        drift.drift,
         preparation.sessions,
         *preparation.splits,
         models.popularity,
@@ -46,6 +47,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         assets=[asset.map_asset_specs(finish) for asset in graph],
         asset_checks=[
             checks.ingestion_checks,
+            checks.drift_checks,
             checks.sessions_checks,
             checks.split_checks("", "sessions", settings.split.rule),
             checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),

@@ -22,6 +22,7 @@ SMALL = SyntheticSettings(sessions=300, items=60, days=3)
 QUICK = GRU4RecConfig(layers=[16], n_epochs=2, n_sample=32, batch_size=16)
 
 GRAPH = {
+    "drift": {"raw_sessions"},
     "gru4rec_checkpoint": {"popularity", "train_split"},
     "gru4rec_rankings": {"gru4rec_checkpoint", "test_split"},
     "leaderboard": {"metrics"},
@@ -204,7 +205,7 @@ def test_all_checks_pass(outcome: Outcome, demo: Settings, instance: dg.DagsterI
     failed = {e.check_name for e in evaluations if not e.passed}
     # Two epochs on 300 sessions are too few to rank the models as the default demo must.
     assert failed <= {"expected_order"}
-    assert len(evaluations) == 18
+    assert len(evaluations) == 22
 
 
 def test_leak_turns_the_check_red(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:

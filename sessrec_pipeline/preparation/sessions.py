@@ -19,7 +19,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     rules = settings.sessions
     stats: dict[str, int | float | str] = {}
 
-    sql, values = _events(settings)
+    sql, values = landed_events(settings)
     current = engine.write("events", sql, **values)
     count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM events")
     if not count:
@@ -61,8 +61,11 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     return engine.table("ordered", stats)
 
 
-def _events(settings: Settings) -> tuple[str, dict[str, str]]:
-    """The raw events under the settings' session key, with the label of a given split and the extra columns."""
+def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:
+    """SQL over ``raw``, and its values: the events under the settings' session key, with the label of a given split.
+
+    Columns: session, item, time, log, line, split, extra.
+    """
     session = "log || '/' || session" if settings.logs.session_scope == "log" else "session"
     values: dict[str, str] = {}
     split = "CAST(NULL AS VARCHAR)"

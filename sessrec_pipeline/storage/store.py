@@ -23,6 +23,7 @@ from sessrec_pipeline.storage.warehouse import Warehouse, enter, load
 Publishable = Table | Checkpoint | Page
 SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
 WAREHOUSE_TABLES = (
+    "drift",
     "popularity",
     "markov",
     "gru4rec_tuning",
