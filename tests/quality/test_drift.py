@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from assets.drift import overview
@@ -87,6 +88,7 @@ def verdicts(rows: Sequence[Row]) -> dict[str, str]:
 # --- the numbers -----------------------------------------------------------------------------------------------------
 
 
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abcdef"), st.sampled_from("stuv")), min_size=1, max_size=60)
 )
