@@ -241,8 +241,8 @@ class EvaluationSettings(Section):
 class DriftSettings(Section):
     """When a day counts as drifted. Each day (UTC) is compared with the weeks before it.
 
-    A threshold that is not set is learned: the 99th percentile of the measure's values in the reference weeks, but at
-    least a floor (``quality/drift.py``).
+    A threshold that is not set is learned: the 99th percentile of the measure's values in the reference weeks, and at
+    least a floor above their median (``quality/drift.py``).
     """
 
     reference_weeks: Annotated[int, Field(ge=1)] = 4

@@ -2,11 +2,12 @@
 
 The counting is SQL over Parquet; what it leaves, a row a day, is judged here. A measure has a value per day, and a day
 has drifted where the value is above its threshold. A threshold is fixed by settings or learned: the 99th percentile of
-the measure's values on the days of the reference weeks, each of which was compared with the weeks before it, too.
+the measure's values on the days of the reference weeks, each of which was compared with the weeks before it, too, and
+at least the measure's floor above their median.
 
 A feed of many items moves by chance alone from day to day, the more the fewer its events: what is usual for it is
-learned, not known beforehand. By chance about one value in thirty is the highest of four weeks, so a warning is a
-reason to look, not to stop.
+learned, not known beforehand. By chance one value in thirty is the highest of four weeks; the floor keeps those that
+are hardly higher from being told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,7 @@ class Measure:
     """How a day is compared with its reference."""
 
     floor: float
-    """A learned threshold is never lower."""
+    """A learned threshold is at least so far above the median of the values that it is learned from."""
     observe: Callable[[Sequence[Day]], float | None]
     """What one day, or the days of a reference together, have; None where they have nothing to observe."""
     apart: Callable[[float, float], float] | None = None
@@ -127,7 +128,7 @@ def _difference(observed: float, reference: float) -> float:
 MEASURES: Mapping[str, Measure] = {
     "new_item_share": Measure(0.05, lambda days: _ratio(days[0].new_events, days[0].events)),
     "psi": Measure(0.1, lambda days: days[0].psi),
-    "js_distance": Measure(0.1, lambda days: days[0].js_distance),
+    "js_distance": Measure(0.05, lambda days: days[0].js_distance),
     "mean_session_length": Measure(
         0.1, lambda days: _ratio(sum(d.session_events for d in days), sum(d.sessions for d in days)), _change
     ),
@@ -208,7 +209,8 @@ def judge(days: Sequence[Day], settings: DriftSettings, *, last_is_under_way: bo
             values[name].append(value)
             threshold = getattr(settings, name)
             if threshold is None and len(learned_from) >= settings.min_days:
-                threshold = max(measure.floor, float(np.percentile(learned_from, PERCENTILE)))
+                usual, rare = np.percentile(learned_from, [50, PERCENTILE])
+                threshold = float(max(rare, usual + measure.floor))
             if not enough or (value is not None and threshold is None):
                 verdict, threshold = NOT_ENOUGH, None
             elif value is None:

@@ -198,7 +198,16 @@ def test_learned_threshold_is_the_99th_percentile_of_the_reference_weeks(feed: C
     settings = feed()
     rows = [row for row in measured(settings, landed(settings, steady_feed(50))) if row.measure == "psi"]
     values = [row.value for row in rows[-29:-1]]
-    assert rows[-1].threshold == pytest.approx(max(np.percentile(values, 99), MEASURES["psi"].floor))  # type: ignore[arg-type]
+    median, rare = np.percentile(values, [50, 99])  # type: ignore[arg-type]
+    assert rows[-1].threshold == pytest.approx(max(rare, median + MEASURES["psi"].floor))
+
+
+def test_a_learned_threshold_keeps_away_from_what_is_usual() -> None:
+    """Values that hardly differ: one that is a little higher than all before it is no drift."""
+    days = [Day(MONDAY + n, events=100, psi=1.3 + n / 1000) for n in range(40)]
+    assert {row.verdict for row in judge(days, DriftSettings()) if row.measure == "psi"} == {NOT_ENOUGH, STEADY}
+    days[-1] = Day(MONDAY + 39, events=100, psi=1.5)
+    assert judge(days, DriftSettings())[-len(MEASURES) :][1].verdict == DRIFT
 
 
 # --- few days, no days, half days ------------------------------------------------------------------------------------
