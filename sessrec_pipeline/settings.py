@@ -302,6 +302,9 @@ class AutomationSettings(Section):
     """How often the landing folder is looked at."""
     nightly: str = "0 3 * * *"
     """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
+    stale_after_hours: Annotated[float, Field(ge=1)] | None = None
+    """Logs, checkpoint and leaderboard are shown as stale so many hours after a log was last taken, or they were last
+    made; None: never."""
 
 
 class PublishedFigure(Section):
@@ -417,6 +420,11 @@ class Settings(BaseSettings):
     def warehouse(self) -> Path:
         """The DuckDB file with lineage, fitted count models and metrics."""
         return self.home / "warehouse.duckdb"
+
+    @property
+    def alerts(self) -> Path:
+        """One line for every run that failed."""
+        return self.home / "alerts.log"
 
     @property
     def scratch(self) -> Path:
