@@ -35,6 +35,7 @@ GRAPH = {
     "quarantine": set(),
     "raw_sessions": set(),
     "report": {
+        "drift",
         "gru4rec_checkpoint",
         "leaderboard",
         "metrics",

@@ -1,6 +1,7 @@
-"""Drift over time: a sparkline for a table's cell, and all measures in one figure."""
+"""Drift over time: the last day in numbers, a sparkline for a table's cell, and all measures in one figure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,6 +19,33 @@ LOOKS = [
     for colour in colours
 ]
 """The colour never carries the difference alone."""
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """A measure on the last judged day, as text."""
+
+    measure: str
+    numbers: list[str]
+    """Observed, reference, value, threshold."""
+    drifted: bool
+
+
+def last_judged(drift: pd.DataFrame) -> tuple[str, list[DriftRow]]:
+    """The last day with a verdict and its measures; no rows where no day has one yet."""
+    judged = drift[drift["verdict"].isin(["drift", "steady"])]
+    if judged.empty:
+        return "", []
+    day = str(judged["day"].iloc[-1])
+    numbers = ("observed", "reference", "value", "threshold")
+    return day, [
+        DriftRow(
+            str(row["measure"]).replace("_", " "),
+            ["–" if pd.isna(row[name]) else f"{row[name]:.4g}" for name in numbers],  # noqa: RUF001 - as elsewhere
+            row["verdict"] == "drift",
+        )
+        for row in judged[judged["day"] == day].to_dict("records")
+    ]
 
 
 def sparkline(values: Sequence[float | None], threshold: float | None, alt: str) -> str:
