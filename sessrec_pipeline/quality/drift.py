@@ -3,7 +3,8 @@
 The counting is SQL over Parquet; what it leaves, a row a day, is judged here. A measure has a value per day, and a day
 has drifted where the value is above its threshold. A threshold is fixed by settings or learned: the 99th percentile of
 the measure's values on the days of the reference weeks, each of which was compared with the weeks before it, too, and
-at least the measure's floor above their median.
+at least the measure's floor above their median. Days that drifted are not learned from, or one of them would hide the
+next for four weeks; they do join the reference, so that a change that stays is the rule once it is four weeks old.
 
 A feed of many items moves by chance alone from day to day, the more the fewer its events: what is usual for it is
 learned, not known beforehand. By chance one value in thirty is the highest of four weeks; the floor keeps those that
@@ -191,7 +192,7 @@ def judge(days: Sequence[Day], settings: DriftSettings, *, last_is_under_way: bo
     A last day that is under way is compared, but not judged: half a day is no drift.
     """
     rows: list[Row] = []
-    values: dict[str, list[float | None]] = {name: [] for name in MEASURES}
+    usual: dict[str, list[float | None]] = {name: [] for name in MEASURES}
     span = 7 * settings.reference_weeks
     for n, day in enumerate(days):
         reference = days[max(n - span, 0) : n]
@@ -205,12 +206,11 @@ def judge(days: Sequence[Day], settings: DriftSettings, *, last_is_under_way: bo
                 value = observed
             elif observed is not None and referred is not None and measure.apart is not None:
                 value = measure.apart(observed, referred)
-            learned_from = [v for v in values[name][-span:] if v is not None]
-            values[name].append(value)
+            learned_from = [v for v in usual[name][-span:] if v is not None]
             threshold = getattr(settings, name)
             if threshold is None and len(learned_from) >= settings.min_days:
-                usual, rare = np.percentile(learned_from, [50, PERCENTILE])
-                threshold = float(max(rare, usual + measure.floor))
+                median, rare = np.percentile(learned_from, [50, PERCENTILE])
+                threshold = float(max(rare, median + measure.floor))
             if not enough or (value is not None and threshold is None):
                 verdict, threshold = NOT_ENOUGH, None
             elif value is None:
@@ -219,6 +219,7 @@ def judge(days: Sequence[Day], settings: DriftSettings, *, last_is_under_way: bo
                 verdict = UNDER_WAY
             else:
                 verdict = DRIFT if value > threshold else STEADY
+            usual[name].append(None if verdict == DRIFT else value)
             rows.append(Row(day.name, name, observed, referred, value, threshold, verdict))
     return rows
 

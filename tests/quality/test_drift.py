@@ -197,9 +197,24 @@ def test_settings_fix_a_threshold(feed: Callable[..., Settings]) -> None:
 def test_learned_threshold_is_the_99th_percentile_of_the_reference_weeks(feed: Callable[..., Settings]) -> None:
     settings = feed()
     rows = [row for row in measured(settings, landed(settings, steady_feed(50))) if row.measure == "psi"]
-    values = [row.value for row in rows[-29:-1]]
+    values = [row.value for row in rows[-29:-1] if row.verdict != DRIFT]
     median, rare = np.percentile(values, [50, 99])  # type: ignore[arg-type]
     assert rows[-1].threshold == pytest.approx(max(rare, median + MEASURES["psi"].floor))
+
+
+def test_a_day_that_drifted_hides_no_other() -> None:
+    days = [Day(MONDAY + n, events=100, psi=0.2) for n in range(60)]
+    for n in (40, 45, 50):
+        days[n] = Day(MONDAY + n, events=100, psi=0.5)
+    verdicts = [row.verdict for row in judge(days, DriftSettings()) if row.measure == "psi"]
+    assert [n for n, verdict in enumerate(verdicts) if verdict == DRIFT] == [40, 45, 50]
+
+
+def test_a_level_that_stays_becomes_the_usual_one() -> None:
+    days = [Day(MONDAY + n, events=100, psi=0.2 if n < 40 else 0.5) for n in range(100)]
+    verdicts = [row.verdict for row in judge(days, DriftSettings()) if row.measure == "psi"]
+    assert verdicts[40] == DRIFT and verdicts[-1] == STEADY
+    assert set(verdicts[40:75]) == {DRIFT, NOT_ENOUGH, STEADY}
 
 
 def test_a_learned_threshold_keeps_away_from_what_is_usual() -> None:
