@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from sessrec_pipeline.cli import main
@@ -175,3 +176,15 @@ def test_bad_settings_are_one_sentence(tmp_path: Path) -> None:
     result = sessrec(tmp_path, "check")
     assert result.exit_code == 2
     assert "split.rulle" in result.output and "Traceback" not in result.output
+
+
+def test_workflow_in_the_docs_is_one_that_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "ci.md").read_text().split("```yaml\n")[1].split("```")[0]
+    steps = yaml.safe_load(text)["jobs"]["check"]["steps"]
+    commands = [step["run"].split()[1:] for step in steps if step.get("run", "").startswith("sessrec ")]
+    assert [command[0] for command in commands] == ["demo", "check"]
+    for command in commands:
+        assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+    check = next(command for command in commands if command[0] == "check")
+    known = {option for parameter in main.commands["check"].params for option in parameter.opts}
+    assert {part for part in check if part.startswith("--")} <= known
