@@ -10,6 +10,7 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.definitions.freshness_evaluator import TimeWindowFreshnessPolicyEvaluator
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from assets.ingestion import landed_logs
 from sessrec_pipeline.alerts import failure_sensor
@@ -127,7 +128,11 @@ def test_the_daemon_sees_runs_of_the_command_line(feed: Callable[..., Settings],
     assert not settings.alerts.exists()
     ingest(settings, instance, "good.tsv", LOG)
     ingest(settings, instance, "cut.tsv", "SessionId;ItemId;Time\n1;2;3\n")
-    dead = instance.create_run_for_job(definitions.resolve_job_def("checks"))
+    # As far as Dagster is concerned, the command line and the daemon are two places.
+    elsewhere = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("elsewhere"), "elsewhere")
+    dead = instance.create_run_for_job(
+        definitions.resolve_job_def("checks"), remote_job_origin=RemoteJobOrigin(elsewhere, "checks")
+    )
     instance.report_run_failed(dead, "process 17 died")
     while (then := tick(cursor)) != cursor:
         cursor = then

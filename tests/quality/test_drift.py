@@ -202,6 +202,15 @@ def test_learned_threshold_is_the_99th_percentile_of_the_reference_weeks(feed: C
     assert rows[-1].threshold == pytest.approx(max(rare, median + MEASURES["psi"].floor))
 
 
+def test_volume_is_compared_with_the_same_weekdays() -> None:
+    counts = [1000, 1000, 1000, 1000, 1000, 200, 0] * 6
+    days = [Day(MONDAY + n, events=events) for n, events in enumerate(counts)]
+    rows = [row for row in judge(days, DriftSettings()) if row.measure == "events"]
+    assert {row.verdict for row in rows[15:]} == {STEADY} and {row.value for row in rows[15:]} == {0.0}
+    days[-1] = Day(MONDAY + 41, events=200)  # on a Sunday
+    assert judge(days, DriftSettings())[-2].verdict == DRIFT
+
+
 def test_a_day_that_drifted_hides_no_other() -> None:
     days = [Day(MONDAY + n, events=100, psi=0.2) for n in range(60)]
     for n in (40, 45, 50):
