@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets.drift import over_time
 from assets.ingestion import landed_logs
 from sessrec_pipeline.logs.ingest import DAY
+from sessrec_pipeline.quality.drift import Row, seen
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
@@ -109,6 +111,32 @@ def ingestion_checks(
     worst = max(logs, key=lambda pair: shares[str(pair[0].node.partition)], default=None)
     where = str(worst[1].path) if worst and many else ""
     yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many), see=where)
+
+
+DRIFT_CHECKS = {
+    "new_items": ("Items that the weeks before do not know have their usual share.", ["new_item_share"]),
+    "popularity_shift": ("Events spread over the known items as they did in the weeks before.", ["psi", "js_distance"]),
+    "session_length": (
+        "Sessions are as long as in the weeks before, and as many have one event alone.",
+        ["mean_session_length", "single_event_sessions"],
+    ),
+    "volume": ("As many events and sessions as on the same weekdays before.", ["events", "sessions"]),
+}
+"""Name, description and measures."""
+
+
+@dg.multi_asset_check(
+    name="drift_checks",
+    specs=_specs("drift", {name: text for name, (text, _) in DRIFT_CHECKS.items()}, blocking=False),
+)
+def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+    """Of the last judged day; the table has the days before."""
+    table = store.find("drift").arrow()
+    rows, frame = [Row(**row) for row in table.to_pylist()], table.to_pandas()
+    for name, (_, measures) in DRIFT_CHECKS.items():
+        passed, text = seen(rows, measures, settings.drift.check_days)
+        plots = {m: dg.MarkdownMetadataValue(spark) for m in measures if (spark := over_time(frame, m))}
+        yield _result("drift", name, passed, severity=WARN, seen=text, **plots)
 
 
 @dg.multi_asset_check(

@@ -36,6 +36,7 @@ def report(
     test_split: Stored,
     train_split: Stored,
     sessions: Stored,
+    drift: Stored,
     raw_sessions: list[Stored],
     quarantine: list[Stored],
 ) -> Page:
@@ -59,11 +60,12 @@ def report(
         test_lengths=_lengths(test_split),
         times_us=events["time"].to_numpy(),
         boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
+        drift=drift.arrow().to_pandas(),
         losses=json.loads(str(gru4rec_checkpoint.stats["losses"])),
         gru4rec=gru4rec_checkpoint.checkpoint().config,
         device=str(gru4rec_checkpoint.stats["device"]),
         quarantine=_sample(quarantine),
-        lineages=[s.lineage for s in (leaderboard, metrics, gru4rec_checkpoint, test_split, *raw_sessions)],
+        lineages=[s.lineage for s in (leaderboard, metrics, gru4rec_checkpoint, test_split, drift, *raw_sessions)],
     )
     context.add_output_metadata({"headline": headline(data)})
     return render(data)

@@ -34,6 +34,8 @@ sample_alpha = 0.0
 logq = 1.0
 """
 
+TABLE_WIDTH = 120
+
 
 class Failure(click.ClickException):
     """A sentence for the person at the terminal; exit code 2."""
@@ -134,11 +136,9 @@ def materialize(home: Path | None, everything: bool) -> None:
 
 
 def _materialize(settings: Settings, everything: bool = False) -> "Outcome":
-    import dagster as dg
+    from sessrec_pipeline.runs import materialize_all, open_instance
 
-    from sessrec_pipeline.runs import materialize_all
-
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings) as instance:
         outcome = materialize_all(
             settings, instance, everything=everything, say=lambda line: click.echo(line, err=True)
         )
@@ -194,9 +194,9 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
         recipe = benchmark.set_up(name, data, home)
         settings = _settings(home)
         _prepare_home(settings)
-        import dagster as dg
+        from sessrec_pipeline.runs import open_instance
 
-        with dg.DagsterInstance.get() as instance:
+        with open_instance(settings) as instance:
             table = benchmark.run(name, recipe, settings, instance, seeds)
     except benchmark.ReproductionError as error:
         raise Failure(str(error)) from None
@@ -215,11 +215,9 @@ def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
     settings = _settings(home)
     _prepare_home(settings)
-    import dagster as dg
+    from sessrec_pipeline.runs import end_dead_runs, open_instance
 
-    from sessrec_pipeline.runs import end_dead_runs
-
-    with dg.DagsterInstance.get() as instance:  # or they would count against the limit of runs
+    with open_instance(settings) as instance:  # or they would count against the limit of runs
         for line in end_dead_runs(instance):
             click.echo(line, err=True)
     click.echo(f"feed: {settings.home}", err=True)
@@ -229,34 +227,51 @@ def dev(home: Path | None, port: int) -> None:
 
 
 @main.command()
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML, for CI systems.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary, for pull requests.")
 @click.pass_obj
-def check(home: Path | None) -> None:
-    """Run all asset checks, print them, exit 1 if one of severity ERROR failed."""
+def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
+    """Run all asset checks and print them.
+
+    Exit code 0 when all is well (warnings do not count), 1 when a check of severity ERROR failed or a check could not
+    run, 2 when there is no result: nothing is materialized, or the settings cannot be used.
+    """
     settings = _existing(home)
     _prepare_home(settings)
-    import dagster as dg
 
-    from sessrec_pipeline.runs import run_checks
+    from sessrec_pipeline.quality.verdicts import as_junit, as_markdown, tally
+    from sessrec_pipeline.report.looks import printable
+    from sessrec_pipeline.runs import open_instance, run_checks
 
-    with dg.DagsterInstance.get() as instance:
-        evaluations, all_ran = run_checks(settings, instance)
-    rows = []
-    for e in evaluations:
-        verdict = "passed" if e.passed else ("FAILED" if e.severity is dg.AssetCheckSeverity.ERROR else "warning")
-        details = ", ".join(f"{k}={_short(v.value)}" for k, v in e.metadata.items())
-        rows.append([verdict, e.asset_key.to_user_string(), e.check_name, details])
-    _table(["", "asset", "check", "what was seen"], rows)
-    broken = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
-    if broken or not all_ran:
-        could_not = "" if all_ran else "; some could not run, the reason stands above"
-        click.echo(f"\n{len(broken)} of {len(evaluations)} checks failed{could_not}", err=True)
-        sys.exit(1)
-    click.echo(f"\n{len(evaluations)} checks, none of severity ERROR failed")
+    with open_instance(settings) as instance:
+        verdicts = run_checks(settings, instance)
+    outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
+    for path, content in outputs:
+        if path is not None:
+            _write(path, content)
+    rows = [[v.outcome, v.asset, v.check, " ".join(printable(v.seen).split())] for v in verdicts]
+    header = ["", "asset", "check", "what was seen"]
+    room = TABLE_WIDTH - sum(max(len(line[i]) for line in [header, *rows]) + 2 for i in range(3))
+    _table(header, [[*row[:3], _short(row[3], room)] for row in rows])
+    for verdict in verdicts:
+        if verdict.outcome != "passed":
+            click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+    red = any(v.red for v in verdicts)
+    click.echo(f"\n{tally(verdicts)}", err=red)
+    sys.exit(int(red))
 
 
-def _short(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _short(value: Any, longest: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 @main.command()

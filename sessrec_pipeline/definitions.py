@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from assets import checks, evaluation, ingestion, models, preparation
+from assets import checks, drift, evaluation, ingestion, models, preparation
 from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
 from assets.report import report
 from assets.stage import READS_KEY, SOURCES_KEY
-from sessrec_pipeline import automation
+from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.progress import progress_logger, quiet_teardown
@@ -27,11 +27,14 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         watched = ("leaderboard",) if spec.key == report.key else ()
         condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
-            code_version=code_version(spec.metadata[SOURCES_KEY], config), automation_condition=condition
+            code_version=code_version(spec.metadata[SOURCES_KEY], config),
+            automation_condition=condition,
+            freshness_policy=alerts.freshness_policy(settings, spec.key),
         )
 
     graph = [
         ingestion.read_landed_log,
+        drift.drift,
         preparation.sessions,
         *preparation.splits,
         models.popularity,
@@ -46,6 +49,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         assets=[asset.map_asset_specs(finish) for asset in graph],
         asset_checks=[
             checks.ingestion_checks,
+            checks.drift_checks,
             checks.sessions_checks,
             checks.split_checks("", "sessions", settings.split.rule),
             checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
@@ -53,7 +57,11 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             *checks.result_checks(names, settings),
         ],
         jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
-        sensors=[automation.landing_sensor(settings), automation.rebuild_sensor(settings)],
+        sensors=[
+            automation.landing_sensor(settings),
+            automation.rebuild_sensor(settings),
+            alerts.failure_sensor(settings),
+        ],
         schedules=[automation.nightly_schedule(settings)],
         resources={
             "settings": settings,

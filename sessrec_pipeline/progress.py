@@ -42,7 +42,8 @@ def reason(failure: dg.DagsterEvent) -> str:
     error = failure.step_failure_data.error
     if error is None:
         return "no reason is known"
-    return (error if error.cls_name == "Failure" else error.cause or error).message.strip()
+    text = (error if error.cls_name == "Failure" else error.cause or error).message.strip()
+    return text.partition(": ")[2] or text  # without the name of the class
 
 
 SHOWN = {

@@ -5,18 +5,21 @@ In-process runs cost a third of the CPU of a process per step, and show their pr
 
 import os
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from filelock import FileLock
 
 from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
 from sessrec_pipeline.progress import reason
+from sessrec_pipeline.quality.verdicts import Outcome as CheckOutcome
+from sessrec_pipeline.quality.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -45,6 +48,19 @@ class Outcome:
     def success(self) -> bool:
         """Whether everything after ingestion is there and up to date, and no blocking check failed."""
         return bool(self.landed) and not self.failed
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of this feed (``DAGSTER_HOME`` names it), made by one process at a time if it is new.
+
+    Two that make its tables at once would both fail.
+    """
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.dagster_home / "instance.lock"):
+        instance = dg.DagsterInstance.get()
+    with instance:
+        yield instance
 
 
 def materialize_all(
@@ -130,11 +146,37 @@ def out_of_date(
     return late
 
 
-def run_checks(settings: Settings, instance: dg.DagsterInstance) -> tuple[list[dg.AssetCheckEvaluation], bool]:
-    """All asset checks on what is there: their evaluations by asset and name, and whether every one could run."""
-    result = execute(build(settings).resolve_job_def(checks_job.name), instance)
-    evaluations = sorted(result.get_asset_check_evaluations(), key=lambda e: (e.asset_key, e.check_name))
-    return evaluations, result.success
+def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:
+    """What all asset checks say of what is there, by asset and name; those that could not run say why."""
+    definitions = build(settings)
+    result = execute(definitions.resolve_job_def(checks_job.name), instance)
+    evaluations = {(e.asset_key, e.check_name): e for e in result.get_asset_check_evaluations()}
+    reasons = _failures(result)
+    verdicts = []
+    for checks in definitions.asset_checks or ():
+        for spec in checks.check_specs:
+            asset, expected = spec.asset_key.to_user_string(), spec.description or ""
+            evaluation = evaluations.get((spec.asset_key, spec.name))
+            if evaluation is None:
+                reason = reasons.get(checks.node_def.name, "the run was cut short")
+                verdicts.append(Verdict(asset, spec.name, "could not run", expected, reason))
+                continue
+            severe = evaluation.severity is dg.AssetCheckSeverity.ERROR
+            outcome: CheckOutcome = "passed" if evaluation.passed else "FAILED" if severe else "warning"
+            verdicts.append(Verdict(asset, spec.name, outcome, expected, _seen(evaluation)))
+    return sorted(verdicts, key=lambda v: (v.asset, v.check))
+
+
+def _seen(evaluation: dg.AssetCheckEvaluation) -> str:
+    """The sentence that the check gives itself, or else its numbers; pictures are left out."""
+    if "seen" in evaluation.metadata:
+        return str(evaluation.metadata["seen"].value)
+    values = {
+        name: value.value
+        for name, value in evaluation.metadata.items()
+        if not isinstance(value, dg.MarkdownMetadataValue)
+    }
+    return ", ".join(f"{k}={f'{v:.4f}' if isinstance(v, float) else v}" for k, v in values.items())
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -173,8 +215,7 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     reasons = {}
     for event in result.all_events:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            text = reason(event)
-            reasons[str(event.step_key)] = text.partition(": ")[2] or text  # without the name of the class
+            reasons[str(event.step_key)] = reason(event)
     if not result.success and not reasons:
         for check in result.get_asset_check_evaluations():
             if not check.passed and check.blocking:

@@ -294,6 +294,37 @@ class EvaluationSettings(Section):
         return cutoffs
 
 
+class DriftSettings(Section):
+    """When a day counts as drifted. Each day (UTC) is compared with the weeks before it.
+
+    A threshold that is not set is learned: the 99th percentile of the measure's values in the reference weeks, and at
+    least a floor above their median (``quality/drift.py``).
+    """
+
+    reference_weeks: Annotated[int, Field(ge=1)] = 4
+    """Weeks before a day that it is compared with."""
+    min_days: Annotated[int, Field(ge=2, le=7)] = 7
+    """A day is judged once so many days with events lie before it, and so many values to learn a threshold from."""
+    history_days: Annotated[int, Field(ge=1)] = 84
+    """Days in the table, the last ones of the feed; older logs are read as far as these days need them."""
+    check_days: Annotated[int, Field(ge=1)] = 1
+    """The checks look at so many of the last judged days; raise it where several days land at once."""
+    new_item_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the share of the day's events on items without an event in the reference weeks."""
+    psi: Annotated[float, Field(ge=0)] | None = None
+    """Threshold of the population stability index of item popularity, over items known in the reference weeks."""
+    js_distance: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the Jensen-Shannon distance of item popularity, over the same items."""
+    mean_session_length: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the change of events per session; 0.5 is half or twice as many."""
+    single_event_sessions: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the change of the share of sessions with one event: 0.1 is ten percentage points."""
+    events: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the change of events a day, against the same weekdays; 0.5 is half or twice as many."""
+    sessions: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Threshold of the change of sessions that start on a day, likewise."""
+
+
 class SyntheticSettings(Section):
     """The generator behind a synthetic feed; a feed that has one also ranks its oracle."""
 
@@ -330,6 +361,9 @@ class AutomationSettings(Section):
     is still growing is left alone. 0 takes it at first sight."""
     nightly: str = "0 3 * * *"
     """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
+    stale_after_hours: Annotated[float, Field(ge=1)] | None = None
+    """Logs, checkpoint and leaderboard are shown as stale so many hours after a log was last taken, or they were last
+    made; None: never."""
 
 
 class PublishedFigure(Section):
@@ -369,6 +403,7 @@ class Settings(BaseSettings):
     gru4rec: GRU4RecConfig = GRU4RecConfig()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    drift: DriftSettings = DriftSettings()
     synthetic: SyntheticSettings | None = None
     compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
@@ -444,6 +479,11 @@ class Settings(BaseSettings):
     def warehouse(self) -> Path:
         """The DuckDB file with lineage, fitted count models and metrics."""
         return self.home / "warehouse.duckdb"
+
+    @property
+    def alerts(self) -> Path:
+        """One line for every run that failed."""
+        return self.home / "alerts.log"
 
     @property
     def scratch(self) -> Path:

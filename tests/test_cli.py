@@ -2,8 +2,10 @@
 
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from sessrec_pipeline.cli import main
@@ -100,9 +102,28 @@ def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
         store.publish("metrics", Table(too_high), parents=parents)
         result = sessrec(demo, "check")
         assert result.exit_code == 1
-        assert "FAILED  metrics" in result.output and "values_make_sense" in result.output
+        assert "FAILED  metrics" in result.output
+        sentence = "Every value lies in [0, 1], inside its interval, and recall rises with K. Seen: outside="
+        assert f"FAILED: metrics values_make_sense\n  {sentence}" in result.output
     finally:
         metrics.path.write_bytes(good)
+
+
+def test_check_fits_a_terminal_and_writes_what_it_is_asked_for(demo: Path, tmp_path: Path) -> None:
+    junit, markdown = tmp_path / "new" / "junit.xml", tmp_path / "summary.md"
+    result = sessrec(demo, "check", "--junit", str(junit), "--markdown", str(markdown))
+    assert result.exit_code in (0, 1), result.output
+    table = result.stdout.split("\n\n")[0].splitlines()
+    assert len(table) == 24 and max(map(len, table)) <= 120
+    suite = ElementTree.parse(junit).getroot()[0]
+    assert len(suite) == 22 and (suite.attrib["failures"] != "0") == (result.exit_code == 1)
+    assert markdown.read_text().startswith("### sessrec check: 22 checks: ")
+
+
+def test_check_says_which_file_it_cannot_write(demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = sessrec(demo, "check", "--junit", str(tmp_path / "file" / "junit.xml"))
+    assert result.exit_code == 2 and "junit.xml cannot be written" in result.output
 
 
 @pytest.mark.parametrize("command", [["check"], ["lineage", "metrics"], ["recommend", "--items", "1"]])
@@ -155,3 +176,15 @@ def test_bad_settings_are_one_sentence(tmp_path: Path) -> None:
     result = sessrec(tmp_path, "check")
     assert result.exit_code == 2
     assert "split.rulle" in result.output and "Traceback" not in result.output
+
+
+def test_workflow_in_the_docs_is_one_that_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "ci.md").read_text().split("```yaml\n")[1].split("```")[0]
+    steps = yaml.safe_load(text)["jobs"]["check"]["steps"]
+    commands = [step["run"].split()[1:] for step in steps if step.get("run", "").startswith("sessrec ")]
+    assert [command[0] for command in commands] == ["demo", "check"]
+    for command in commands:
+        assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+    check = next(command for command in commands if command[0] == "check")
+    known = {option for parameter in main.commands["check"].params for option in parameter.opts}
+    assert {part for part in check if part.startswith("--")} <= known

@@ -22,6 +22,7 @@ SMALL = SyntheticSettings(sessions=300, items=60, days=3)
 QUICK = GRU4RecConfig(layers=[16], n_epochs=2, n_sample=32, batch_size=16)
 
 GRAPH = {
+    "drift": {"raw_sessions"},
     "gru4rec_checkpoint": {"popularity", "train_split"},
     "gru4rec_rankings": {"gru4rec_checkpoint", "test_split"},
     "leaderboard": {"metrics"},
@@ -34,6 +35,7 @@ GRAPH = {
     "quarantine": set(),
     "raw_sessions": set(),
     "report": {
+        "drift",
         "gru4rec_checkpoint",
         "leaderboard",
         "metrics",
@@ -199,12 +201,24 @@ def test_lineage_lists_exactly_the_landed_files(outcome: Outcome, demo: Settings
 
 
 def test_all_checks_pass(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:
-    evaluations, all_ran = run_checks(demo, instance)
-    assert all_ran
-    failed = {e.check_name for e in evaluations if not e.passed}
+    verdicts = run_checks(demo, instance)
     # Two epochs on 300 sessions are too few to rank the models as the default demo must.
-    assert failed <= {"expected_order"}
-    assert len(evaluations) == 18
+    assert {v.check for v in verdicts if v.outcome != "passed"} <= {"expected_order"}
+    assert len(verdicts) == 22
+    assert all(v.expected for v in verdicts)
+
+
+def test_check_that_cannot_run_says_why(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:
+    metrics = Store(demo).find("metrics").path
+    away = metrics.rename(metrics.with_name("away"))
+    try:
+        verdicts = run_checks(demo, instance)
+    finally:
+        away.rename(metrics)
+    assert len(verdicts) == 22
+    stuck = [v for v in verdicts if v.outcome == "could not run"]
+    assert [(v.asset, v.check) for v in stuck] == [("metrics", "values_make_sense")]
+    assert stuck[0].seen == "metrics is not there yet; materialize metrics first" and stuck[0].red
 
 
 def test_leak_turns_the_check_red(outcome: Outcome, demo: Settings, instance: dg.DagsterInstance) -> None:
@@ -221,8 +235,7 @@ def test_leak_turns_the_check_red(outcome: Outcome, demo: Settings, instance: dg
         from sessrec_pipeline.storage.lake import Table
 
         store.publish("train_split", Table(table, dict(train.stats)), parents=[store.find("sessions").lineage])
-        evaluations, _ = run_checks(demo, instance)
-        red = {e.check_name for e in evaluations if not e.passed and e.asset_key == dg.AssetKey("test_split")}
+        red = {v.check for v in run_checks(demo, instance) if v.red and v.asset == "test_split"}
         assert {"no_session_in_both", "nothing_lost"} <= red
     finally:
         train.path.write_bytes(good)

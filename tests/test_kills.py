@@ -20,7 +20,7 @@ import dagster as dg
 import pytest
 
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.runs import materialize_all, open_instance
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
@@ -37,10 +37,10 @@ Picture = dict[tuple[str, str | None], tuple[str, int | None]]
 def work(settings: Settings) -> None:
     """A run as ``sessrec materialize`` does it, in a process that may die at any moment."""
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    sys.stderr = sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    sys.stderr = (settings.home / f"run-{os.getpid()}.log").open("w")
     Store(settings).mend()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(settings) as instance:
         outcome = materialize_all(settings, instance)
     sys.exit(0 if outcome.success and not outcome.refused else 1)
 
@@ -164,7 +164,8 @@ def test_two_runs_at_once_both_get_through_and_end_alike(feed: Callable[..., Set
             process.start()
         for process in processes:
             process.join()
-        assert [process.exitcode for process in processes] == [0] * runs
+        told = "\n".join(log.read_text() for log in settings.home.glob("run-*.log"))
+        assert [process.exitcode for process in processes] == [0] * runs, told
         assert behind(settings) == []
         pictures.append(picture(settings))
     assert pictures[0] == pictures[1]

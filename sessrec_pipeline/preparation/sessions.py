@@ -42,7 +42,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
         if reason is not None:
             dropped(name, reason, integer(engine, f"SELECT COUNT(*) FROM {name}"))
 
-    sql, values = _events(settings)
+    sql, values = landed_events(settings)
     engine.write("events", sql, **values)
     step("deduplicated", "events", rules.drop_duplicates, "duplicates")
     gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
@@ -78,8 +78,11 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     return engine.table("ordered", stats)
 
 
-def _events(settings: Settings) -> tuple[str, dict[str, str]]:
-    """The raw events under the settings' session key, with the label of a given split and the extra columns."""
+def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:
+    """SQL over ``raw``, and its values: the events under the settings' session key, with the label of a given split.
+
+    Columns: session, item, time, place, split, extra.
+    """
     session = "log || '/' || session" if settings.logs.session_scope == "log" else "session"
     values: dict[str, str] = {}
     split = "CAST(NULL AS VARCHAR)"

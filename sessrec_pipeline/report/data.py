@@ -44,6 +44,8 @@ class ReportData:
     """Time of each event in ``sessions``, microseconds since 1970."""
     boundary_us: int | None
     """The moment from which on sessions test; None where the split is not one in time."""
+    drift: pd.DataFrame
+    """The drift table."""
     losses: Sequence[float]
     """GRU4Rec's training loss of each epoch; empty where there is no GRU4Rec."""
     gru4rec: Mapping[str, Any] | None

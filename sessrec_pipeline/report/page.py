@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.data import ReportData, count
+from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES, printable
 from sessrec_pipeline.report.protocol import protocol, training
@@ -40,6 +41,7 @@ def render(data: ReportData) -> Page:
     funnel = make_funnel(data)
     nodes = all_nodes(data)
     ties = tie_rows(data)
+    drift_day, drift = last_judged(data.drift)
     html = _template().render(
         data=data,
         headline=headline(data),
@@ -56,6 +58,8 @@ def render(data: ReportData) -> Page:
         ties=ties,
         tie_notes=tie_notes(ties, data.tie_rule),
         funnel=funnel,
+        drift_day=drift_day,
+        drift=drift,
         drawings=_drawings(data),
         protocol=protocol(data),
         training=training(data),
@@ -146,6 +150,8 @@ def _drawings(data: ReportData) -> list[Drawing]:
         ("data", "Session lengths", figures.session_lengths(data.train_lengths, data.test_lengths)),
         ("data", "Item popularity", figures.popularity(data.item_events)),
     ]
+    if last_judged(data.drift)[1]:
+        found.append(("data", "Drift from the weeks before", drift_figure(data.drift)))
     if data.losses:
         found.append(("training", "Training loss", figures.loss_curve(data.losses)))
     # Safe: drawn by figures.py alone, which escapes every name.

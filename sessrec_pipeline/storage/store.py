@@ -24,6 +24,7 @@ from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse,
 Publishable = Table | Checkpoint | Page
 SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
 WAREHOUSE_TABLES = (
+    "drift",
     "popularity",
     "markov",
     "gru4rec_tuning",
@@ -151,9 +152,9 @@ class Store:
 
     def _entered(self, stored: Stored) -> Stored:
         """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""
-        if not self.warehouse.path.exists() and len(self._stored(lambda damage: None)) > 1:
-            self.rebuild_catalogue()
-        elif stored.node.asset in WAREHOUSE_TABLES:
+        if not self.warehouse.path.exists():
+            self.rebuild_catalogue(only_if_missing=True)
+        if stored.node.asset in WAREHOUSE_TABLES:
             self.warehouse.load(stored.lineage, stored.path)
         else:
             self.warehouse.record([stored.lineage])
@@ -210,14 +211,22 @@ class Store:
         if artefact.node.asset in WAREHOUSE_TABLES:
             load(connection, artefact.node.asset, artefact.path)
 
-    def rebuild_catalogue(self, say: Callable[[str], None] = lambda damage: None) -> int:
+    def rebuild_catalogue(
+        self, say: Callable[[str], None] = lambda damage: None, *, only_if_missing: bool = False
+    ) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
         Damaged files are told to ``say`` and left out. The new file takes the place of the old one when it is
         complete. Who publishes meanwhile waits to enter.
         """
         sweep(self.home)
-        with self.warehouse.locked(), replacing(self.warehouse.path) as temporary:
+        with self.warehouse.locked():
+            if only_if_missing and self.warehouse.path.exists():  # somebody else was faster
+                return 0
+            return self._rebuild(say)
+
+    def _rebuild(self, say: Callable[[str], None]) -> int:
+        with replacing(self.warehouse.path) as temporary:
             stored = self._stored(say)
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:

@@ -19,6 +19,7 @@ from sessrec_pipeline.settings import GRU4RecConfig, LogSettings, RowRule, Setti
 from sessrec_pipeline.storage.lineage import Lineage, Node
 
 DASH = "\u2013"
+DRIFT_COLUMNS = ["day", "measure", "observed", "reference", "value", "threshold", "verdict"]
 EVIL = "<script>alert(1)</script>"
 CUTOFFS = [5, 10, 20]
 FULL = {"oracle": 0.62, "gru4rec": 0.55, "markov": 0.40, "popularity": 0.10}
@@ -115,12 +116,22 @@ def full(tmp_path: Path) -> ReportData:
         test_lengths=rng.geometric(0.2, 200) + 1,
         times_us=1_399_000_000_000_000 + rng.integers(0, 10**12 + 10**11, 5500),
         boundary_us=1_400_000_000_000_000,
+        drift=drifting(),
         losses=[5.0, 4.0, 3.5],
         gru4rec=GRU4RecConfig().model_dump(),
         device="cpu",
         quarantine=[{"log": "a.tsv", "line": 17, "reason": "item_missing"}],
         lineages=[lineage(2)],
     )
+
+
+def drifting() -> pd.DataFrame:
+    rows = [
+        ("2026-01-14", "psi", 0.2, None, 0.2, 0.3, "steady"),
+        ("2026-01-14", "events", 410.0, 1000.0, 0.59, 0.5, "drift"),
+        ("2026-01-15", "psi", 0.9, None, 0.9, 0.3, "under way"),
+    ]
+    return pd.DataFrame(rows, columns=DRIFT_COLUMNS)
 
 
 @pytest.fixture
@@ -187,7 +198,7 @@ def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
-    assert len(svgs) == 8
+    assert len(svgs) == 9
     for svg in svgs:
         ET.fromstring(svg)
     ids = re.findall(r' id="([^"]+)"', html)
@@ -278,6 +289,15 @@ def test_a_feed_without_oracle_or_gru4rec(full: ReportData) -> None:
     assert "Markov is best" in text
     bare = replace(data, lineages=(), quarantine=(), boundary_us=None)
     assert "What it rests on" not in text_of(bare)
+
+
+def test_drift_of_the_last_judged_day_is_told(full: ReportData) -> None:
+    text = text_of(full)
+    assert "2026-01-14 against the weeks before" in text
+    assert "1 of 2 measures above the threshold" in text
+    assert re.search(r"events\s*410\s*1000\s*0.59\s*0.5", text)
+    young = full.drift.assign(verdict="not enough days")
+    assert "against the weeks before" not in text_of(replace(full, drift=young))
 
 
 def test_an_empty_leaderboard_is_refused(full: ReportData) -> None:

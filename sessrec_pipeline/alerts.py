@@ -1,0 +1,69 @@
+"""What tells a team that something is wrong: logs that stopped coming, and runs that failed."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from sessrec_pipeline.progress import reason
+from sessrec_pipeline.report.looks import printable
+from sessrec_pipeline.settings import Settings
+
+WATCHED = {dg.AssetKey(name) for name in ("raw_sessions", "gru4rec_checkpoint", "leaderboard")}
+"""Assets that go stale: what came in, the model that answers, and the figures about it."""
+
+
+def freshness_policy(settings: Settings, asset: dg.AssetKey) -> dg.FreshnessPolicy | None:
+    """Stale once the asset was not made for ``[automation] stale_after_hours``; None where nothing is expected.
+
+    Models are made when content changed, so without new logs all of them go stale. Dagster's daemon looks.
+    """
+    hours = settings.automation.stale_after_hours
+    if hours is None or asset not in WATCHED:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours))
+
+
+def failure_sensor(settings: Settings) -> dg.SensorDefinition:
+    """One sentence for every run that failed, as an error in the log and as a line of ``alerts.log``."""
+
+    @dg.run_failure_sensor(
+        name="failure_sensor",
+        # Without it runs of the command line, which belong to no code location, would not be seen.
+        monitor_all_code_locations=True,
+        minimum_interval_seconds=settings.automation.poll_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if settings.automation.running
+        else dg.DefaultSensorStatus.STOPPED,
+        description="Writes a sentence about every failed run to alerts.log: which asset, why, what to do.",
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        sentence = alert(context, settings)
+        context.log.error(sentence)
+        with settings.alerts.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {sentence}\n")
+
+    return sensor
+
+
+def alert(context: dg.RunFailureSensorContext, settings: Settings) -> str:
+    """Which assets were not made, why, and what to do: one line, whatever the error says."""
+    run = context.dagster_run
+    planned = context.instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    ).records
+    assets: dict[str | None, list[str]] = {}
+    for record in planned:
+        if (event := record.event_log_entry.dagster_event) and event.asset_key:
+            assets.setdefault(event.step_key, []).append(event.asset_key.to_user_string())
+    partition = f"[{context.partition_key}]" if context.partition_key else ""
+    failures = [
+        f"{', '.join(sorted(assets.get(event.step_key, [str(event.step_key)])))}{partition}: "
+        f"{reason(event).rstrip('.')}"
+        for event in context.get_step_failure_events()
+    ]
+    what = "; ".join(failures) or context.failure_event.message or "no reason is known"
+    todo = (
+        f"Mend what it names, then run `sessrec --home {settings.home} materialize`; the whole story is run "
+        f"{run.run_id[:8]} of job {run.job_name} in the UI."
+    )
+    return printable(" ".join(f"{what}. {todo}".split()))

@@ -1,0 +1,1 @@
+"""How the landed logs change from day to day, and what the checks saw, for people and for CI systems."""
