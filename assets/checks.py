@@ -266,6 +266,7 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
             {
                 "same_predictions": "All models ranked the same predictions.",
                 "values_make_sense": "Every value lies in [0, 1], inside its interval, and recall rises with K.",
+                "catalogue_beyond_cutoffs": "There are more items than the largest K: else every recall there is 1.",
             },
         ),
     )
@@ -284,6 +285,9 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
         }
         same = not any(differing.values())
         yield _result("metrics", "same_predictions", same, predictions_that_differ=str(differing))
+        items, largest = store.find("popularity").node.rows or 0, max(settings.evaluation.cutoffs)
+        beyond = items > largest
+        yield _result("metrics", "catalogue_beyond_cutoffs", beyond, severity=WARN, items=items, largest_cutoff=largest)
         outside, falling = _ask(
             "SELECT COUNT(*) FILTER (NOT (value BETWEEN 0 AND 1 AND value BETWEEN low - 1e-9 AND high + 1e-9)), "
             "COUNT(*) FILTER (metric = 'recall' AND value < smaller) FROM (SELECT *, "

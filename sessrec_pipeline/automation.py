@@ -1,6 +1,7 @@
 """What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import dagster as dg
 
@@ -107,12 +108,11 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def nightly(
         context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        logs = set()
+        ingested = []
         for name in landed_logs.get_partition_keys(dynamic_partitions_store=context.instance):
-            try:
-                logs.add(store.find("raw_sessions", name).node.id)
-            except NotMaterializedError:
-                continue
+            with suppress(NotMaterializedError):
+                ingested.append(store.find("raw_sessions", name))
+        logs = {log.node.id for log in store.in_window(ingested)}
         try:
             ancestors = store.find("leaderboard").lineage.ancestors
         except NotMaterializedError:

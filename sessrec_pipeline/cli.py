@@ -374,6 +374,31 @@ def describe(file: Path) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def prune(home: Path | None, dry_run: bool) -> None:
+    """Delete ingested logs that are older than [sessions] window_days, that nothing rests on, and whose file is gone.
+
+    Files in the landing folder are never touched: move a log away from there first.
+    """
+    settings = _existing(home)
+    if settings.sessions.window_days is None:
+        raise Failure("[sessions] window_days is not set in sessrec.toml: every ingested log is needed")
+    _prepare_home(settings)
+    from sessrec_pipeline.retention import prunable
+    from sessrec_pipeline.retention import prune as delete
+    from sessrec_pipeline.runs import open_instance
+
+    store = _store(settings)
+    with open_instance(settings) as instance:
+        known = instance.get_dynamic_partitions("landed_logs")
+        logs = [log for log, _ in prunable(settings, store, known)] if dry_run else delete(settings, store, instance)
+    for log in logs:
+        click.echo(log)
+    click.echo(f"{len(logs)} of {len(known)} logs {'would go' if dry_run else 'are gone'}", err=True)
+
+
 @main.command("rebuild-catalog")
 @click.pass_obj
 def rebuild_catalog(home: Path | None) -> None:

@@ -113,9 +113,11 @@ def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.Dagste
 
 
 def ingested(store: Store, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions of raw_sessions that are there: what sessions rests on."""
+    """Partitions of raw_sessions that are there and in the window: what sessions rests on."""
     logs = landed_logs.get_partition_keys(dynamic_partitions_store=instance)
-    return [log for log in logs if store.path("raw_sessions", log, ".parquet").exists()]
+    there = [log for log in logs if store.path("raw_sessions", log, ".parquet").exists()]
+    taken = {s.node.id for s in store.in_window([store.find("raw_sessions", log) for log in there])}
+    return [log for log in there if store.find("raw_sessions", log).node.id in taken]
 
 
 def out_of_date(

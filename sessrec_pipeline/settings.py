@@ -177,6 +177,9 @@ class SessionSettings(Section):
     """Drop longer sessions (crawlers)."""
     min_item_support: Annotated[int, Field(ge=1)] = 1
     """Drop items with fewer events; 5 is usual for real logs."""
+    window_days: Annotated[float, Field(gt=0)] | None = None
+    """Take only logs whose last event lies in so many days before the last event of all; older logs stay in the lake
+    and are not read, so a night's work does not grow with the years."""
 
 
 class SplitSettings(Section):

@@ -204,7 +204,7 @@ def test_all_checks_pass(outcome: Outcome, demo: Settings, instance: dg.DagsterI
     verdicts = run_checks(demo, instance)
     # Two epochs on 300 sessions are too few to rank the models as the default demo must.
     assert {v.check for v in verdicts if v.outcome != "passed"} <= {"expected_order"}
-    assert len(verdicts) == 22
+    assert len(verdicts) == 23
     assert all(v.expected for v in verdicts)
 
 
@@ -215,7 +215,7 @@ def test_check_that_cannot_run_says_why(outcome: Outcome, demo: Settings, instan
         verdicts = run_checks(demo, instance)
     finally:
         away.rename(metrics)
-    assert len(verdicts) == 22
+    assert len(verdicts) == 23
     stuck = [v for v in verdicts if v.outcome == "could not run"]
     assert [(v.asset, v.check) for v in stuck] == [("metrics", "values_make_sense")]
     assert stuck[0].seen == "metrics is not there yet; materialize metrics first" and stuck[0].red

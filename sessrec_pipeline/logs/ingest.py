@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 
@@ -15,7 +16,7 @@ from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
 from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
-from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
 
@@ -67,6 +68,7 @@ def ingest_landed(
     path = settings.landing / name
     if not path.exists():
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
+    before = _version(path)
     log = admit(path, settings.logs)
     with DuckDBEngine(settings) as engine:
         try:
@@ -78,6 +80,8 @@ def ingest_landed(
                 f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
                 "bytes damaged? Convert it, or land it again"
             ) from error
+        if _version(path) != before:
+            raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
         left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
         counts |= _count(engine)
         say(
@@ -86,13 +90,26 @@ def ingest_landed(
         )
         _refuse_swallowed(name, counts)
         _refuse_mostly_bad(name, counts, settings.logs.max_bad_share, _first_bad(engine))
+        span: Stats = {}
+        if counts["events"]:
+            span["first_time"] = integer(engine, "SELECT MIN(time) FROM typed WHERE reason IS NULL")
+            span["last_time"] = integer(engine, "SELECT MAX(time) FROM typed WHERE reason IS NULL")
         _write(log, settings.logs, engine)
         origins = (_landed(log, counts["rows_in"]),)
         return Ingested(
-            engine.table("events", dict(counts), origins),
-            engine.table("bad_rows", {}, origins),
+            engine.table("events", counts | span, origins),
+            engine.table("bad_rows", span, origins),
             left_out,
         )
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """What differs once a file was written to or replaced; None where it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:

@@ -59,7 +59,12 @@ def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds:
         if settle_seconds > 0 and not same and time.time() - status.st_mtime < settle_seconds:
             seen[path.name] = Seen(status.st_size, status.st_mtime_ns, "")
             continue
-        seen[path.name] = Seen(status.st_size, status.st_mtime_ns, sha256_of(path))
+        try:
+            sha256 = sha256_of(path)
+        except OSError as error:  # one that cannot be read does not keep the others from being taken
+            refused[path.name] = f"{path.name}: cannot be read ({error.strerror}); mend that or land it again"
+            continue
+        seen[path.name] = Seen(status.st_size, status.st_mtime_ns, sha256)
         if ingested_sha256(store, path.name) != seen[path.name].sha256:
             new[path.name] = seen[path.name].sha256
     return Scan(seen, new, refused)

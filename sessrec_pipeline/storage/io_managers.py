@@ -32,7 +32,7 @@ class StoreIOManager(dg.IOManager):
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
-        """The upstream artefact; for a partitioned one all partitions that have been ingested."""
+        """The upstream artefact; for a partitioned one all partitions that have been ingested and are in the window."""
         asset = context.asset_key.to_user_string()
         if context.has_asset_partitions:
             stored: list[Stored] = []
@@ -42,6 +42,7 @@ class StoreIOManager(dg.IOManager):
                 except NotMaterializedError:
                     # Refused or still under way: the others go on without it, and people read why in its own run.
                     context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
+            stored = self.store.in_window(stored)
             found: Stored | list[Stored] = stored
         else:
             found = self.store.find(asset)

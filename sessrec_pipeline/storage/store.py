@@ -172,6 +172,20 @@ class Store:
         what = asset if partition is None else f"{asset}[{partition}]"
         raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
 
+    def in_window(self, logs: Sequence[Stored]) -> list[Stored]:
+        """Those of the ingested ``logs`` that ``[sessions] window_days`` takes; all of them without it."""
+        days = self.settings.sessions.window_days
+        if days is None:
+            return list(logs)
+        ends = [log.stats.get("last_time") for log in logs]  # a log without events has none, and does no harm
+        first = max((int(end) for end in ends if end is not None), default=0) - int(days * 86_400_000_000)
+        return [log for log, end in zip(logs, ends, strict=True) if end is None or int(end) >= first]
+
+    def live(self) -> set[str]:
+        """Ids of everything that an artefact which is there rests on."""
+        stored = self._stored(lambda damage: None)
+        return {ancestor.id for artefact in stored for ancestor in artefact.lineage.ancestors}
+
     def is_current(self, node: Node) -> bool:
         """Whether the file of this artefact still is this version of it."""
         try:

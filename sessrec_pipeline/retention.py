@@ -1,0 +1,43 @@
+"""What may leave the lake: ingested logs that nothing needs any more.
+
+A log's partition is removed only if all of this holds: it lies before the window of ``[sessions] window_days``, no
+artefact that is there rests on it, and its file is gone from the landing folder, from where it would be taken again.
+Landed files are their owner's: nothing here ever touches one.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+
+PARTITIONED = ("raw_sessions", "quarantine")
+
+
+def prunable(settings: Settings, store: Store, logs: Sequence[str]) -> Iterator[tuple[str, list[Stored]]]:
+    """Which of ``logs``, the names of all ingested logs, may go, with what would be deleted of each."""
+    there = {log: stored for log in logs if (stored := _find(store, "raw_sessions", log))}
+    taken = {stored.node.id for stored in store.in_window(list(there.values()))}
+    live = store.live()
+    for log, raw in there.items():
+        if raw.node.id in taken or raw.node.id in live or (settings.landing / log).exists():
+            continue
+        yield log, [stored for asset in PARTITIONED if (stored := _find(store, asset, log))]
+
+
+def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:
+    """Delete what ``prunable`` names, and the logs' partitions; their names."""
+    logs = list(prunable(settings, store, instance.get_dynamic_partitions("landed_logs")))
+    for log, artefacts in logs:
+        for artefact in artefacts:
+            artefact.path.unlink()
+        instance.delete_dynamic_partition("landed_logs", log)
+    return [log for log, _ in logs]
+
+
+def _find(store: Store, asset: str, log: str) -> Stored | None:
+    try:
+        return store.find(asset, log)
+    except NotMaterializedError:
+        return None
