@@ -113,7 +113,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
-    """Write ``events`` and ``bad_rows`` as scratch Parquet."""
+    """Write the tables ``events`` and ``bad_rows``."""
     # Line parts events of the same time; where a line is a session, the running number of the event does.
     line = "line" if settings.events is None else "row"
     extra = "".join(f", extra{i} AS {quoted(c)}" for i, c in enumerate(settings.extra_columns))

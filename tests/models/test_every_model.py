@@ -1,12 +1,11 @@
 """What any Recommender must do. A new model needs one line in MODELS to be held to all of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.ranking import rank
@@ -75,14 +74,6 @@ MODELS: dict[str, Callable[[], Recommender]] = {
 @cache
 def made(name: str) -> Recommender:
     return MODELS[name]()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=MODELS)

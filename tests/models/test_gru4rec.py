@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Iterator
 from itertools import chain, pairwise
 
 import numpy as np
@@ -21,14 +20,6 @@ from sessrec_pipeline.models.gru4rec_training import Epoch, Trainer, TrainingDiv
 from sessrec_pipeline.settings import GRU4RecConfig
 
 N_ITEMS = 12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config(**changes: object) -> GRU4RecConfig:

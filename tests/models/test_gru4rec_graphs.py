@@ -1,6 +1,6 @@
 """Steps padded to one shape train as the others do; a captured step needs nothing but its own memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,6 @@ CONFIGS = {
     "more slots than sessions": {"batch_size": 50},
 }
 each_config = pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS.keys())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config(**changes: object) -> GRU4RecConfig:

@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Sessions
@@ -30,14 +28,6 @@ CONFIGS = {
     "no samples": {"n_sample": 0},
 }
 each_config = pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS.keys())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config(**changes: object) -> GRU4RecConfig:
