@@ -63,5 +63,6 @@ def read_landed_log(context: dg.AssetExecutionContext, settings: dg.ResourcePara
     except LogRefusedError as error:
         # A retry cannot help: the file or the settings must change first.
         raise dg.Failure(str(error), allow_retries=False) from error
-    yield dg.Output(ingested.events, output_name="raw_sessions")
+    # The events last: they are what says that a log was read, also to a run after this one was killed in between.
     yield dg.Output(ingested.quarantine, output_name="quarantine")
+    yield dg.Output(ingested.events, output_name="raw_sessions")

@@ -149,6 +149,25 @@ def test_a_log_that_is_deleted_after_it_was_seen_is_named(
     assert outcome.success, "the other log went on"
 
 
+@pytest.mark.parametrize("asset", ["quarantine", "raw_sessions"])
+def test_a_log_of_which_half_was_published_is_read_again(
+    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, asset: str
+) -> None:
+    """A run that dies before it publishes the one or the other of a log's two tables."""
+    publish = Store.publish
+
+    def die(self: Store, name: str, *rest: object, **options: object) -> object:
+        if name == asset:
+            raise RuntimeError("died here")
+        return publish(self, name, *rest, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "publish", die)
+        assert not materialize_all(demo, instance).success
+    assert materialize_all(demo, instance).success
+    assert len(list((demo.lake / "quarantine").iterdir())) == len(list(demo.landing.iterdir()))
+
+
 PREPARE = """
 import sys
 from pathlib import Path

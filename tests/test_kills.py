@@ -60,6 +60,8 @@ def picture(settings: Settings) -> Picture:
 
 def step_in_progress(settings: Settings) -> str:
     """The step that the last run had begun and not ended."""
+    if not settings.dagster_home.is_dir():
+        return "before the first run"
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         run = next(iter(instance.get_runs(limit=1)), None)
         if run is None or run.is_finished:
@@ -100,6 +102,8 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
         process.join(patience)
         process.kill()
         process.join()
+        told = (settings.home / f"run-{process.pid}.log").read_text() if process.exitcode not in (0, -9) else ""
+        assert process.exitcode in (0, -9), f"a run failed that was not killed:\n{told}"
         return process.exitcode == 0
 
     def corrected(settings: Settings) -> Path:
