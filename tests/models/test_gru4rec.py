@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sessrec_pipeline.models import gru4rec
 from sessrec_pipeline.models.adagrad import Adagrad
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule, weight_shapes
@@ -296,6 +297,16 @@ def test_reset_mask_applies_once() -> None:
     expected = np.concatenate([textbook_scores(model, session) for session in as_lists(sessions)])
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
     assert np.abs(scores[7] - scores[9]).max() > 0.1, "the second event forgot the first one"
+
+
+def test_how_many_sessions_walk_side_by_side_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sessions = untrained(config()), some_sessions(60)
+    scores = []
+    for slots in (1, 3, 64, 512):
+        monkeypatch.setattr(gru4rec, "SLOTS", slots)
+        scores.append(scores_by_event(model, sessions, 2))
+    for other in scores[1:]:
+        np.testing.assert_array_equal(other, scores[0])
 
 
 def test_state_actually_updated() -> None:
