@@ -43,7 +43,23 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Commands whose known troubles end in their sentence, not in a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            from sessrec_pipeline.storage.files import DamagedFileError
+            from sessrec_pipeline.storage.warehouse import WarehouseBusyError
+
+            if isinstance(error, DamagedFileError | WarehouseBusyError):
+                raise Failure(str(error)) from error
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sessrec_pipeline")
 @click.option(
     "--home",
@@ -339,7 +355,7 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     if model not in models_of(settings):
         raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")
     store = _store(settings)
-    stored = {name: _find(store, name) for name in ARTEFACTS[model]}
+    stored = {name: _find(store, name).verified() for name in ARTEFACTS[model]}
     recommender, vocabulary = load_model(model, stored, settings, Compute(settings.compute))
     index = {item: i for i, item in enumerate(vocabulary)}
     session = [item.strip() for item in items.split(",") if item.strip()]

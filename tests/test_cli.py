@@ -91,6 +91,23 @@ def test_rebuild_catalog_brings_the_answers_back(demo: Path) -> None:
     assert sessrec(demo, "lineage", "metrics", "--all").output == before
 
 
+def test_spoilt_files_end_in_a_sentence(demo: Path) -> None:
+    settings = load_settings(demo)
+    warehouse, popularity = settings.warehouse.read_bytes(), Store(settings).find("popularity").path
+    rows = popularity.read_bytes()
+    settings.warehouse.write_bytes(b"not a database" * 1000)
+    popularity.write_bytes(rows[:40] + bytes([rows[40] ^ 1]) + rows[41:])
+    try:
+        result = sessrec(demo, "lineage", "metrics")
+        assert result.exit_code == 2 and "rebuild-catalog" in result.output
+        result = sessrec(demo, "recommend", "--items", "1", "--model", "popularity")
+        assert result.exit_code == 2 and "materialize popularity again" in result.output
+    finally:
+        settings.warehouse.write_bytes(warehouse)
+        popularity.write_bytes(rows)
+    assert sessrec(demo, "lineage", "metrics").exit_code == 0
+
+
 def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
     store = Store(load_settings(demo))
     metrics = store.find("metrics")
