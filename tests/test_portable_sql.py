@@ -1,4 +1,4 @@
-"""A lint: SQL that may run on any engine keeps to what DuckDB and Spark share (see DESIGN.md, Portable SQL).
+"""A lint: SQL that may run on any engine keeps to what DuckDB and Spark share.
 
 It goes by patterns, not by a grammar: it catches what slips in by habit, and a run on both engines has the last word.
 """
