@@ -1,7 +1,6 @@
 """What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 import dagster as dg
 
@@ -108,11 +107,8 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def nightly(
         context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        ingested = []
-        for name in landed_logs.get_partition_keys(dynamic_partitions_store=context.instance):
-            with suppress(NotMaterializedError):
-                ingested.append(store.find("raw_sessions", name))
-        logs = {log.node.id for log in store.in_window(ingested)}
+        landed = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+        logs = {log.node.id for log in store.ingested(landed).values()}
         try:
             ancestors = store.find("leaderboard").lineage.ancestors
         except NotMaterializedError:

@@ -18,10 +18,9 @@ PARTITIONED = ("raw_sessions", "quarantine")
 def prunable(settings: Settings, store: Store, logs: Sequence[str]) -> Iterator[tuple[str, list[Stored]]]:
     """Which of ``logs``, the names of all ingested logs, may go, with what would be deleted of each."""
     there = {log: stored for log in logs if (stored := _find(store, "raw_sessions", log))}
-    taken = {stored.node.id for stored in store.in_window(list(there.values()))}
-    live = store.live()
+    taken, live = store.ingested(logs), store.live()
     for log, raw in there.items():
-        if raw.node.id in taken or raw.node.id in live or (settings.landing / log).exists():
+        if log in taken or raw.node.id in live or (settings.landing / log).exists():
             continue
         yield log, [stored for asset in PARTITIONED if (stored := _find(store, asset, log))]
 

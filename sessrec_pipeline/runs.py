@@ -84,7 +84,7 @@ def materialize_all(
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
     refused |= ingest(definitions, list(found.seen) if everything else unread(definitions, store, found), instance)
-    logs = ingested(store, instance)
+    logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
     if not logs:
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
     late = out_of_date(definitions, store, logs, everything=everything)
@@ -110,14 +110,6 @@ def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.Dagste
     job = definitions.resolve_job_def(ingest_job.name)
     failures = {log: _failures(execute(job, instance, partition_key=log)) for log in logs}
     return {log: next(iter(reasons.values())) for log, reasons in failures.items() if reasons}
-
-
-def ingested(store: Store, instance: dg.DagsterInstance) -> list[str]:
-    """Partitions of raw_sessions that are there and in the window: what sessions rests on."""
-    logs = landed_logs.get_partition_keys(dynamic_partitions_store=instance)
-    there = [log for log in logs if store.path("raw_sessions", log, ".parquet").exists()]
-    taken = {s.node.id for s in store.in_window([store.find("raw_sessions", log) for log in there])}
-    return [log for log in there if store.find("raw_sessions", log).node.id in taken]
 
 
 def out_of_date(
@@ -160,8 +152,8 @@ def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict
             asset, expected = spec.asset_key.to_user_string(), spec.description or ""
             evaluation = evaluations.get((spec.asset_key, spec.name))
             if evaluation is None:
-                reason = reasons.get(checks.node_def.name, "the run was cut short")
-                verdicts.append(Verdict(asset, spec.name, "could not run", expected, reason))
+                why = reasons.get(checks.node_def.name, "the run was cut short")
+                verdicts.append(Verdict(asset, spec.name, "could not run", expected, why))
                 continue
             severe = evaluation.severity is dg.AssetCheckSeverity.ERROR
             outcome: CheckOutcome = "passed" if evaluation.passed else "FAILED" if severe else "warning"

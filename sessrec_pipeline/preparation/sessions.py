@@ -61,14 +61,14 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     engine.write("kept_items", "SELECT DISTINCT item FROM within_length")
     engine.write("kept_sessions", "SELECT DISTINCT session FROM within_length")
     filters = [
-        ("kept_sessions", "sessions too short", {"shortest": rules.min_session_length}),
-        ("kept_items", "rare items", {"support": rules.min_item_support}),
+        ("kept_sessions", "sessions too short", "shortest", rules.min_session_length),
+        ("kept_items", "rare items", "support", rules.min_item_support),
     ]
     while before != count:
         before = count
-        for name, reason, bound in filters:
-            if min(bound.values()) > 1:
-                engine.write(name, sql_text("preparation", name), **bound)
+        for name, reason, value, least in filters:
+            if least > 1:
+                engine.write(name, sql_text("preparation", name), **{value: least})
                 dropped(name, reason, integer(engine, f"SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) FROM {name}"))
     step("kept", "within_length", count < arrived)
 

@@ -172,6 +172,15 @@ class Store:
         what = asset if partition is None else f"{asset}[{partition}]"
         raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
 
+    def ingested(self, logs: Sequence[str]) -> dict[str, Stored]:
+        """Partitions of raw_sessions that are there and in the window, by log: what sessions rests on."""
+        there = {}
+        for log in logs:
+            with suppress(NotMaterializedError):
+                there[log] = self.find("raw_sessions", log)
+        taken = {stored.node.id for stored in self.in_window(list(there.values()))}
+        return {log: stored for log, stored in there.items() if stored.node.id in taken}
+
     def in_window(self, logs: Sequence[Stored]) -> list[Stored]:
         """Those of the ingested ``logs`` that ``[sessions] window_days`` takes; all of them without it."""
         days = self.settings.sessions.window_days
