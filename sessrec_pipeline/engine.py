@@ -1,23 +1,24 @@
 """The verbs of bulk work: register Parquet, write a query's rows, drop them, read one value, hand a table out, close.
 
 Preparation and count models are SQL texts in a subset that DuckDB and Spark share; an engine runs them. What is written
-stays in the engine, in memory up to its limit and then on disk. Rows leave it as Parquet in scratch space; only the
-store publishes them.
+stays in the engine, in memory up to its limit and then on disk. Rows leave it as a stream; only the store publishes
+them.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import duckdb
+import pyarrow as pa
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import TEMPORARY
-from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.lake import ROWS, Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier
 
@@ -49,11 +50,11 @@ class Engine(Protocol):
         ...
 
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
-        """What was written as ``name``, as Parquet for the store to publish; it outlives the engine until then."""
+        """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
         ...
 
     def close(self) -> None:
-        """Give back what the engine holds, and its scratch files but for the tables that it handed out."""
+        """Give back what the engine holds, once the tables that it handed out have been read."""
         ...
 
 
@@ -71,7 +72,8 @@ class DuckDBEngine:
     def __init__(self, settings: Settings) -> None:
         settings.scratch.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(dir=settings.scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
-        self.handed_out: set[str] = set()
+        self.unread: set[str] = set()
+        self.closed = False
         self.connection = duckdb.connect()
         options: dict[str, object] = {
             "allowed_directories": [str(settings.home)],
@@ -123,23 +125,26 @@ class DuckDBEngine:
         return value
 
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
-        """What was written as ``name``, as Parquet for the store to publish; it outlives the engine until then."""
-        folder = self.folder / identifier(name)
-        folder.mkdir()
-        self.handed_out.add(name)
-        self.connection.table(name).write_parquet(str(folder / "part-0.parquet"))
-        return Table(self.folder / name, stats or {}, origins, self.label)
+        """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
+        # A connection of its own, for one connection reads one result at a time.
+        reader = self.connection.cursor().table(identifier(name)).to_arrow_reader(ROWS)
+        self.unread.add(name)
+        return Table(
+            pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader)), stats or {}, origins, self.label
+        )
+
+    def _read(self, name: str, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        yield from reader
+        self.unread.discard(name)
+        if self.closed:
+            self.close()
 
     def close(self) -> None:
-        """Give back what the engine holds, and its scratch files but for the tables that it handed out."""
-        self.connection.close()
-        if not self.folder.exists():
-            return  # all that was handed out has been published
-        for path in self.folder.iterdir():
-            if path.name not in self.handed_out:
-                shutil.rmtree(path)
-        if not self.handed_out:
-            self.folder.rmdir()
+        """Give back what the engine holds, once the tables that it handed out have been read."""
+        self.closed = True
+        if not self.unread:
+            self.connection.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -148,5 +153,5 @@ class DuckDBEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self.handed_out.clear()
+            self.unread.clear()
         self.close()

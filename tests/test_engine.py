@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -26,8 +25,7 @@ def engine(settings: Settings) -> Iterator[DuckDBEngine]:
 def test_rows_are_written_in_order_and_registered(engine: DuckDBEngine) -> None:
     engine.write("t", "SELECT i FROM range(100000) AS r(i) ORDER BY i DESC")
     assert integer(engine, "SELECT COUNT(*) FROM t") == 100_000
-    folder = engine.table("t").data
-    assert pq.read_table(folder)["i"].to_pylist() == list(range(99_999, -1, -1))
+    assert engine.table("t").arrow()["i"].to_pylist() == list(range(99_999, -1, -1))
 
 
 def test_a_table_has_other_names_until_it_is_dropped(engine: DuckDBEngine) -> None:
@@ -105,15 +103,26 @@ def test_reading_and_writing_inside_the_home_is_allowed(engine: DuckDBEngine, se
     assert engine.scalar(f"SELECT n FROM read_csv('{settings.home}/in.csv')") == 7
 
 
-def test_scratch_keeps_nothing_but_the_tables_handed_out(settings: Settings) -> None:
+def test_tables_handed_out_outlive_the_engine_until_they_are_read(settings: Settings) -> None:
     with DuckDBEngine(settings) as engine:
-        engine.write("kept", "SELECT 1 AS n")
-        engine.write("gone", "SELECT 2 AS n")
-        table = engine.table("kept", {"rows": 1})
-    assert [path.name for path in settings.scratch.glob("*/*")] == ["kept"]
-    assert isinstance(table.data, Path)
-    assert pq.read_table(table.data)["n"].to_pylist() == [1]
-    assert table.engine.startswith("duckdb ")
+        engine.write("one", "SELECT n FROM range(300000) AS r(n)")
+        engine.write("other", "SELECT 2 AS n")
+        one, other = engine.table("one", {"rows": 1}), engine.table("other")
+    assert len(list(settings.scratch.iterdir())) == 1
+    assert other.arrow()["n"].to_pylist() == [2]
+    assert one.arrow()["n"].to_pylist() == list(range(300_000))
+    assert list(settings.scratch.iterdir()) == []
+    assert one.engine.startswith("duckdb ")
+    with pytest.raises(duckdb.ConnectionException):
+        engine.scalar("SELECT 1")
+
+
+def test_what_spilled_can_still_be_read(feed: Callable[..., Settings]) -> None:
+    with DuckDBEngine(feed(memory_limit="64MB")) as engine:
+        engine.write("t", "SELECT n, md5(CAST(n AS VARCHAR)) AS text FROM range(3000000) AS r(n)")
+        table = engine.table("t")
+    assert any(engine.folder.rglob("*.tmp"))
+    assert table.arrow()["n"].to_numpy().tolist() == list(range(3_000_000))
 
 
 def test_scratch_is_empty_when_nothing_is_handed_out(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +21,6 @@ from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
-from sessrec_pipeline.storage.sql import create_view
 
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
@@ -170,7 +169,7 @@ def _rows_of_parquet(path: Path, target: Path) -> tuple[Path, str]:
 def _outcome(ingested: Ingested, sample: Path, look: Look) -> list[str]:
     with duckdb.connect() as connection:
         for name, table in (("events", ingested.events), ("quarantine", ingested.quarantine)):
-            create_view(connection, name, sorted(cast(Path, table.data).glob("*.parquet")))
+            connection.register(name, table.arrow())
         (rows, sessions, items, first, last), *_ = connection.execute(
             "SELECT COUNT(*), COUNT(DISTINCT session), COUNT(DISTINCT item), MIN(time), MAX(time) FROM events"
         ).fetchall()

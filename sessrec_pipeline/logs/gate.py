@@ -139,10 +139,11 @@ def _lines(path: Path, compression: Compression) -> tuple[bytes, int, int]:
                 "file, and are its line ends LF or CRLF?"
             )
         unfinished = len(chunk) - chunk.rfind(b"\n") - 1 if newline >= 0 else unfinished + len(chunk)
-        text = chunk.replace(b"\r", b"")
-        ends += text.count(b"\n")
-        blank += len(BLANK_LINE.findall(last + text))
-        last = text[-1:] or last
+        text = last + chunk.replace(b"\r", b"")
+        ends += text.count(b"\n", 1)
+        if b"\n\n" in text:
+            blank += len(BLANK_LINE.findall(text))
+        last = text[-1:]
     return first.partition(b"\n")[0] + b"\n", ends + (last != b"\n") - blank, blank
 
 

@@ -23,15 +23,24 @@ from sessrec_pipeline.storage.sql import quoted
 DAY = 86_400_000_000
 MAX_ID_BYTES = 256
 
-NUMBER = "TRY_CAST({column} AS DECIMAL(28, 9))"
+NUMBER = """CASE
+    WHEN REGEXP_FULL_MATCH({column}, '[0-9]{{1,18}}') THEN CAST({column} AS HUGEINT) * {times}
+    ELSE CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9)) * {times}) AS HUGEINT)
+END"""
+"""Whole numbers, which most logs have, are read several times as fast as decimal ones."""
 TIME = {
-    "s": f"CAST(ROUND({NUMBER} * 1000000) AS HUGEINT)",
-    "ms": f"CAST(ROUND({NUMBER} * 1000) AS HUGEINT)",
-    "us": f"CAST(ROUND({NUMBER}) AS HUGEINT)",
+    "s": NUMBER.replace("{times}", "1000000"),
+    "ms": NUMBER.replace("{times}", "1000"),
+    "us": NUMBER.replace("{times}", "1"),
     "iso8601": "CAST(EPOCH_US(TRY_CAST({column} AS TIMESTAMPTZ)) AS HUGEINT)",
-    "order": f"CAST(ROUND({NUMBER}) AS HUGEINT) + $earliest",
+    "order": NUMBER.replace("{times}", "1") + " + $earliest",
 }
 """Microseconds by the unit of the column; wide enough for sums that no BIGINT holds."""
+TEXT = """CASE
+    WHEN REGEXP_FULL_MATCH({column}, '[!-~]+') THEN {column}
+    ELSE NFC_NORMALIZE(TRIM({column}, ' ' || CHR(9) || CHR(13) || CHR(10)))
+END"""
+"""Printable ASCII, which most ids are, stays as it is; looking is several times as fast as trimming."""
 
 REASON = """
 CASE
@@ -83,7 +92,7 @@ def ingest_landed(
         if _version(path) != before:
             raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
         left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
-        counts |= _count(engine)
+        counts |= _count(engine, left_out)
         say(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
             f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
@@ -113,21 +122,20 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 
 
 def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
-    """Write the tables ``events`` and ``bad_rows``."""
+    """Make ``events`` and ``bad_rows``."""
     # Line parts events of the same time; where a line is a session, the running number of the event does.
     line = "line" if settings.events is None else "row"
     extra = "".join(f", extra{i} AS {quoted(c)}" for i, c in enumerate(settings.extra_columns))
-    engine.write(
-        "events",
-        f"SELECT CAST($log AS VARCHAR) AS log, {line} AS line, session, item, time{extra} FROM typed "
-        "WHERE reason IS NULL ORDER BY row",
-        log=log.name,
+    engine.write("this_log", "SELECT CAST($log AS VARCHAR) AS log", log=log.name)
+    # A view, for its rows are streamed from it; they come in the order of ``typed``, which is that of the file.
+    engine.connection.execute(
+        f"CREATE VIEW events AS SELECT (SELECT log FROM this_log) AS log, {line} AS line, session, item, time{extra} "
+        "FROM typed WHERE reason IS NULL"
     )
     engine.write(
         "bad_rows",
-        "SELECT CAST($log AS VARCHAR) AS log, line, reason, session, item, time, text FROM quarantine "
+        "SELECT (SELECT log FROM this_log) AS log, line, reason, session, item, time, text FROM quarantine "
         "ORDER BY line, row, reason",
-        log=log.name,
     )
 
 
@@ -156,7 +164,7 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
     names = {column: f"c{i}" for i, column in enumerate(log.columns)}
 
     def text(column: str) -> str:
-        return f"NFC_NORMALIZE(TRIM({column}, ' ' || CHR(9) || CHR(13) || CHR(10)))"
+        return TEXT.format(column=column)
 
     rules = [_rule(i, rule, names[rule.column]) for i, rule in enumerate(settings.keep)]
     values = {key: value for _, bound in rules for key, value in bound.items()}
@@ -183,12 +191,12 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
         "FROM typed JOIN raw ON raw.row = typed.row WHERE typed.reason IS NOT NULL "
         "UNION ALL SELECT line, NULL, reason, NULL, NULL, NULL, text FROM rejected"
     )
-    if not rules:
-        return {}
     left_out = connection.execute(
-        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values
-    )
-    return {reason: (rows, line) for reason, rows, line in left_out.fetchall() if reason is not None}
+        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values or None
+    ).fetchall()
+    for read_through in ("raw", "fields", "text"):
+        engine.drop(read_through)
+    return {reason: (rows, line) for reason, rows, line in left_out if reason is not None}
 
 
 def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, object]]:
@@ -202,10 +210,10 @@ def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, objec
     return f"NOT ISNAN({value}) AND {value} >= ${name}", {name: rule.minimum}
 
 
-def _count(engine: DuckDBEngine) -> dict[str, int]:
+def _count(engine: DuckDBEngine, left_out: dict[str, tuple[int, int]]) -> dict[str, int]:
     counts = {
         "events": integer(engine, "SELECT COUNT(*) FROM typed WHERE reason IS NULL"),
-        "left_out": integer(engine, "SELECT COUNT(*) FROM raw") - integer(engine, "SELECT COUNT(*) FROM typed"),
+        "left_out": sum(rows for rows, _ in left_out.values()),
         "quarantined": integer(engine, "SELECT COUNT(*) FROM quarantine"),
     }
     reasons = engine.connection.execute("SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY reason")

@@ -1,8 +1,8 @@
 """An admitted log to the tables ``raw`` and ``rejected``, a reader per format; every value stays text.
 
 ``raw`` holds c0 .. cn (the columns of ``LandedLog.columns``), ``session_of_line`` (of JSON Lines with a session a
-line, else null), ``wrong`` (a reason that the reader itself found, else null), ``line`` (in the file) and ``row``
-(numbers the rows in order). ``rejected`` holds line, reason and text of lines that could not be split.
+line, else null), ``wrong`` (a reason that the reader itself found, else null), ``line`` (in the file) and ``row``, in
+whose order it is. ``rejected`` holds line, reason and text of lines that could not be split.
 """
 
 from sessrec_pipeline.engine import DuckDBEngine, Value, integer
@@ -48,7 +48,7 @@ WHERE newlines > 0
 SHIFTED = """
 CREATE TABLE shifted AS
 SELECT {table}.* REPLACE ({table}.line + COALESCE(shifts.lines, 0) AS line)
-FROM {table} ASOF LEFT JOIN shifts ON {table}.line > shifts.line;
+FROM {table} ASOF LEFT JOIN shifts ON {table}.line > shifts.line ORDER BY {order};
 DROP TABLE {table};
 ALTER TABLE shifted RENAME TO {table}
 """
@@ -97,6 +97,7 @@ FROM (
     FROM ({events}) AS events
 ) AS extracted
 ASOF LEFT JOIN text_gaps ON ordinal > reads_before
+ORDER BY row
 """
 NO_ID = """
     {kind} NOT IN ('NULL', 'VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')
@@ -140,16 +141,20 @@ def _delimited(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> i
         # small by the blank lines before them.
         _whole_lines(log, engine)
         skipped += " UNION ALL SELECT line FROM text_numbered WHERE text IS NULL"
+    columns = f"{', '.join(names)}, CAST(NULL AS VARCHAR) AS session_of_line, CAST(NULL AS VARCHAR) AS wrong"
+    if not inside and not _sum(engine, f"({skipped}) AS skipped_lines", "1"):
+        # As nearly every log is: nothing moves its lines, and no copy of its rows is needed.
+        connection.execute(
+            f"CREATE VIEW raw AS SELECT {columns}, ordinal + {int(header)} AS line, ordinal AS row FROM fields"
+        )
+        return log.records
     connection.execute(NUMBERED.format(table="fields", skipped=skipped, header=int(header)))
-    connection.execute(
-        f"CREATE TABLE raw AS SELECT {', '.join(names)}, CAST(NULL AS VARCHAR) AS session_of_line, "
-        "CAST(NULL AS VARCHAR) AS wrong, line, ordinal AS row FROM fields_numbered"
-    )
+    connection.execute(f"CREATE TABLE raw AS SELECT {columns}, line, ordinal AS row FROM fields_numbered ORDER BY row")
     if not inside:
         return log.records
     connection.execute(SHIFTS.format(in_raw=_newlines(names), in_rejected=_newlines(["text"])))
-    for table in ("raw", "rejected"):
-        connection.execute(SHIFTED.format(table=table))
+    for table, order in (("raw", "row"), ("rejected", "line")):
+        connection.execute(SHIFTED.format(table=table, order=order))
     further = _sum(engine, "raw", _newlines(names, blank=False))
     further += _sum(engine, "rejected", _newlines(["text"], blank=False))
     return log.records - further

@@ -17,65 +17,70 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     """
     engine.register("raw", raw)
     rules = settings.sessions
-    stats: dict[str, int | float | str] = {}
-    current = "events"
-    count = stats["events_in"] = integer(engine, "SELECT COUNT(*) FROM raw")
-    if not count:
-        raise ValueError("the landed logs hold no event at all; quarantine says what was wrong with their rows")
-
-    def dropped(name: str, reason: str, left: int) -> None:
-        nonlocal count
-        stats[f"dropped: {reason}"] = int(stats.get(f"dropped: {reason}", 0)) + count - left
-        say(f"{name}: {left:,} of {count:,} events left")
-        if not left:
-            raise ValueError(f"no event is left after dropping {reason}: loosen [sessions] in sessrec.toml")
-        count = left
-
-    def step(name: str, before: str, wanted: bool, reason: str | None = None, /, **bound: int) -> None:
-        nonlocal current
-        if not wanted:
-            engine.register(name, before)
-            return
-        engine.write(name, sql_text("preparation", name), **bound)
-        engine.drop(current)
-        current = name
-        if reason is not None:
-            dropped(name, reason, integer(engine, f"SELECT COUNT(*) FROM {name}"))
-
+    steps = Steps(engine, say, integer(engine, "SELECT COUNT(*) FROM raw"))
     sql, values = landed_events(settings)
-    engine.write("events", sql, **values)
-    step("deduplicated", "events", rules.drop_duplicates, "duplicates")
+    if rules.drop_duplicates:
+        sql = f"WITH events AS ({sql}) {sql_text('preparation', 'deduplicated')}"
+    engine.write("deduplicated", sql, **values)
+    steps.dropped("duplicates", "deduplicated")
     gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
-    step("sessionised", "deduplicated", gap > 0, gap=gap)
-    step("without_repeats", "sessionised", rules.drop_consecutive_repeats, "consecutive repeats")
-    longest = integer(
-        engine, "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM without_repeats GROUP BY session) AS sizes"
-    )
-    too_long = longest > rules.max_session_length
-    step("within_length", "without_repeats", too_long, "sessions too long", longest=rules.max_session_length)
-    stats.setdefault("dropped: sessions too long", 0)
+    steps.take("sessionised", gap > 0, gap=gap)
+    steps.take("without_repeats", rules.drop_consecutive_repeats)
+    steps.dropped("consecutive repeats", "without_repeats")
+    engine.write("session_lengths", sql_text("preparation", "session_lengths"))
+    shortest, longest = rules.min_session_length, rules.max_session_length
+    steps.take("within_length", integer(engine, "SELECT MAX(events) FROM session_lengths") > longest, longest=longest)
+    steps.dropped("sessions too long", "within_length")
 
     # Each filter can undo what the other one ensured; the largest set that satisfies both is unique. What is kept is
     # found as sets of sessions and of items, which are small, and the events are copied once.
-    before, arrived = -1, count
-    engine.write("kept_items", "SELECT DISTINCT item FROM within_length")
-    engine.write("kept_sessions", "SELECT DISTINCT session FROM within_length")
-    filters = [
-        ("kept_sessions", "sessions too short", "shortest", rules.min_session_length),
-        ("kept_items", "rare items", "support", rules.min_item_support),
-    ]
-    while before != count:
-        before = count
-        for name, reason, value, least in filters:
-            if least > 1:
-                engine.write(name, sql_text("preparation", name), **{value: least})
-                dropped(name, reason, integer(engine, f"SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) FROM {name}"))
-    step("kept", "within_length", count < arrived)
+    arrived, before = steps.count, -1
+    engine.write("kept_sessions", sql_text("preparation", "usable_sessions"), shortest=shortest, longest=longest)
+    steps.dropped("sessions too short", "kept_sessions", "SUM(events)")
+    while before != steps.count:
+        before = steps.count
+        engine.write("kept_items", sql_text("preparation", "kept_items"), support=rules.min_item_support)
+        steps.dropped("rare items", "kept_items", "SUM(events)")
+        if before != steps.count:
+            engine.write("kept_sessions", sql_text("preparation", "kept_sessions"), shortest=shortest)
+            steps.dropped("sessions too short", "kept_sessions", "SUM(events)")
+    steps.take("kept", steps.count < arrived)
 
     engine.write("ordered", sql_text("preparation", "ordered"))
-    stats["sessions"] = integer(engine, "SELECT MAX(session_number) + 1 FROM ordered")
-    stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM ordered")
-    return engine.table("ordered", stats)
+    steps.stats["sessions"] = integer(engine, "SELECT MAX(session_number) + 1 FROM ordered")
+    steps.stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM ordered")
+    return engine.table("ordered", steps.stats)
+
+
+class Steps:
+    """The way of the events through tables of which each is the next one's source, and the count of what is lost."""
+
+    def __init__(self, engine: Engine, say: Callable[[str], None], events: int) -> None:
+        if not events:
+            raise ValueError("the landed logs hold no event at all; quarantine says what was wrong with their rows")
+        self.engine, self.say = engine, say
+        self.count = events
+        self.stats: dict[str, int | float | str] = {"events_in": events}
+        self.last, self.made = "deduplicated", "deduplicated"
+
+    def take(self, name: str, wanted: bool, **bound: int) -> None:
+        """Make the table ``name`` by its SQL text, or let it be another name of the one before."""
+        if not wanted:
+            self.engine.register(name, self.last)
+        else:
+            self.engine.write(name, sql_text("preparation", name), **bound)
+            self.engine.drop(self.made)  # with the names that it had
+            self.made = name
+        self.last = name
+
+    def dropped(self, reason: str, table: str, counted: str = "COUNT(*)") -> None:
+        """Enter what a step left under the reason of what is gone; ValueError where that is all."""
+        left = integer(self.engine, f"SELECT CAST(COALESCE({counted}, 0) AS BIGINT) FROM {table}")
+        self.stats[f"dropped: {reason}"] = int(self.stats.get(f"dropped: {reason}", 0)) + self.count - left
+        self.say(f"{table}: {left:,} of {self.count:,} events left")
+        if not left:
+            raise ValueError(f"no event is left after dropping {reason}: loosen [sessions] in sessrec.toml")
+        self.count = left
 
 
 def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:

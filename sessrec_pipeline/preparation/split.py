@@ -15,19 +15,20 @@ def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
 
     ValueError where no session is left to train on.
     """
-    stats = _label(engine, split, sessions)
-    given = split.rule == "given"
-    engine.write("train", sql_text("preparation", "train"), shortest=1 if given else 2)
+    labelled, values, stats = _label(engine, split, sessions)
+    shortest = 1 if split.rule == "given" else 2
+    engine.write("train", labelled + sql_text("preparation", "train"), shortest=shortest, **values)
     stats |= _sizes(engine, "train")
     if not stats["events"]:
         raise ValueError(_too_short("training", split, engine))
-    labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'train'")
-    stats["dropped: sessions too short"] = labelled - int(stats["events"])
-    stats["left for test"] = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
-    stats["dropped: after the cutoff"] = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'after cutoff'")
-    stats["dropped: unlabelled"] = integer(
-        engine, "SELECT COUNT(*) FROM labelled WHERE part NOT IN ('train', 'test', 'after cutoff')"
-    )
+
+    def events(where: str) -> int:
+        return integer(engine, f"{labelled}SELECT COUNT(*) FROM labelled WHERE {where}", **values)
+
+    stats["dropped: sessions too short"] = events("part = 'train'") - int(stats["events"])
+    stats["left for test"] = events("part = 'test'")
+    stats["dropped: after the cutoff"] = events("part = 'after cutoff'")
+    stats["dropped: unlabelled"] = events("part NOT IN ('train', 'test', 'after cutoff')")
     return engine.table("train", stats)
 
 
@@ -36,26 +37,25 @@ def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path
 
     ValueError where no session is left to test on.
     """
-    stats = _label(engine, split, sessions)
+    labelled, values, stats = _label(engine, split, sessions)
     engine.register("train", train)
-    engine.write("test", sql_text("preparation", "test"), keep_unseen=split.keep_unseen_items)
+    engine.write("test", labelled + sql_text("preparation", "test"), keep_unseen=split.keep_unseen_items, **values)
     stats |= _sizes(engine, "test")
     if not stats["events"]:
         raise ValueError(_too_short("test", split, engine))
-    labelled = integer(engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test'")
-    unseen = integer(
-        engine, "SELECT COUNT(*) FROM labelled WHERE part = 'test' AND item NOT IN (SELECT DISTINCT item FROM train)"
-    )
-    stats["events_in"] = labelled
+    in_test = f"{labelled}SELECT COUNT(*) FROM labelled WHERE part = 'test'"
+    events_in = integer(engine, in_test, **values)
+    unseen = integer(engine, f"{in_test} AND item NOT IN (SELECT DISTINCT item FROM train)", **values)
+    stats["events_in"] = events_in
     stats["unseen items"] = unseen
     stats["dropped: unseen items"] = 0 if split.keep_unseen_items else unseen
-    stats["dropped: sessions too short"] = labelled - int(stats["dropped: unseen items"]) - int(stats["events"])
+    stats["dropped: sessions too short"] = events_in - int(stats["dropped: unseen items"]) - int(stats["events"])
     stats["predictions"] = int(stats["events"]) - int(stats["sessions"])
     return engine.table("test", stats)
 
 
-def _label(engine: Engine, split: SplitSettings, sessions: Path) -> Stats:
-    """Register ``labelled``, the sessions with their part, and say where the line was drawn."""
+def _label(engine: Engine, split: SplitSettings, sessions: Path) -> tuple[str, dict[str, int], Stats]:
+    """SQL that a query over ``labelled``, the sessions with their part, begins with; its values; where the line is."""
     engine.register("sessions", sessions)
     events = integer(engine, "SELECT COUNT(*) FROM sessions")
     stats: Stats = {"rule": split.rule, "events_in": events}
@@ -66,8 +66,8 @@ def _label(engine: Engine, split: SplitSettings, sessions: Path) -> Stats:
     elif split.rule == "ratio":
         sessions_in = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
         values["train_sessions"] = int(sessions_in * split.ratio)
-    engine.write("labelled", sql_text("preparation", f"labelled_{split.rule}"), **values)
-    return stats | values
+    # Not a table: a copy of all events would cost more than reading them again.
+    return f"WITH labelled AS ({sql_text('preparation', f'labelled_{split.rule}')}) ", values, stats | values
 
 
 def _too_short(part: str, split: SplitSettings, engine: Engine) -> str:

@@ -1,10 +1,6 @@
--- Training sessions of at least $shortest events; positions count anew, for a given split may part a session.
+-- Training sessions of at least $shortest events.
 -- In: labelled. Values: $shortest.
-SELECT
-    l.session,
-    numbered.session_number,
-    CAST(ROW_NUMBER() OVER (PARTITION BY l.session_number ORDER BY l.position) - 1 AS BIGINT) AS position,
-    l.item, l.time, l.session_start
+SELECT l.session, numbered.session_number, l.position, l.item, l.time, l.session_start
 FROM labelled AS l
 JOIN (
     SELECT
@@ -16,4 +12,4 @@ JOIN (
     HAVING COUNT(*) >= $shortest
 ) AS numbered ON numbered.number_before = l.session_number
 WHERE l.part = 'train'
-ORDER BY numbered.session_number, position
+ORDER BY numbered.session_number, l.position

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,30 +21,36 @@ ROWS = 131_072
 
 Stats = dict[str, int | float | str]
 """Counts that are published with an artefact, for checks and the report."""
+Rows: TypeAlias = pa.Table | Path | pa.RecordBatchReader
+"""Rows in order: in memory, as Parquet (a file, or a folder of them), or a stream that is read once."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table asset returns: rows, as an Arrow table or as the scratch Parquet of an engine.
+    """What a table asset returns. ``origins`` are lineages beyond the upstream assets' (landed logs)."""
 
-    ``origins`` are lineages beyond the upstream assets' (landed logs). Publishing a scratch folder removes it.
-    """
-
-    data: pa.Table | Path
+    data: Rows
     stats: Stats = field(default_factory=dict)
     origins: tuple[Lineage, ...] = ()
     engine: str = "python"
 
+    def arrow(self) -> pa.Table:
+        """All rows; of a stream this is the one reading."""
+        schema, tables = batches(self.data)
+        return pa.concat_tables([schema.empty_table(), *tables])
 
-def batches(data: pa.Table | Path) -> tuple[pa.Schema, Iterator[pa.Table]]:
+
+def batches(data: Rows) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """The schema and the rows, in order, in tables of ``ROWS`` rows (the last one shorter)."""
+    stream: Iterator[pa.RecordBatch]
     if isinstance(data, Path):
         dataset = pds.dataset(sorted(data.glob("*.parquet")) if data.is_dir() else data, format="parquet")
         schema = dataset.schema
-        stream: Iterator[pa.RecordBatch] = dataset.to_batches(batch_size=ROWS, use_threads=False)
+        # Without readahead: it would hold many row groups, and the disk is not what takes time.
+        stream = dataset.to_batches(batch_size=ROWS, use_threads=False, batch_readahead=1, fragment_readahead=1)
     else:
         schema = data.schema
-        stream = iter(data.to_batches(max_chunksize=ROWS))
+        stream = iter(data.to_batches(max_chunksize=ROWS)) if isinstance(data, pa.Table) else iter(data)
     return schema.remove_metadata(), _even(schema.remove_metadata(), stream)
 
 
@@ -107,17 +115,19 @@ def _spelled(kind: pa.DataType) -> str:
     return str(kind)
 
 
-def write_table(path: Path, data: pa.Table | Path) -> tuple[pq.ParquetWriter, str, int]:
+def write_table(path: Path, data: Rows) -> tuple[pq.ParquetWriter, str, int]:
     """Write all rows; return the writer, open for the lineage that ends the file, the content hash and the rows."""
     schema, tables = batches(data)
     content = ContentHash(schema)
     # Text is mostly ids: a dictionary of them takes longer to make, and more room, than the ids themselves.
-    writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
+    writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=[c for c in schema.names if c == "log"])
     rows = 0
-    for table in tables:
-        content.update(table)
-        writer.write_table(table, row_group_size=ROWS)
-        rows += table.num_rows
+    with ThreadPoolExecutor(1) as beside:  # hashing and compressing take about as long
+        for table in tables:
+            hashed = beside.submit(content.update, table)
+            writer.write_table(table, row_group_size=ROWS)
+            hashed.result()
+            rows += table.num_rows
     return writer, content.hexdigest(), rows
 
 

@@ -1,6 +1,5 @@
 """The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -143,12 +142,7 @@ class Store:
             lineage = _lineage(node, [*parents, *table.origins])
             writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
             writer.close()
-        stored = self._entered(Stored(path, lineage))
-        if isinstance(table.data, Path) and table.data.is_relative_to(self.settings.scratch):
-            shutil.rmtree(table.data)
-            with suppress(OSError):  # the engine's folder goes with its last table
-                table.data.parent.rmdir()
-        return stored
+        return self._entered(Stored(path, lineage))
 
     def _entered(self, stored: Stored) -> Stored:
         """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""

@@ -49,9 +49,7 @@ def land(settings: Settings, content: str | bytes, name: str) -> Path:
 
 def ingest(settings: Settings, name: str) -> Read:
     done = ingest_landed(settings, name, lambda _: None, now=lambda: NOW)
-    assert isinstance(done.events.data, Path) and isinstance(done.quarantine.data, Path)
-    events = pq.read_table(done.events.data).to_pylist()
-    bad = pq.read_table(done.quarantine.data).to_pylist()
+    events, bad = done.events.arrow().to_pylist(), done.quarantine.arrow().to_pylist()
     left_out = int(done.events.stats["left_out"])
     assert done.events.stats["rows_in"] == len(events) + left_out + len(bad)
     assert sum(rows for rows, _ in done.left_out.values()) == left_out
@@ -605,10 +603,10 @@ def test_bad_input_that_sessions_drop(
     settings = feed()
     land(settings, HEADER + "".join(f"{s}\t{i}\t{T + t}\n" for s, i, t in rows), "a.tsv")
     done = ingest_landed(settings, "a.tsv", lambda _: None, now=lambda: NOW)
-    assert isinstance(done.events.data, Path)
+    raw = settings.home / "raw.parquet"
+    pq.write_table(done.events.arrow(), raw)
     with DuckDBEngine(settings) as engine:
-        table = prepare_sessions(engine, settings, sorted(done.events.data.glob("*.parquet")), lambda _: None)
-        assert isinstance(table.data, Path)
-        items = pq.read_table(table.data)["item"].to_pylist()
+        table = prepare_sessions(engine, settings, [raw], lambda _: None)
+        items = table.arrow()["item"].to_pylist()
     assert items == left
     assert {key: table.stats[key] for key in dropped} == dropped

@@ -47,11 +47,7 @@ def ingest(settings: Settings, content: str | bytes, name: str = "a.tsv") -> Res
     """Land the content and ingest it at NOW; rows in = events + left out + quarantined, whatever it is."""
     (settings.landing / name).write_bytes(content.encode() if isinstance(content, str) else content)
     done = ingest_landed(settings, name, lambda _: None, now=lambda: NOW)
-    assert isinstance(done.events.data, Path)
-    assert isinstance(done.quarantine.data, Path)
-    result = Result(
-        pq.read_table(done.events.data).to_pylist(), pq.read_table(done.quarantine.data).to_pylist(), done.events.stats
-    )
+    result = Result(done.events.arrow().to_pylist(), done.quarantine.arrow().to_pylist(), done.events.stats)
     assert result.stats["events"] == len(result.events)
     assert result.stats["quarantined"] == len(result.bad)
     assert result.stats["rows_in"] == len(result.events) + int(result.stats["left_out"]) + len(result.bad)

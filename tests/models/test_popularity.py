@@ -25,8 +25,7 @@ def fitted(sessions: list[list[str]]) -> pa.Table:
         train = Path(home, "train.parquet").resolve()
         pq.write_table(pa.table({"session_number": number, "position": position, "item": item}), train)
         table = fit_popularity(engine, train)
-        assert isinstance(table.data, Path)
-        return pq.read_table(table.data)
+        return table.arrow()
 
 
 train_sets = st.lists(st.lists(st.sampled_from(["10", "9", "a", "ü"]), min_size=1, max_size=6), min_size=1, max_size=8)

@@ -12,6 +12,7 @@ from sessrec_pipeline.preparation import split as splitting
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.storage.store import Store
 
 Feed = Callable[..., Settings]
 Dataset = Callable[[str], Path]
@@ -22,19 +23,18 @@ FILTERS = {"drop_consecutive_repeats": True, "min_item_support": 5}
 
 def measured(settings: Settings, logs: dict[str, bytes]) -> tuple[Sizes, Sizes, Sizes, Stats]:
     """Events, sessions and items of all logs after the filters, of train and of test; the stats of test."""
+    store = Store(settings)
     raw: list[Path] = []
     for name, content in logs.items():
         (settings.landing / name).write_bytes(content)
         events = ingest_landed(settings, name, lambda _: None).events
-        assert isinstance(events.data, Path)
         assert events.stats["quarantined"] == 0
-        raw.append(events.data)
+        raw.append(store.publish("raw_sessions", events, partition=name).path)
     with DuckDBEngine(settings) as engine:
         sessions = prepare_sessions(engine, settings, raw, lambda _: None)
-        assert isinstance(sessions.data, Path)
-        train = splitting.train_split(engine, settings.split, sessions.data)
-        assert isinstance(train.data, Path)
-        test = splitting.test_split(engine, settings.split, sessions.data, train.data)
+        path = store.publish("sessions", sessions).path
+        train = splitting.train_split(engine, settings.split, path)
+        test = splitting.test_split(engine, settings.split, path, store.publish("train_split", train).path)
         kept = integer(engine, "SELECT COUNT(*) FROM ordered")
     left = (kept, int(sessions.stats["sessions"]), int(sessions.stats["items"]))
     return left, sizes(train.stats), sizes(test.stats), test.stats

@@ -61,8 +61,7 @@ def land(settings: Settings, events: Sequence[Event]) -> list[Path]:
 def prepare(settings: Settings, events: Sequence[Event]) -> tuple[list[Row], Stats]:
     with DuckDBEngine(settings) as engine:
         table = prepare_sessions(engine, settings, land(settings, events), lambda _: None)
-    assert isinstance(table.data, Path)
-    rows = pq.read_table(table.data).to_pylist()
+        rows = table.arrow().to_pylist()
     assert table.stats["events_in"] == len(rows) + sum(int(n) for name, n in table.stats.items() if "dropped" in name)
     return [Row(*(row[name] for name in Row._fields)) for row in rows], table.stats
 
@@ -253,8 +252,7 @@ def test_every_rule_does_what_plain_python_does(
 def labels(settings: Settings, events: Sequence[Event]) -> dict[str, str | None]:
     with DuckDBEngine(settings) as engine:
         table = prepare_sessions(engine, settings, land(settings, events), lambda _: None)
-    assert isinstance(table.data, Path)
-    return {row["session"]: row["split"] for row in pq.read_table(table.data).to_pylist()}
+    return {row["session"]: row["split"] for row in table.arrow().to_pylist()}
 
 
 def test_split_given_by_a_column(feed: Feed) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.preparation import split as splitting
 from sessrec_pipeline.settings import Settings, SplitSettings
-from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.lake import Stats
 
 Feed = Callable[..., Settings]
 DAY = 86_400_000_000
@@ -61,17 +61,17 @@ def prepared(settings: Settings, events: Sequence[Event]) -> Path:
     return path
 
 
-def rows_of(table: Table) -> list[Row]:
-    assert isinstance(table.data, Path)
-    return [Row(*(row[name] for name in Row._fields)) for row in pq.read_table(table.data).to_pylist()]
+def rows_of(table: pa.Table) -> list[Row]:
+    return [Row(*(row[name] for name in Row._fields)) for row in table.to_pylist()]
 
 
 def split(settings: Settings, rule: SplitSettings, sessions: Path) -> Split:
     with DuckDBEngine(settings) as engine:
         train = splitting.train_split(engine, rule, sessions)
-        assert isinstance(train.data, Path)
-        test = splitting.test_split(engine, rule, sessions, train.data)
-    return Split(rows_of(train), rows_of(test), train.stats, test.stats)
+        trains = train.arrow()
+        pq.write_table(trains, settings.home / "made_train.parquet")
+        test = splitting.test_split(engine, rule, sessions, settings.home / "made_train.parquet")
+    return Split(rows_of(trains), rows_of(test.arrow()), train.stats, test.stats)
 
 
 def of(feed: Feed, events: Sequence[Event], name: str = "home", **rule: Any) -> Split:
@@ -230,7 +230,7 @@ def test_input_frame_untouched(feed: Feed) -> None:
     for rule in (SplitSettings(), SplitSettings(rule="days", days=3)):
         split(settings, rule, sessions)
     assert (sessions.read_bytes(), sessions.stat().st_mtime_ns) == before
-    assert [path.name for path in settings.home.glob("*.parquet")] == ["sessions.parquet"]
+    assert sorted(path.name for path in settings.home.glob("*.parquet")) == ["made_train.parquet", "sessions.parquet"]
 
 
 @pytest.mark.parametrize("rule", [{}, {"rule": "days", "days": 3}, {"tuning_rule": "days", "days": 3}])

@@ -186,29 +186,7 @@ def test_tables_for_people_are_loaded_into_the_warehouse(store: Store) -> None:
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-def scratch_table(store: Store, *values: int) -> Table:
-    folder = store.settings.scratch / ".tmp-1-engine" / "asset"
-    folder.mkdir(parents=True)
-    pq.write_table(pa.table({"item": [str(v) for v in values]}), folder / "part-0.parquet")
-    return Table(folder)
-
-
-def test_a_scratch_folder_is_consumed(store: Store) -> None:
-    value = scratch_table(store, 1, 2)
-    stored = store.publish("asset", value)
-    assert stored.arrow()["item"].to_pylist() == ["1", "2"]
-    assert list(store.settings.scratch.iterdir()) == []
-
-
-def test_the_engines_other_tables_stay(store: Store) -> None:
-    value = scratch_table(store, 1)
-    assert isinstance(value.data, Path)
-    (value.data.parent / "other").mkdir()
-    store.publish("asset", value)
-    assert list(value.data.parent.iterdir()) == [value.data.parent / "other"]
-
-
-def test_a_folder_outside_of_scratch_is_left_alone(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_was_published_from_is_left_alone(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "precious"
     folder.mkdir()
     pq.write_table(pa.table({"item": ["1"]}), folder / "part-0.parquet")
@@ -253,7 +231,7 @@ def test_a_crash_between_file_and_catalogue_is_mended_by_running_again(
         raise SystemExit("killed")
 
     store.publish(asset, table("old"))
-    value = scratch_table(store, 7)
+    value = table("7")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Warehouse, "load" if asset == "metrics" else "record", crash)
         store.publish(asset, value)
