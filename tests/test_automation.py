@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +14,7 @@ from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import landing_sensor, nightly_schedule
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.runs import execute, materialize_all
 from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
@@ -219,3 +220,49 @@ def test_automation_can_be_switched_off(feed: Callable[..., Settings], running: 
     definitions = build(feed(automation=AutomationSettings(running=running)))
     expected = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     assert {s.default_status for s in definitions.get_repository_def().sensor_defs} == {expected}
+
+
+# --- what is tried again ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with the configuration that every feed starts with."""
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    text = (files("sessrec_pipeline") / "dagster.yaml").read_text(encoding="utf-8")
+    (folder / "dagster.yaml").write_text(text, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
+
+
+def will_retry(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    run = instance.get_run_by_id(run_id)
+    return run.tags.get("dagster/will_retry") if run else None
+
+
+def test_a_run_whose_process_died_begins_again_a_few_times(settings: Settings, shipped: dg.DagsterInstance) -> None:
+    job = build(settings).resolve_job_def("rebuild")
+    first = shipped.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    shipped.report_run_failed(first, "process 1 died")
+    assert will_retry(shipped, first.run_id) == "true"
+    for number, expected in (("1", "true"), ("2", "false")):
+        tags = {"dagster/retry_number": number, "dagster/root_run_id": first.run_id}
+        again = shipped.create_run_for_job(
+            job,
+            status=dg.DagsterRunStatus.STARTED,
+            tags=tags,
+            parent_run_id=first.run_id,
+            root_run_id=first.run_id,
+        )
+        shipped.report_run_failed(again, "process 2 died")
+        assert will_retry(shipped, again.run_id) == expected
+
+
+def test_a_run_with_a_failed_step_is_not_begun_again(settings: Settings, shipped: dg.DagsterInstance) -> None:
+    name = "bad.tsv"
+    (settings.landing / name).write_text("no,header\n1,2\n")
+    shipped.add_dynamic_partitions(str(landed_logs.name), [name])
+    result = execute(build(settings).resolve_job_def("ingest"), shipped, partition_key=name)
+    assert not result.success
+    assert will_retry(shipped, result.run_id) == "false"
