@@ -13,6 +13,7 @@ import pytest
 from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import landing_sensor, nightly_schedule
 from sessrec_pipeline.definitions import build
+from sessrec_pipeline.logs import landing
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import execute, materialize_all
 from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
@@ -220,6 +221,27 @@ def test_automation_can_be_switched_off(feed: Callable[..., Settings], running: 
     definitions = build(feed(automation=AutomationSettings(running=running)))
     expected = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     assert {s.default_status for s in definitions.get_repository_def().sensor_defs} == {expected}
+
+
+def test_a_log_that_cannot_be_read_for_a_while_is_taken_later(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 24: one bad file stops neither the tick nor the others, and the cursor does not go past it."""
+    read = landing.sha256_of
+
+    def refuse(path: Path) -> str:
+        if path.name == "bad.tsv":
+            raise OSError(5, "Input/output error", str(path))
+        return read(path)
+
+    first = tick(settings, instance)
+    for name in ("bad.tsv", "good.tsv"):
+        (settings.landing / name).write_text("SessionId\tItemId\tTime\na\t1\t1767700000\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "sha256_of", refuse)
+        second = tick(settings, instance, first.cursor)
+    assert requested(second) == ["good.tsv"]
+    assert requested(tick(settings, instance, second.cursor)) == ["bad.tsv"]
 
 
 # --- what is tried again ----------------------------------------------------------------------------------------------

@@ -184,6 +184,15 @@ def test_content_hash_is_the_data_version(outcome: Outcome, demo: Settings, inst
         assert tags["dagster/data_version"] == Store(demo).find(asset).node.data_version
 
 
+def test_the_event_log_stays_small(outcome: Outcome, instance: dg.DagsterInstance) -> None:
+    """Fault 25: every metadata value is stored several times, for every run there ever was."""
+    for asset in GRAPH:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None and event.asset_materialization is not None
+        for name, value in event.asset_materialization.metadata.items():
+            assert len(str(value.value)) < 50_000, (asset, name)
+
+
 def test_lineage_lists_exactly_the_landed_files(outcome: Outcome, demo: Settings) -> None:
     sql = """
         SELECT o.partition_key FROM metrics AS m JOIN lineage.origin AS o ON o.id = m.rankings
