@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
@@ -53,3 +55,28 @@ def test_a_process_per_step_makes_the_same_content(feed: Callable[..., Settings]
     assert run.returncode == 0, run.stderr[-2000:]
     assert {name: store.find(name).node.data_version for name in names} == before
     assert {store.find(name).node.run_id for name in names} == {store.find("report").node.run_id}
+
+
+def test_sixteen_steps_that_write_at_once_all_get_through(
+    feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = feed()
+    monkeypatch.setenv("SESSREC_HOME", str(settings.home))
+    settings.dagster_home.mkdir()
+    seconds, store = {}, Store(settings)
+    job = ReconstructableJob.for_file(str(Path(__file__).with_name("sixteen_writers.py")), "sixteen")
+    names = [f"writer_{n}" for n in range(16)]
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for at_once in (1, 16):
+            begin = time.monotonic()
+            config = {"execution": {"config": {"max_concurrent": at_once}}}
+            with dg.execute_job(job, instance, run_config=config) as result:
+                assert result.success
+            seconds[at_once] = time.monotonic() - begin
+            for name in names:
+                stored = store.find(name).verified()
+                assert (stored.node.rows, stored.node.run_id) == (200_000, result.run_id)
+    with store.warehouse.connect() as connection:
+        entered = connection.execute("SELECT asset FROM lineage.current ORDER BY asset").fetchall()
+    assert entered == [(name,) for name in sorted(names)]
+    print(f"one after another {seconds[1]:.1f} s, sixteen at once {seconds[16]:.1f} s")
