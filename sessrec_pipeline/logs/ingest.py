@@ -194,7 +194,7 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
     left_out = connection.execute(
         f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values or None
     ).fetchall()
-    for read_through in ("raw", "fields", "text"):
+    for read_through in ("raw", "fields_rows", "text_rows"):
         engine.drop(read_through)
     return {reason: (rows, line) for reason, rows, line in left_out if reason is not None}
 
