@@ -8,6 +8,7 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.quality.drift import DRIFT, MEASURES, as_table, measure_drift
 from sessrec_pipeline.report.drift import drift_figure, sparkline
 from sessrec_pipeline.report.figures import as_markdown
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -50,6 +51,7 @@ from sessrec_pipeline.storage.store import Stored
         },
     )
 )
+@retried
 def drift(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_sessions: list[Stored]) -> Table:
     """Each day of the landed logs against the weeks before it: new items, popularity, session lengths, volume.
 

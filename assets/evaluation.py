@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.stage import stage
 from sessrec_pipeline.evaluation import metrics as measures
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -40,6 +41,7 @@ def metrics_asset(models: Sequence[str]) -> dg.AssetsDefinition:
             },
         ),
     )
+    @retried
     def metrics(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], **rankings: Stored) -> Table:
         """Recall, MRR and NDCG of every model at every cutoff under the three tie rules, with 95 % intervals."""
         table = measures.measure(
@@ -56,6 +58,7 @@ def metrics_asset(models: Sequence[str]) -> dg.AssetsDefinition:
 
 
 @dg.asset(**stage("evaluation", ["duckdb", "parquet"], sources=["evaluation/metrics.py"], reads=["evaluation"]))
+@retried
 def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], metrics: Stored) -> Table:
     """One row per model under the settings' tie rule, the best recall at the largest cutoff first."""
     table = measures.leaderboard(metrics.arrow(), settings.evaluation)

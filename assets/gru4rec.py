@@ -19,6 +19,7 @@ from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.popularity import fit_popularity
 from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import GRU4RecConfig, Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Stats, Table
@@ -64,6 +65,7 @@ def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ),
     **gpu(),
 )
+@retried
 def gru4rec_tuning(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -129,6 +131,7 @@ def _validation(choices: list[str]) -> dg.AssetsDefinition:
         ),
         **gpu(),
     )
+    @retried
     def gru4rec_validation(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -173,6 +176,7 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
         **stage("models", ["torch", "safetensors"], sources=MODEL, reads=["gru4rec", "training.warm_start"]),
         **gpu(),
     )
+    @retried
     def gru4rec_checkpoint(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.stage import stage
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.retries import tried_again
 from sessrec_pipeline.settings import Settings
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
@@ -59,7 +60,8 @@ SOURCES = ["logs/unpack.py", "logs/gate.py", "logs/readers.py", "logs/ingest.py"
 def read_landed_log(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.Output]:  # type: ignore[type-arg]
     """Read one landed log."""
     try:
-        ingested = ingest_landed(settings, context.partition_key, context.log.info)
+        with tried_again(context.retry_number):
+            ingested = ingest_landed(settings, context.partition_key, context.log.info)
     except LogRefusedError as error:
         # A retry cannot help: the file or the settings must change first.
         raise dg.Failure(str(error), allow_retries=False) from error

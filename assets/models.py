@@ -6,6 +6,7 @@ from assets.stage import stage
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.models.markov import fit_markov
 from sessrec_pipeline.models.popularity import fit_popularity
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -24,6 +25,7 @@ from sessrec_pipeline.storage.store import Stored
         },
     )
 )
+@retried
 def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Items by number of training events, first seen first among equals. Also the catalogue that every model ranks."""
     with DuckDBEngine(settings) as engine:
@@ -44,6 +46,7 @@ def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Tab
         },
     )
 )
+@retried
 def markov(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """How often each item followed each other one: a first-order Markov chain as a table of counts."""
     with DuckDBEngine(settings) as engine:

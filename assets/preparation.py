@@ -10,6 +10,7 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -26,6 +27,7 @@ PREPARATION = ["preparation", "engine.py"]
         columns=EVENT | {"split": ("string", "train or test, where the log brings its own split")},
     )
 )
+@retried
 def sessions(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_sessions: list[Stored]
 ) -> Table:
@@ -54,6 +56,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
         description=f"Training events {purpose}, cut so that no training session knows the future.",
         **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
     )
+    @retried
     def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
         with DuckDBEngine(settings) as engine:
             table = train_split(engine, rule(settings), source.path)
@@ -67,6 +70,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
         "the settings keep the others.",
         **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
     )
+    @retried
     def test(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored, train: Stored
     ) -> Table:

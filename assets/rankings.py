@@ -7,6 +7,7 @@ from sessrec_pipeline.compute import Compute, gpu
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.fitted import ARTEFACTS, load_model
 from sessrec_pipeline.progress import progress_bar
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -45,6 +46,7 @@ def rankings(model: str) -> dg.AssetsDefinition:
         ),
         **(gpu() if model == "gru4rec" else {}),
     )
+    @retried
     def ranked(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],

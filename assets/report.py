@@ -12,6 +12,7 @@ from assets.stage import stage
 from sessrec_pipeline.report.data import ReportData, summed
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.standings import headline
+from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
@@ -27,6 +28,7 @@ QUARANTINE_SAMPLE = 20
         reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
     )
 )
+@retried
 def report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],

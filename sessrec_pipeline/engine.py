@@ -134,10 +134,12 @@ class DuckDBEngine:
         )
 
     def _read(self, name: str, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        yield from reader
-        self.unread.discard(name)
-        if self.closed:
-            self.close()
+        try:
+            yield from reader
+        finally:
+            self.unread.discard(name)
+            if self.closed:
+                self.close()
 
     def close(self) -> None:
         """Give back what the engine holds, once the tables that it handed out have been read."""

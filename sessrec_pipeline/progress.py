@@ -34,12 +34,16 @@ def _story(event: dg.DagsterEvent) -> str:
         check = event.asset_check_evaluation_data
         verdict = "passed" if check.passed else f"NOT PASSED ({check.severity.value})"
         return f"check {check.check_name}: {verdict}"
+    if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY:
+        wait = event.step_retry_data.seconds_to_wait
+        return f"{reason(event)}; trying again" + (f" in {wait:.0f} s" if wait else "")
     return f"FAILED: {reason(event)}"
 
 
 def reason(failure: dg.DagsterEvent) -> str:
-    """Why a step failed: what was raised, or the sentence of the ``dg.Failure`` that somebody made of it."""
-    error = failure.step_failure_data.error
+    """Why a step failed, or has to be tried again: what was raised, or the sentence of a ``dg.Failure``."""
+    retry = failure.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY
+    error = failure.step_retry_data.error if retry else failure.step_failure_data.error
     if error is None:
         return "no reason is known"
     text = (error if error.cls_name == "Failure" else error.cause or error).message.strip()
@@ -50,6 +54,7 @@ SHOWN = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_UP_FOR_RETRY,
 }
 
 

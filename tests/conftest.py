@@ -24,6 +24,11 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessrec_pipeline.retries.WAITS", (0.0, 0.0, 0.0))
+
+
 @pytest.fixture
 def feed(tmp_path: Path) -> Callable[..., Settings]:
     """``feed(split={"rule": "days"})``: settings of a new feed in a temporary home, with a landing folder."""

@@ -193,6 +193,35 @@ def test_new_log_rebuilds_each_asset_once(settings: Settings, instance: dg.Dagst
     assert log_node.id in {n.id for n in Store(settings).find("report").lineage.ancestors}
 
 
+def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    materialize_all(settings, instance)
+    _, cursor = conditions(settings, instance)
+    log = settings.landing / "demo-2026-01-06.tsv"
+
+    def lands(row: str) -> None:
+        log.write_text(log.read_text() + row)
+        materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no event is left")
+
+    lands("new\t1\t1767700000\nnew\t2\t1767700010\n")
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr("assets.preparation.prepare_sessions", refuse)
+        for _ in range(6):
+            requests, cursor = conditions(settings, instance, cursor)
+            asked.append("sessions" in requests)
+            if "sessions" in requests:
+                job = build(settings).resolve_job_def("rebuild")
+                assert not execute(job, instance, asset_selection=[dg.AssetKey("sessions")]).success
+    assert asked.count(True) == 1
+    lands("other\t1\t1767700020\nother\t2\t1767700030\n")
+    assert "sessions" in conditions(settings, instance, cursor)[0]
+
+
 def materialize_all_of(settings: Settings, instance: dg.DagsterInstance, job: str, **selection: object) -> None:
     definition = build(settings).resolve_job_def(job)
     assert definition.execute_in_process(instance=instance, **selection).success  # type: ignore[arg-type]

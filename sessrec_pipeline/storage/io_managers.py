@@ -6,11 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from sessrec_pipeline.retries import WAITS, tried_again
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 
-RETRIES = 3
-"""How often a step begins again because another run replaced its inputs."""
 CONFIG_KEY = "sessrec/config"
 """Asset metadata: the settings that the asset reads, entered into its lineage."""
 
@@ -47,7 +46,8 @@ class StoreIOManager(dg.IOManager):
         else:
             found = self.store.find(asset)
             stored = [found]
-        self._verify(stored)
+        with tried_again(context.step_context.previous_attempt_count):
+            self._verify(stored)
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
         return found
 
@@ -67,16 +67,17 @@ class StoreIOManager(dg.IOManager):
         for parent in parents:
             if not self.store.is_current(parent.node):
                 context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
-                raise dg.RetryRequested(max_retries=RETRIES)
-        stored = self.store.publish(
-            context.asset_key.to_user_string(),
-            obj,
-            partition=context.partition_key if context.has_partition_key else None,
-            code_version=spec.code_version or "",
-            config=spec.metadata.get(CONFIG_KEY, {}),
-            run_id=context.run_id,
-            parents=parents,
-        )
+                raise dg.RetryRequested(max_retries=len(WAITS))
+        with tried_again(step.previous_attempt_count):
+            stored = self.store.publish(
+                context.asset_key.to_user_string(),
+                obj,
+                partition=context.partition_key if context.has_partition_key else None,
+                code_version=spec.code_version or "",
+                config=spec.metadata.get(CONFIG_KEY, {}),
+                run_id=context.run_id,
+                parents=parents,
+            )
         step.set_data_version(context.asset_key, dg.DataVersion(stored.node.data_version))
         context.add_output_metadata(
             {
