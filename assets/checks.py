@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from assets.drift import over_time
 from assets.ingestion import landed_logs
+from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.logs.ingest import DAY
 from sessrec_pipeline.quality.drift import Row, seen
 from sessrec_pipeline.settings import Settings
@@ -256,7 +257,7 @@ def training_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckRes
 
 
 def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The checks of rankings, metrics and leaderboard."""
+    """The checks of rankings and of all that is computed from them."""
     kind = settings.synthetic.kind if settings.synthetic else None
 
     @dg.multi_asset_check(
@@ -296,12 +297,79 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
         )
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
+    @dg.multi_asset_check(
+        name="analysis_checks",
+        specs=[
+            *_specs(
+                "comparisons",
+                {
+                    "every_pair": "Every two models are compared, and no correction makes a p-value smaller.",
+                },
+            ),
+            *_specs(
+                "slices",
+                {
+                    "predictions_add_up": "The bands of each slice hold every prediction once, and their mean is the "
+                    "recall of the metrics table."
+                },
+            ),
+            *_specs(
+                "protocols",
+                {"predictions_add_up": "Each protocol counts the predictions, or sessions, that the rankings have."},
+            ),
+            *_specs("beyond_accuracy", {"values_in_range": "Every measure lies where its definition puts it."}),
+            *_specs("costs", {"timed": "The work of every model was timed."}, blocking=False),
+        ],
+    )
+    def analysis_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
+        expected = len(models) * (len(models) - 1) // 2 * len(GAINS) * len(settings.evaluation.cutoffs)
+        pairs, wrong = _ask(
+            "SELECT COUNT(*), COUNT(*) FILTER (NOT (p > 0 AND p <= p_holm AND p_holm <= 1)) FROM c",
+            c=store.find("comparisons"),
+        )
+        right = pairs == expected and not wrong
+        yield _result("comparisons", "every_pair", right, rows=pairs, rows_expected=expected, wrong_p_values=wrong)
+
+        rows, sessions = _ask("SELECT COUNT(*), COUNT(DISTINCT session) FROM r", r=store.find(f"{models[0]}_rankings"))
+        apart, lost = _ask(
+            "SELECT MAX(ABS(s.recall - m.value)), MAX(ABS(s.predictions - m.predictions)) FROM (SELECT model, "
+            "slice, k, SUM(recall * predictions) / SUM(predictions) AS recall, SUM(predictions) AS predictions FROM s "
+            "GROUP BY ALL) AS s JOIN m ON m.model = s.model AND m.k = s.k AND m.metric = 'recall' "
+            f"AND m.tie_rule = '{settings.evaluation.tie_rule}'",
+            s=store.find("slices"),
+            m=store.find("metrics"),
+        )
+        whole = lost == 0 and apart < 1e-9
+        yield _result("slices", "predictions_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
+
+        (uneven,) = _ask(
+            "SELECT COUNT(*) FROM p WHERE predictions <> "
+            f"CASE WHEN protocol = 'last_item' THEN {sessions} ELSE {rows} END",
+            p=store.find("protocols"),
+        )
+        even = uneven == 0
+        yield _result("protocols", "predictions_add_up", even, rows_wrong=uneven, predictions=rows, sessions=sessions)
+
+        (outside,) = _ask(
+            "SELECT COUNT(*) FROM b WHERE NOT (ISFINITE(value) AND value >= CASE WHEN metric = 'popularity_lift' "
+            "THEN -1 ELSE 0 END AND (metric IN ('popularity_lift', 'novelty') OR value <= 1 + 1e-9))",
+            b=store.find("beyond_accuracy"),
+        )
+        yield _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
+
+        untimed = [
+            row["model"]
+            for row in store.find("costs").arrow().to_pylist()
+            if not (row["fit_seconds"] and row["predict_microseconds"])
+        ]
+        yield _result("costs", "timed", not untimed, severity=WARN, without_times=", ".join(untimed))
+
     names = {
         "demo": {"expected_order": "On the demo logs: oracle >= GRU4Rec > Markov > Popularity in recall."},
         "null": {"nothing_beats_the_oracle": "On independent draws no model is above the ceiling beyond noise."},
     }
     if kind is None:
-        return [metrics_checks]
+        return [metrics_checks, analysis_checks]
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
@@ -315,4 +383,4 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
             above = [m for m, row in rows.items() if row[f"{column}_low"] > rows["oracle"][f"{column}_high"]]
             yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
 
-    return [metrics_checks, leaderboard_checks]
+    return [metrics_checks, analysis_checks, leaderboard_checks]

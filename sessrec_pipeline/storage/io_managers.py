@@ -1,18 +1,25 @@
 """Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
 
+import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 
 RETRIES = 3
 """How often a step begins again because another run replaced its inputs."""
 CONFIG_KEY = "sessrec/config"
 """Asset metadata: the settings that the asset reads, entered into its lineage."""
+
+SECONDS = "seconds"
+"""Name among an artefact's stats: how long its step worked after its inputs were checked, or what the step itself says.
+Stats are no part of content or id, so two runs that differ in nothing but their pace give the same version."""
 
 Attempt = tuple[str, str, int]
 """Run, step, and how often the step was begun before."""
@@ -29,6 +36,7 @@ class StoreIOManager(dg.IOManager):
     def __init__(self, store: Store) -> None:
         self.store = store
         self._loaded: dict[Attempt, list[Lineage]] = defaultdict(list)
+        self._begun: dict[Attempt, float] = {}
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
@@ -49,6 +57,7 @@ class StoreIOManager(dg.IOManager):
             stored = [found]
         self._verify(stored)
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
+        self._begun[_attempt(context.step_context)] = time.perf_counter()
         return found
 
     def _verify(self, stored: list[Stored]) -> None:
@@ -68,6 +77,9 @@ class StoreIOManager(dg.IOManager):
             if not self.store.is_current(parent.node):
                 context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
                 raise dg.RetryRequested(max_retries=RETRIES)
+        begun = self._begun.get(_attempt(step))
+        if begun is not None and not isinstance(obj, Page):
+            obj = replace(obj, stats={SECONDS: time.perf_counter() - begun, **obj.stats})
         stored = self.store.publish(
             context.asset_key.to_user_string(),
             obj,
