@@ -310,7 +310,7 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
                 "slices",
                 {
                     "predictions_add_up": "The bands of each slice hold every prediction once, and their mean is the "
-                    "recall of the metrics table."
+                    "recall over all of them."
                 },
             ),
             *_specs(
@@ -332,12 +332,11 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
 
         rows, sessions = _ask("SELECT COUNT(*), COUNT(DISTINCT session) FROM r", r=store.find(f"{models[0]}_rankings"))
         apart, lost = _ask(
-            "SELECT MAX(ABS(s.recall - m.value)), MAX(ABS(s.predictions - m.predictions)) FROM (SELECT model, "
-            "slice, k, SUM(recall * predictions) / SUM(predictions) AS recall, SUM(predictions) AS predictions FROM s "
-            "GROUP BY ALL) AS s JOIN m ON m.model = s.model AND m.k = s.k AND m.metric = 'recall' "
-            f"AND m.tie_rule = '{settings.evaluation.tie_rule}'",
+            "SELECT MAX(ABS(s.recall - p.value)), MAX(ABS(s.predictions - p.predictions)) FROM (SELECT model, slice, "
+            "k, SUM(recall * predictions) / SUM(predictions) AS recall, SUM(predictions) AS predictions FROM s "
+            "GROUP BY ALL) AS s JOIN p USING (model, k) WHERE p.protocol = 'next_item' AND p.metric = 'recall'",
             s=store.find("slices"),
-            m=store.find("metrics"),
+            p=store.find("protocols"),
         )
         whole = lost == 0 and apart < 1e-9
         yield _result("slices", "predictions_add_up", whole, predictions_lost=int(lost), recall_apart=apart)

@@ -44,14 +44,16 @@ def measure(
     counts nowhere. A value that is not defined is null: diversity at K = 1, or anything where all lists are empty.
     """
     events = pq.read_table(popularity, columns=["popularity_rank", "events"]).sort_by("popularity_rank")
-    shares = events["events"].to_numpy() / max(1, events["events"].to_numpy().sum())
+    total = events["events"].to_numpy().sum()
+    shares = events["events"].to_numpy() / total
     drawn = _draw(next(iter(rankings.values())), settings)
     rows: list[dict[str, object]] = []
     with duckdb.connect() as connection:
         for name, path in (("test", test), ("train", train), ("popularity", popularity)):
             create_view(connection, name, [path])
         connection.execute("CREATE TABLE cutoffs AS SELECT UNNEST($cutoffs) AS k", {"cutoffs": settings.cutoffs})
-        (history,) = connection.execute(sql_text("evaluation", "history")).fetchall()[0]
+        seen = np.ma.compressed(connection.execute(sql_text("evaluation", "history")).fetchnumpy()["mean_events"])
+        history = float(seen.mean() / total) if len(seen) else None
         for model, path in sorted(rankings.items()):
             create_view(connection, "rankings", [path])
             counts = _listed(connection, len(shares), max(settings.cutoffs))
@@ -117,8 +119,7 @@ def _diversity(
     (last,) = connection.execute("SELECT MAX(session_number) FROM train").fetchall()[0]
     found = connection.execute(
         sql_text("evaluation", "diversity"), {"first_session": last + 1 - TRAINING_SESSIONS}
-    ).fetchall()
-    by_cutoff = {k: (value, lists) for k, value, lists in found}
+    ).fetchnumpy()
     for k in settings.cutoffs:
-        value, lists = by_cutoff.get(k, (None, 0))
-        yield {"k": k, "value": value, "lists": lists}
+        of_lists = np.asarray(found["diversity"])[np.asarray(found["k"]) == k]
+        yield {"k": k, "value": float(of_lists.mean()) if len(of_lists) else None, "lists": len(of_lists)}

@@ -1,4 +1,4 @@
--- Mean distance of the items of a list, over a sample of one model's lists and their first K items.
+-- Mean distance of the first K items of each of some lists of one model.
 -- In: sampled (list, place, item) with places from 1; train (session_number, item); cutoffs (k).
 --     Values: $first_session, the first training session that counts.
 -- The distance of two items is 1 - cosine of the training sessions that hold them:
@@ -10,7 +10,7 @@ held AS (
 ),
 sizes AS (SELECT item, COUNT(*) AS sessions FROM held GROUP BY item),
 pairs AS (
-    SELECT a.list, a.item AS one, b.item AS other, b.place AS place
+    SELECT a.list, a.item AS one, b.item AS other, a.place AS before, b.place
     FROM sampled AS a JOIN sampled AS b ON a.list = b.list AND a.place < b.place
 ),
 distinct_pairs AS (SELECT DISTINCT LEAST(one, other) AS one, GREATEST(one, other) AS other FROM pairs),
@@ -23,13 +23,15 @@ together AS (
 distances AS (
     SELECT t.one, t.other, 1 - t.sessions / SQRT(CAST(o.sessions AS DOUBLE) * p.sessions) AS distance
     FROM together AS t JOIN sizes AS o ON o.item = t.one JOIN sizes AS p ON p.item = t.other
-),
-lists AS (
-    SELECT cutoffs.k, pairs.list, AVG(COALESCE(distances.distance, 1)) AS diversity
-    FROM pairs
-    JOIN cutoffs ON pairs.place <= cutoffs.k
-    LEFT JOIN distances
-        ON distances.one = LEAST(pairs.one, pairs.other) AND distances.other = GREATEST(pairs.one, pairs.other)
-    GROUP BY cutoffs.k, pairs.list
 )
-SELECT k, AVG(diversity) AS diversity, COUNT(*) AS lists FROM lists GROUP BY k ORDER BY k
+-- In a stated order, for the last digit of a sum depends on it.
+SELECT
+    cutoffs.k,
+    pairs.list,
+    AVG(COALESCE(distances.distance, 1) ORDER BY pairs.place, pairs.before) AS diversity
+FROM pairs
+JOIN cutoffs ON pairs.place <= cutoffs.k
+LEFT JOIN distances
+    ON distances.one = LEAST(pairs.one, pairs.other) AND distances.other = GREATEST(pairs.one, pairs.other)
+GROUP BY cutoffs.k, pairs.list
+ORDER BY cutoffs.k, pairs.list

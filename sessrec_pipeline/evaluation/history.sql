@@ -1,11 +1,8 @@
--- Mean popularity of what the sessions had seen before a prediction: the mean over predictions of the mean over history.
--- In: test (session, position, item); popularity (item, events). Popularity is the share of training events.
-WITH shares AS (SELECT item, events / SUM(events) OVER () AS share FROM popularity),
-histories AS (
-    SELECT
-        AVG(s.share) OVER (
-            PARTITION BY t.session ORDER BY t.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS mean_share
-    FROM test AS t LEFT JOIN shares AS s ON s.item = t.item
-)
-SELECT AVG(mean_share) FROM histories
+-- For each test event the mean training events of the items that its session had seen before; null where it had none.
+-- In: test (session, position, item); popularity (item, events).
+SELECT
+    AVG(p.events) OVER (
+        PARTITION BY t.session ORDER BY t.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS mean_events
+FROM test AS t LEFT JOIN popularity AS p ON p.item = t.item
+ORDER BY t.session, t.position

@@ -44,19 +44,18 @@ def measure(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettin
     predictions, or not those of ``test``.
     """
     evidence = Evidence.of(rankings, settings)
-    every = np.arange(len(evidence.sessions))
-    last = np.flatnonzero(np.append(np.diff(evidence.sessions), 1))
+    every = np.ones((1, len(evidence.sessions)))
+    last = np.append(np.diff(evidence.sessions), 1)[None] * 1.0
     cells: list[tuple[str, str, tuple[str, ...], str, Sums]] = []
-    for model in sorted(rankings):
-        for protocol, inside in (("next_item", every), ("last_item", last)):
-            mask = np.zeros(len(every))
-            mask[inside] = 1
-            values = evidence.per_session(evidence.gains[model] * mask)
-            cells.append((protocol, model, GAINS, settings.tie_rule, Sums(values, _counts(evidence, mask))))
-        remaining = _remaining(rankings[model], test, settings.cutoffs)
-        if remaining.counts.sum() != len(every):
+    for model, gains in sorted(evidence.gains.items()):
+        for protocol, counted in (("next_item", every), ("last_item", last)):
+            sums = Sums(evidence.per_session(gains * counted), evidence.per_session(counted)[:, 0])
+            cells.append((protocol, model, GAINS, settings.tie_rule, sums))
+        judged = remaining(rankings[model], test, settings.cutoffs)
+        if judged.shape[-1] != every.size:
             raise ValueError("the rankings are not those of this test split; rank the models again")
-        cells.append(("remaining_items", model, REMAINING, AS_LISTED, remaining))
+        sums = Sums(evidence.per_session(judged), evidence.per_session(every)[:, 0])
+        cells.append(("remaining_items", model, REMAINING, AS_LISTED, sums))
     drawn = resampled([sums for *_, sums in cells], evidence.n_sessions, settings.bootstrap_samples, settings.seed)
     rows = [
         row
@@ -68,20 +67,14 @@ def measure(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettin
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _counts(evidence: Evidence, mask: NDArray[np.float64]) -> NDArray[np.float64]:
-    return evidence.per_session(mask[None])[:, 0]
-
-
-def _remaining(rankings: Path, test: Path, cutoffs: list[int]) -> Sums:
-    """The sums of remaining.sql: sessions in the order of their ids, columns (REMAINING, cutoffs)."""
+def remaining(rankings: Path, test: Path, cutoffs: list[int]) -> NDArray[np.float64]:
+    """What remaining.sql says of each prediction, in session and position order, (REMAINING, cutoffs, predictions)."""
     with duckdb.connect() as connection:
         create_view(connection, "rankings", [rankings])
         create_view(connection, "test", [test])
         connection.execute("CREATE TABLE cutoffs AS SELECT UNNEST($cutoffs) AS k", {"cutoffs": cutoffs})
         found = connection.execute(sql_text("evaluation", "remaining")).fetchnumpy()
-    by_cutoff = {name: np.asarray(found[name], np.float64).reshape(len(cutoffs), -1) for name in REMAINING}
-    counts = np.asarray(found["predictions"], np.float64).reshape(len(cutoffs), -1)[0]
-    return Sums(np.concatenate([by_cutoff[name] for name in REMAINING]).T, counts)
+    return np.array([found[name].reshape(len(cutoffs), -1) for name in REMAINING], dtype=np.float64)
 
 
 def _rows(

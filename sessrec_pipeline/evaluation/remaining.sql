@@ -1,9 +1,9 @@
--- Each list judged against everything that its session still had to come, summed over sessions.
+-- Each list judged against everything that its session still had to come: a row per cutoff and prediction.
 -- In: rankings (session, position, top_items) of one model; test (session, position, item); cutoffs (k).
 -- Relevant to the prediction at a position are the distinct items of the session from that position on, R of them:
 --   precision@K = relevant items among the first K / K
 --   recall@K    = relevant items among the first K / R
---   map         = mean of AP@K = 1 / R * sum over the relevant places i <= K of (relevant among the first i) / i
+--   map         = AP@K = 1 / R * sum over the relevant places i <= K of (relevant among the first i) / i
 WITH last_seen AS (SELECT session, item, MAX(position) AS last_position FROM test GROUP BY session, item),
 relevant AS (
     SELECT r.session, r.position, COUNT(*) AS items
@@ -29,20 +29,18 @@ found AS (
         hits.position,
         cutoffs.k,
         COUNT(*) AS hits,
-        SUM(CAST(hits.nth AS DOUBLE) / hits.place) AS precisions
+        -- In a stated order, for the last digit of a sum depends on it.
+        SUM(CAST(hits.nth AS DOUBLE) / hits.place ORDER BY hits.place) AS precisions
     FROM hits JOIN cutoffs ON hits.place <= cutoffs.k
     GROUP BY hits.session, hits.position, cutoffs.k
 )
 SELECT
     cutoffs.k,
-    relevant.session,
-    COUNT(*) AS predictions,
-    SUM(COALESCE(CAST(found.hits AS DOUBLE) / cutoffs.k, 0)) AS precision,
-    SUM(COALESCE(CAST(found.hits AS DOUBLE) / relevant.items, 0)) AS recall,
-    SUM(COALESCE(found.precisions / relevant.items, 0)) AS map
+    COALESCE(CAST(found.hits AS DOUBLE) / cutoffs.k, 0) AS precision,
+    COALESCE(CAST(found.hits AS DOUBLE) / relevant.items, 0) AS recall,
+    COALESCE(found.precisions / relevant.items, 0) AS map
 FROM relevant
 CROSS JOIN cutoffs
 LEFT JOIN found
     ON found.session = relevant.session AND found.position = relevant.position AND found.k = cutoffs.k
-GROUP BY cutoffs.k, relevant.session
-ORDER BY cutoffs.k, relevant.session
+ORDER BY cutoffs.k, relevant.session, relevant.position

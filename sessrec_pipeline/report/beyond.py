@@ -23,7 +23,7 @@ Column = tuple[str, str, Callable[[float], str]]
 LIST_COLUMNS: list[Column] = [
     ("coverage", "Coverage", lambda v: f"{100 * v:.1f}\u00a0%"),
     ("gini", "Gini", lambda v: f"{v:.3f}"),
-    ("popularity_lift", "Popularity lift", lambda v: f"{100 * v:+.0f}\u00a0%"),
+    ("popularity_lift", "Popularity lift", lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
     ("novelty", "Novelty, bits", lambda v: f"{v:.2f}"),
     ("diversity", "Diversity", lambda v: f"{v:.3f}"),
 ]

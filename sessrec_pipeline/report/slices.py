@@ -19,8 +19,8 @@ SLICE_TITLES = {
     "day": ("By day", "day of the target, UTC"),
 }
 """Title of each slice's figure and what its bands count, in the order of the page."""
-TICKS = 8
-"""Most bands that are named below a figure."""
+TICKS, MARKED, PLACES = 8, 12, 31
+"""Most bands that are named below a figure, that get a marker, and that are drawn at all: days can be many."""
 
 
 def slice_figures(data: ReportData) -> list[tuple[str, str]]:
@@ -38,7 +38,9 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
     name = str(rows["slice"].iloc[0])
     title, what = SLICE_TITLES[name]
     found = rows.drop_duplicates("place").sort_values("place")
+    found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
     x_of = {place: x for x, place in enumerate(found["place"])}
+    rows = rows[rows["place"].isin(x_of)]
     with drawing(f"Recall@{k} of each model {title[0].lower()}{title[1:]}") as (axes, svg):
         look_of = looks([str(model) for model in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
@@ -47,10 +49,11 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
             x = own["place"].map(x_of).to_numpy()
             recall, low, high = (own[column].to_numpy(dtype=np.float64) for column in ("recall", "low", "high"))
             axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
-            axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=look.marker, markersize=5)
+            marker = look.marker if len(x_of) <= MARKED else None
+            axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=marker, markersize=5)
             ends.append((float(recall[-1]), model_name(str(model))))
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, 0.0), top)
+        axes.set_ylim(max(bottom, -0.05 * top), top)
         for at, (_, label) in zip(apart([end for end, _ in ends], 0.085 * (top - bottom)), ends, strict=True):
             annotate(axes, shorten(label, 14), (len(x_of) - 1, at), (10, 0), va="center", annotation_clip=False)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
@@ -85,7 +88,7 @@ def slice_notes(data: ReportData) -> list[str]:
 def _bands(beaten: Sequence[tuple[str, str]]) -> str:
     winners = dict.fromkeys(winner for _, winner in beaten)
     texts = [
-        f"{model_name(winner)} is ahead at {', '.join(band for band, other in beaten if other == winner)}"
+        f"{model_name(winner)} is ahead in {', '.join(band for band, other in beaten if other == winner)}"
         for winner in winners
     ]
     return "; ".join(texts)

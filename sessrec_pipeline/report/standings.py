@@ -143,8 +143,6 @@ class ModelRow:
     """In the order of METRIC_NAMES and, inside, of the cutoffs."""
     marks: list[Mark | None]
     """From the best model and from the one in the next row; None where there is none."""
-    predictions: int
-    sessions: int
 
 
 def leaderboard_rows(data: ReportData) -> list[ModelRow]:
@@ -162,8 +160,7 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
             None if pd.isna(row[f"p_{other}"]) else Mark(bool(row[f"level_with_{other}"]), float(row[f"p_{other}"]))
             for other in ("best", "next")
         ]
-        counts = int(row["predictions"]), int(row["sessions"])
-        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks, *counts))
+        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks))
     return rows
 
 
