@@ -17,10 +17,8 @@ def by_hand(world: World, name: str, prediction: dict[str, object]) -> str:
     """The band of one prediction, from the splits."""
     session, position = str(prediction["session"]), int(str(prediction["position"]))
     items, target = world.sessions()[session], str(prediction["target"])
-    train = world.table("train").to_pylist()
-    time = next(
-        r["time"] for r in world.table("test").to_pylist() if (r["session"], r["position"]) == (session, position)
-    )
+    train, test = world.rows("train"), world.rows("test")
+    time = next(row["time"] for row in test if (row["session"], row["position"]) == (session, position))
     if name == "session_length":
         return {2: "2", 3: "3", 4: "4", 5: "5-6", 6: "5-6"}.get(len(items), "7-10")
     if name == "position":
@@ -35,9 +33,8 @@ def by_hand(world: World, name: str, prediction: dict[str, object]) -> str:
         rank = world.table("popularity")["item"].to_pylist().index(target) + 1
         return "next 9 %" if rank <= 3 else "next 40 %" if rank <= 15 else "rarest 50 %"  # one of 30 is more than 1 %
     age = (time - min(row["time"] for row in train if row["item"] == target)) / DAY
-    return next(
-        band for limit, band in ((1, "< 1 day"), (3, "1-3 days"), (7, "3-7 days"), (30, "7-30 days")) if age < limit
-    )
+    limits = {1: "< 1 day", 3: "1-3 days", 7: "3-7 days", 30: "7-30 days"}
+    return next(band for limit, band in limits.items() if age < limit)
 
 
 def test_slices_equal_a_loop(world: World) -> None:
@@ -49,11 +46,10 @@ def test_slices_equal_a_loop(world: World) -> None:
         for row in world.predictions(model):
             rank = int(str(row["greater"])) + int(str(row["equal"]))
             for name in SLICES:
+                band = by_hand(world, name, row)
                 for k in SETTINGS.cutoffs:
                     hit = float(rank <= k)
-                    expected.setdefault((model, name, by_hand(world, name, row), k), []).append(
-                        (hit, hit / rank, str(row["session"]))
-                    )
+                    expected.setdefault((model, name, band, k), []).append((hit, hit / rank, str(row["session"])))
     assert set(found) == set(expected)
     assert {band for _, name, band, _ in found if name == "item_age"} >= {"1-3 days", "7-30 days", UNKNOWN}
     for key, values in expected.items():
