@@ -257,7 +257,7 @@ def training_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckRes
 
 
 def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """The checks of rankings and of all that is computed from them."""
+    """The checks of rankings, metrics and leaderboard."""
     kind = settings.synthetic.kind if settings.synthetic else None
 
     @dg.multi_asset_check(
@@ -297,78 +297,12 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
         )
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
-    @dg.multi_asset_check(
-        name="analysis_checks",
-        specs=[
-            *_specs(
-                "comparisons",
-                {
-                    "every_pair": "Every two models are compared, and no correction makes a p-value smaller.",
-                },
-            ),
-            *_specs(
-                "slices",
-                {
-                    "predictions_add_up": "The bands of each slice hold every prediction once, and their mean is the "
-                    "recall over all of them."
-                },
-            ),
-            *_specs(
-                "protocols",
-                {"predictions_add_up": "Each protocol counts the predictions, or sessions, that the rankings have."},
-            ),
-            *_specs("beyond_accuracy", {"values_in_range": "Every measure lies where its definition puts it."}),
-            *_specs("costs", {"timed": "The work of every model was timed."}, blocking=False),
-        ],
-    )
-    def analysis_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
-        expected = len(models) * (len(models) - 1) // 2 * len(GAINS) * len(settings.evaluation.cutoffs)
-        pairs, wrong = _ask(
-            "SELECT COUNT(*), COUNT(*) FILTER (NOT (p > 0 AND p <= p_holm AND p_holm <= 1)) FROM c",
-            c=store.find("comparisons"),
-        )
-        right = pairs == expected and not wrong
-        yield _result("comparisons", "every_pair", right, rows=pairs, rows_expected=expected, wrong_p_values=wrong)
-
-        rows, sessions = _ask("SELECT COUNT(*), COUNT(DISTINCT session) FROM r", r=store.find(f"{models[0]}_rankings"))
-        apart, lost = _ask(
-            "SELECT MAX(ABS(s.recall - p.value)), MAX(ABS(s.predictions - p.predictions)) FROM (SELECT model, slice, "
-            "k, SUM(recall * predictions) / SUM(predictions) AS recall, SUM(predictions) AS predictions FROM s "
-            "GROUP BY ALL) AS s JOIN p USING (model, k) WHERE p.protocol = 'next_item' AND p.metric = 'recall'",
-            s=store.find("slices"),
-            p=store.find("protocols"),
-        )
-        whole = lost == 0 and apart < 1e-9
-        yield _result("slices", "predictions_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
-
-        (uneven,) = _ask(
-            "SELECT COUNT(*) FROM p WHERE predictions <> "
-            f"CASE WHEN protocol = 'last_item' THEN {sessions} ELSE {rows} END",
-            p=store.find("protocols"),
-        )
-        even = uneven == 0
-        yield _result("protocols", "predictions_add_up", even, rows_wrong=uneven, predictions=rows, sessions=sessions)
-
-        (outside,) = _ask(
-            "SELECT COUNT(*) FROM b WHERE NOT (ISFINITE(value) AND value >= CASE WHEN metric = 'popularity_lift' "
-            "THEN -1 ELSE 0 END AND (metric IN ('popularity_lift', 'novelty') OR value <= 1 + 1e-9))",
-            b=store.find("beyond_accuracy"),
-        )
-        yield _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
-
-        untimed = [
-            row["model"]
-            for row in store.find("costs").arrow().to_pylist()
-            if not (row["fit_seconds"] and row["predict_microseconds"])
-        ]
-        yield _result("costs", "timed", not untimed, severity=WARN, without_times=", ".join(untimed))
-
     names = {
         "demo": {"expected_order": "On the demo logs: oracle >= GRU4Rec > Markov > Popularity in recall."},
         "null": {"nothing_beats_the_oracle": "On independent draws no model is above the ceiling beyond noise."},
     }
     if kind is None:
-        return [metrics_checks, analysis_checks]
+        return [metrics_checks]
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
@@ -382,4 +316,65 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
             above = [m for m, row in rows.items() if row[f"{column}_low"] > rows["oracle"][f"{column}_high"]]
             yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
 
-    return [metrics_checks, analysis_checks, leaderboard_checks]
+    return [metrics_checks, leaderboard_checks]
+
+
+def analysis_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The checks of what stands beside metrics and leaderboard; each is of one asset, which can be made on its own."""
+    evaluation = settings.evaluation
+
+    @dg.asset_check(asset="comparisons", blocking=True)
+    def every_pair(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Every two models are compared, and no correction makes a p-value smaller."""
+        expected = len(models) * (len(models) - 1) // 2 * len(GAINS) * len(evaluation.cutoffs)
+        rows, wrong = _ask(
+            "SELECT COUNT(*), COUNT(*) FILTER (NOT (p > 0 AND p <= p_holm AND p_holm <= 1)) FROM c",
+            c=store.find("comparisons"),
+        )
+        right = rows == expected and not wrong
+        return _result("comparisons", "every_pair", right, rows=rows, rows_expected=expected, wrong_p_values=wrong)
+
+    @dg.asset_check(asset="slices", blocking=True)
+    def bands_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """The bands of each slice hold every prediction once, and their mean recall is the same in all slices."""
+        lost, apart = _ask(
+            "SELECT MAX(ABS(predictions - (SELECT COUNT(*) FROM r))), MAX(recall - least) FROM (SELECT *, "
+            "MIN(recall) OVER (PARTITION BY model, k) AS least FROM (SELECT model, k, SUM(predictions) AS predictions, "
+            "SUM(recall * predictions) / SUM(predictions) AS recall FROM s GROUP BY model, k, slice))",
+            s=store.find("slices"),
+            r=store.find(f"{models[0]}_rankings"),
+        )
+        whole = lost == 0 and apart < 1e-9
+        return _result("slices", "bands_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
+
+    @dg.asset_check(asset="protocols", blocking=True)
+    def predictions_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Each protocol counts every prediction of the rankings, or every session."""
+        wrong, predictions, sessions = _ask(
+            "SELECT COUNT(*) FILTER (p.predictions <> IF(protocol = 'last_item', r.sessions, r.predictions)), "
+            "ANY_VALUE(r.predictions), ANY_VALUE(r.sessions) "
+            "FROM p, (SELECT COUNT(*) AS predictions, COUNT(DISTINCT session) AS sessions FROM r) AS r",
+            p=store.find("protocols"),
+            r=store.find(f"{models[0]}_rankings"),
+        )
+        seen = {"rows_wrong": wrong, "predictions": predictions, "sessions": sessions}
+        return _result("protocols", "predictions_add_up", wrong == 0, **seen)
+
+    @dg.asset_check(asset="beyond_accuracy", blocking=True)
+    def values_in_range(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Shares lie in [0, 1], novelty is not below 0, popularity lift not below -1."""
+        (outside,) = _ask(
+            "SELECT COUNT(*) FILTER (NOT (ISFINITE(value) AND value >= IF(metric = 'popularity_lift', -1, 0) "
+            "AND (metric IN ('popularity_lift', 'novelty') OR value <= 1 + 1e-9))) FROM b",
+            b=store.find("beyond_accuracy"),
+        )
+        return _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
+
+    @dg.asset_check(asset="costs", blocking=False)
+    def timed(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """The fitting and the ranking of every model were timed."""
+        rows = store.find("costs").arrow().to_pylist()
+        without = [row["model"] for row in rows if not (row["fit_seconds"] and row["predict_microseconds"])]
+        return _result("costs", "timed", not without, severity=WARN, without_times=", ".join(without))
+
+    return [every_pair, bands_add_up, predictions_add_up, values_in_range, timed]

@@ -55,6 +55,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
             checks.training_checks,
             *checks.result_checks(names, settings),
+            *checks.analysis_checks(names, settings),
         ],
         jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
         sensors=[
