@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from assets.drift import over_time
 from assets.ingestion import landed_logs
+from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.logs.ingest import DAY
 from sessrec_pipeline.quality.drift import Row, seen
 from sessrec_pipeline.settings import Settings
@@ -316,3 +317,64 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
             yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
 
     return [metrics_checks, leaderboard_checks]
+
+
+def analysis_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The checks of what stands beside metrics and leaderboard; each is of one asset, which can be made on its own."""
+    evaluation = settings.evaluation
+
+    @dg.asset_check(asset="comparisons", blocking=True)
+    def every_pair(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Every two models are compared, and no correction makes a p-value smaller."""
+        expected = len(models) * (len(models) - 1) // 2 * len(GAINS) * len(evaluation.cutoffs)
+        rows, wrong = _ask(
+            "SELECT COUNT(*), COUNT(*) FILTER (NOT (p > 0 AND p <= p_holm AND p_holm <= 1)) FROM c",
+            c=store.find("comparisons"),
+        )
+        right = rows == expected and not wrong
+        return _result("comparisons", "every_pair", right, rows=rows, rows_expected=expected, wrong_p_values=wrong)
+
+    @dg.asset_check(asset="slices", blocking=True)
+    def bands_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """The bands of each slice hold every prediction once, and their mean recall is the same in all slices."""
+        lost, apart = _ask(
+            "SELECT MAX(ABS(predictions - (SELECT COUNT(*) FROM r))), MAX(recall - least) FROM (SELECT *, "
+            "MIN(recall) OVER (PARTITION BY model, k) AS least FROM (SELECT model, k, SUM(predictions) AS predictions, "
+            "SUM(recall * predictions) / SUM(predictions) AS recall FROM s GROUP BY model, k, slice))",
+            s=store.find("slices"),
+            r=store.find(f"{models[0]}_rankings"),
+        )
+        whole = lost == 0 and apart < 1e-9
+        return _result("slices", "bands_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
+
+    @dg.asset_check(asset="protocols", blocking=True)
+    def predictions_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Each protocol counts every prediction of the rankings, or every session."""
+        wrong, predictions, sessions = _ask(
+            "SELECT COUNT(*) FILTER (p.predictions <> IF(protocol = 'last_item', r.sessions, r.predictions)), "
+            "ANY_VALUE(r.predictions), ANY_VALUE(r.sessions) "
+            "FROM p, (SELECT COUNT(*) AS predictions, COUNT(DISTINCT session) AS sessions FROM r) AS r",
+            p=store.find("protocols"),
+            r=store.find(f"{models[0]}_rankings"),
+        )
+        seen = {"rows_wrong": wrong, "predictions": predictions, "sessions": sessions}
+        return _result("protocols", "predictions_add_up", wrong == 0, **seen)
+
+    @dg.asset_check(asset="beyond_accuracy", blocking=True)
+    def values_in_range(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """Shares lie in [0, 1], novelty is not below 0, popularity lift not below -1."""
+        (outside,) = _ask(
+            "SELECT COUNT(*) FILTER (NOT (ISFINITE(value) AND value >= IF(metric = 'popularity_lift', -1, 0) "
+            "AND (metric IN ('popularity_lift', 'novelty') OR value <= 1 + 1e-9))) FROM b",
+            b=store.find("beyond_accuracy"),
+        )
+        return _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
+
+    @dg.asset_check(asset="costs", blocking=False)
+    def timed(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """The fitting and the ranking of every model were timed."""
+        rows = store.find("costs").arrow().to_pylist()
+        without = [row["model"] for row in rows if not (row["fit_seconds"] and row["predict_microseconds"])]
+        return _result("costs", "timed", not without, severity=WARN, without_times=", ".join(without))
+
+    return [every_pair, bands_add_up, predictions_add_up, values_in_range, timed]

@@ -1,49 +1,55 @@
-"""Metrics, leaderboard and report, all computed from the stored rankings."""
+"""Metrics, the differences between models, and the leaderboard, all computed from the stored rankings."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
 from assets.stage import stage
+from sessrec_pipeline.evaluation import comparisons as pairs
 from sessrec_pipeline.evaluation import metrics as measures
 from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 
+EVIDENCE = ["evaluation/gains.sql", "evaluation/evidence.py", "evaluation/resampling.py"]
 CELL = {
     "value": ("double", "Mean over predictions"),
     "low": ("double", "2.5 % quantile over resampled test sessions"),
     "high": ("double", "97.5 % quantile over resampled test sessions"),
 }
+COUNTS = {
+    "predictions": ("int64", "Predictions behind the value"),
+    "sessions": ("int64", "Test sessions behind the value"),
+}
+TIE_RULE = {"tie_rule": ("string", "standard, median or conservative")}
 
 
-def metrics_asset(models: Sequence[str]) -> dg.AssetsDefinition:
-    """The asset ``metrics`` over the rankings of ``models``."""
+def evaluation_assets(models: Sequence[str]) -> list[dg.AssetsDefinition]:
+    """The assets ``metrics`` and ``comparisons`` over the rankings of ``models``, and ``leaderboard``."""
+    ins = {model: dg.AssetIn(f"{model}_rankings") for model in models}
 
     @dg.asset(
-        name="metrics",
-        ins={model: dg.AssetIn(f"{model}_rankings") for model in models},
+        ins=ins,
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/metrics.py", "evaluation/metrics.sql"],
+            sources=["evaluation/metrics.py", "evaluation/metrics.sql", *EVIDENCE],
             reads=["evaluation"],
             columns={
                 "model": ("string", "Model"),
-                "metric": ("string", "recall, mrr or ndcg"),
+                "metric": ("string", "recall, mrr, ndcg, map or precision"),
                 "k": ("int64", "Cutoff"),
-                "tie_rule": ("string", "standard, median or conservative"),
+                **TIE_RULE,
                 **CELL,
-                "predictions": ("int64", "Predictions behind the value"),
-                "sessions": ("int64", "Test sessions behind the value"),
+                **COUNTS,
                 "rankings": ("string", "Lineage id of the rankings that the row was computed from"),
             },
         ),
     )
     @retried
     def metrics(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], **rankings: Stored) -> Table:
-        """Recall, MRR and NDCG of every model at every cutoff under the three tie rules, with 95 % intervals."""
+        """Recall, MRR, NDCG, MAP and precision of every model under the three tie rules, with 95 % intervals."""
         table = measures.measure(
             {model: stored.path for model, stored in rankings.items()},
             {model: stored.node.id for model, stored in rankings.items()},
@@ -54,14 +60,57 @@ def metrics_asset(models: Sequence[str]) -> dg.AssetsDefinition:
         context.add_output_metadata({"metrics": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
-    return metrics
+    @dg.asset(
+        ins=ins,
+        **stage(
+            "evaluation",
+            ["duckdb", "parquet"],
+            sources=["evaluation/comparisons.py", *EVIDENCE],
+            reads=["evaluation"],
+            columns={
+                "model_a": ("string", "One model"),
+                "model_b": ("string", "The other"),
+                "metric": ("string", "recall, mrr or ndcg"),
+                "k": ("int64", "Cutoff"),
+                **TIE_RULE,
+                "difference": ("double", "Value of model_a less that of model_b"),
+                "low": CELL["low"],
+                "high": CELL["high"],
+                "p": ("double", "Two-sided p-value of a paired sign-flip test over sessions"),
+                "p_holm": ("double", "p, corrected by Holm over all pairs of the metric and cutoff"),
+                "significant": ("boolean", "Whether p_holm is below [evaluation] alpha"),
+                **COUNTS,
+            },
+        ),
+    )
+    @retried
+    def comparisons(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], **rankings: Stored
+    ) -> Table:
+        """The difference of every two models on the same predictions, its 95 % interval, and whether it is chance."""
+        table = pairs.compare({model: stored.path for model, stored in rankings.items()}, settings.evaluation)
+        shown = table.to_pandas().round(4)
+        shown = shown[(shown["metric"] == "recall") & (shown["k"] == max(settings.evaluation.cutoffs))]
+        context.add_output_metadata({"comparisons": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
+        return Table(table)
+
+    return [metrics, comparisons, leaderboard]
 
 
-@dg.asset(**stage("evaluation", ["duckdb", "parquet"], sources=["evaluation/metrics.py"], reads=["evaluation"]))
+@dg.asset(
+    **stage(
+        "evaluation",
+        ["duckdb", "parquet"],
+        sources=["evaluation/metrics.py", "evaluation/comparisons.py"],
+        reads=["evaluation"],
+    )
+)
 @retried
-def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], metrics: Stored) -> Table:
-    """One row per model under the settings' tie rule, the best recall at the largest cutoff first."""
-    table = measures.leaderboard(metrics.arrow(), settings.evaluation)
+def leaderboard(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], metrics: Stored, comparisons: Stored
+) -> Table:
+    """One row per model under the settings' tie rule, the best recall at the largest cutoff first, and who is level."""
+    table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
     shown = table.to_pandas().drop(columns="rankings").round(4)
     shown = shown[[c for c in shown if not c.endswith(("_low", "_high"))]]
     context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})

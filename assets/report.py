@@ -18,13 +18,16 @@ from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
 
 QUARANTINE_SAMPLE = 20
+REPORTED = ("leaderboard", "comparisons", "slices", "protocols", "beyond_accuracy")
+"""What makes a new page when it changed. Not the costs: they differ with every run that is timed, and a page should not
+be made again because a run was slower."""
 
 
 @dg.asset(
     **stage(
         "evaluation",
         ["html", "matplotlib"],
-        sources=["report"],
+        sources=["report", "evaluation/comparisons.py"],
         reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
     )
 )
@@ -34,6 +37,11 @@ def report(
     settings: dg.ResourceParam[Settings],
     leaderboard: Stored,
     metrics: Stored,
+    comparisons: Stored,
+    slices: Stored,
+    protocols: Stored,
+    beyond_accuracy: Stored,
+    costs: Stored,
     gru4rec_checkpoint: Stored,
     test_split: Stored,
     train_split: Stored,
@@ -44,7 +52,7 @@ def report(
 ) -> Page:
     """One self-contained page: who wins and how surely, what the data are, where every row of the logs went.
 
-    The same data give the same bytes; every number on it is computed from the published tables.
+    The same data and times give the same bytes; every number on it is computed from the published tables.
     """
     events = sessions.arrow(["item", "time"])
     starts = test_split.arrow(["session_start"])["session_start"]
@@ -53,6 +61,11 @@ def report(
         settings=settings,
         leaderboard=leaderboard.arrow().to_pandas(),
         metrics=metrics.arrow().to_pandas(),
+        comparisons=comparisons.arrow().to_pandas(),
+        slices=slices.arrow().to_pandas(),
+        protocols=protocols.arrow().to_pandas(),
+        beyond_accuracy=beyond_accuracy.arrow().to_pandas(),
+        costs=costs.arrow().to_pandas(),
         raw=summed(log.stats for log in raw_sessions),
         sessions=sessions.stats,
         train=train_split.stats,

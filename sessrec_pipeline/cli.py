@@ -180,10 +180,23 @@ def _print_leaderboard(settings: Settings) -> None:
     click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
     body = [
         [row["model"], *[f"{row[c]:.4f} [{row[f'{c}_low']:.3f} {row[f'{c}_high']:.3f}]" for c in columns],
-         f"{row['predictions']:,}"]
+         _told(row, "best"), _told(row, "next"), f"{row['predictions']:,}"]
         for row in rows
     ]  # fmt: skip
-    _table(["model", *header, "predictions"], body)
+    _table(["model", *header, "vs best", "vs next", "predictions"], body)
+    alpha = settings.evaluation.alpha
+    click.echo(
+        f"\nvs best, vs next: paired test of R@{max(cutoffs)} over the same sessions, p corrected by Holm over all "
+        f"pairs; level: no difference found at {alpha:g}"
+    )
+
+
+def _told(row: dict[str, Any], other: str) -> str:
+    """Whether a model of the leaderboard can be told from the best or the next one."""
+    p = row[f"p_{other}"]
+    if p is None:
+        return "-"
+    return f"{'level' if row[f'level_with_{other}'] else 'differs'} p={p:.4f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from assets import checks, drift, evaluation, ingestion, models, preparation
+from assets import analyses, checks, drift, evaluation, ingestion, models, preparation
 from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
-from assets.report import report
+from assets.report import REPORTED, report
 from assets.stage import READS_KEY, SOURCES_KEY
 from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
@@ -24,7 +24,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
 
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
-        watched = ("leaderboard",) if spec.key == report.key else ()
+        watched = REPORTED if spec.key == report.key else ()
         condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
@@ -41,8 +41,8 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         models.markov,
         *gru4rec_assets(settings),
         *[rankings(name) for name in names],
-        evaluation.metrics_asset(names),
-        evaluation.leaderboard,
+        *evaluation.evaluation_assets(names),
+        *analyses.analysis_assets(names),
         report,
     ]
     return dg.Definitions(
@@ -55,6 +55,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
             checks.training_checks,
             *checks.result_checks(names, settings),
+            *checks.analysis_checks(names, settings),
         ],
         jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
         sensors=[

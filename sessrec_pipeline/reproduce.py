@@ -40,6 +40,10 @@ RECIPES = files("sessrec_pipeline") / "recipes"
 HEADER = re.compile(r"^\[recipe\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
 SEEDED = ("gru4rec_checkpoint", "gru4rec_rankings")
 """Assets that each further seed has for itself."""
+SOURCES = [
+    "reproduce.py",
+    *(f"evaluation/{name}" for name in ("metrics.py", "metrics.sql", "gains.sql", "evidence.py")),
+]
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),  # ours or published
@@ -177,7 +181,7 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
     return store.publish(
         "reproduction",
         Table(pa.Table.from_pylist(rows, SCHEMA), {"title": recipe.title}),
-        code_version=code_version(["reproduce.py", "evaluation/metrics.py", "evaluation/metrics.sql"], config),
+        code_version=code_version(SOURCES, config),
         config=config,
         parents=[stored.lineage for stored in rankings.values()],
     )

@@ -277,7 +277,7 @@ class EvaluationSettings(Section):
     """How models are ranked and measured."""
 
     cutoffs: list[Annotated[int, Field(ge=1)]] = Field(default=[5, 10, 20], min_length=1)
-    """K of Recall@K, MRR@K, NDCG@K."""
+    """K of Recall@K, MRR@K, NDCG@K and all else that is measured at K; none above ``top_items``."""
     tie_rule: TieRule = "conservative"
     """Rank of a target among equal scores on the leaderboard; the metrics table holds all three."""
     top_items: Annotated[int, Field(ge=1)] = 20
@@ -286,8 +286,15 @@ class EvaluationSettings(Section):
     """Predictions scored at once; no result depends on it."""
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the test sessions behind each 95 % interval."""
+    permutations: Annotated[int, Field(ge=1000)] = 10_000
+    """Random sign flips behind each paired test: no p-value is below one in so many, nor can Holm's correction over
+    many pairs of models find one significant with few."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """A difference of two models is significant where its p-value, corrected by Holm over all pairs, is below this."""
+    diversity_lists: Annotated[int, Field(ge=1)] = 1000
+    """Lists, drawn at random from the predictions and the same for all models, from which diversity is measured."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the resampling."""
+    """Seed of all draws: resamples, sign flips, lists."""
 
     @field_validator("cutoffs")
     @classmethod
@@ -295,6 +302,16 @@ class EvaluationSettings(Section):
         if cutoffs != sorted(set(cutoffs)):
             raise ValueError("name each cutoff once, in rising order")
         return cutoffs
+
+    @model_validator(mode="after")
+    def _lists_reach_the_cutoffs(self) -> Self:
+        largest = max(self.cutoffs)
+        if largest > self.top_items:
+            raise ValueError(
+                f"cutoffs go up to {largest}, but only top_items = {self.top_items} items are kept with a prediction, "
+                f"too few for what is measured on lists; set top_items = {largest}, or lower the cutoffs"
+            )
+        return self
 
 
 class DriftSettings(Section):

@@ -222,6 +222,42 @@ def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
     assert "sessions" in conditions(settings, instance, cursor)[0]
 
 
+def test_a_run_that_was_only_faster_makes_nothing_again(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times differ from run to run: neither rankings that took another time nor a new table of costs set off a run."""
+    materialize_all(settings, instance)
+    store = Store(settings)
+    _, cursor = conditions(settings, instance)
+    before = {name: store.find(name) for name in ("markov_rankings", "costs")}
+    materialize_all_of(settings, instance, "rebuild", asset_selection=[dg.AssetKey("markov_rankings")])
+    assert store.find("markov_rankings").stats["seconds"] != before["markov_rankings"].stats["seconds"]
+    requests, cursor = conditions(settings, instance, cursor)
+    assert requests == set(), "the rankings have the same version"
+
+    materialize_all_of(settings, instance, "rebuild", asset_selection=[dg.AssetKey("costs")])
+    assert store.find("costs").node.data_version != before["costs"].node.data_version, "made by hand, with new times"
+    for _ in range(3):
+        requests, cursor = conditions(settings, instance, cursor)
+        assert requests == set(), "and the page shows them when something else makes it"
+
+
+def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    materialize_all(settings, instance)
+    store = Store(settings)
+    costs = {row["model"]: row for row in store.find("costs").arrow().to_pylist()}
+    assert set(costs) == {"popularity", "markov", "gru4rec", "oracle"}
+    popularity, markov, rankings = (store.find(name) for name in ("popularity", "markov", "markov_rankings"))
+    own = costs["markov"]
+    assert own["fit_seconds"] == float(popularity.stats["seconds"]) + float(markov.stats["seconds"]) > 0
+    assert own["bytes_on_disk"] == popularity.path.stat().st_size + markov.path.stat().st_size
+    assert own["predictions"] == rankings.node.rows
+    assert own["predict_microseconds"] == pytest.approx(float(rankings.stats["seconds"]) / rankings.node.rows * 1e6)
+    assert own["rankings"] == rankings.node.id
+
+
 def materialize_all_of(settings: Settings, instance: dg.DagsterInstance, job: str, **selection: object) -> None:
     definition = build(settings).resolve_job_def(job)
     assert definition.execute_in_process(instance=instance, **selection).success  # type: ignore[arg-type]

@@ -39,6 +39,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = sessrec(home, "demo")
     assert result.exit_code == 0, result.output
     assert "oracle" in result.output and "gru4rec" in result.output
+    assert "vs best" in result.output and "paired test of R@20" in result.output
+    assert result.output.count("differs p=") + result.output.count("level p=") == 4, "of three models that compete"
     assert f"Report: {home / 'reports' / 'report.html'}" in result.output
     return home
 
@@ -131,10 +133,10 @@ def test_check_fits_a_terminal_and_writes_what_it_is_asked_for(demo: Path, tmp_p
     result = sessrec(demo, "check", "--junit", str(junit), "--markdown", str(markdown))
     assert result.exit_code in (0, 1), result.output
     table = result.stdout.split("\n\n")[0].splitlines()
-    assert len(table) == 25 and max(map(len, table)) <= 120
+    assert len(table) == 30 and max(map(len, table)) <= 120
     suite = ElementTree.parse(junit).getroot()[0]
-    assert len(suite) == 23 and (suite.attrib["failures"] != "0") == (result.exit_code == 1)
-    assert markdown.read_text().startswith("### sessrec check: 23 checks: ")
+    assert len(suite) == 28 and (suite.attrib["failures"] != "0") == (result.exit_code == 1)
+    assert markdown.read_text().startswith("### sessrec check: 28 checks: ")
 
 
 def test_check_says_which_file_it_cannot_write(demo: Path, tmp_path: Path) -> None:

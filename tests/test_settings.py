@@ -194,3 +194,10 @@ def test_needed_columns_stand_once() -> None:
     rules = [RowRule(column="k", one_of=["x"]), RowRule(column="i", not_prefix="C")]
     logs = LogSettings(session="s", item="i", time="t", time_offset="o", extra_columns=["k", "x"], keep=rules)
     assert logs.needed_columns == ("s", "i", "t", "o", "k", "x")
+
+
+def test_cutoffs_beyond_the_kept_items_are_refused(tmp_path: Path) -> None:
+    text = refusal(home_with(tmp_path, "[evaluation]\ncutoffs = [10, 50]\n"))
+    assert "evaluation: cutoffs go up to 50, but only top_items = 20" in text and "set top_items = 50" in text
+    home = home_with(tmp_path, "[evaluation]\ncutoffs = [10, 50]\ntop_items = 50\n")
+    assert load_settings(home).evaluation.cutoffs == [10, 50]

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from sessrec_pipeline.evaluation.comparisons import between
+from sessrec_pipeline.evaluation.evidence import gains_of
+from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
 from sessrec_pipeline.settings import EvaluationSettings
-from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
+from sessrec_pipeline.storage.sql import sql_text
 
-METRICS = ("recall", "mrr", "ndcg")
+METRICS = ("recall", "mrr", "ndcg", "map", "precision")
+ORACLE = "oracle"
+"""The model that knows a synthetic feed's law: a ceiling, which does not compete."""
+MARKS = {"p_best": pa.float64(), "level_with_best": pa.bool_(), "p_next": pa.float64(), "level_with_next": pa.bool_()}
+"""Columns of the leaderboard that say from whom a model can be told apart, with their types."""
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -30,16 +35,9 @@ SCHEMA = pa.schema(
 
 
 def session_sums(rankings: Mapping[str, Path], cutoffs: list[int]) -> pd.DataFrame:
-    """One row per model, tie rule, cutoff and session: predictions and the sums of METRICS over them."""
-    with duckdb.connect() as connection:
-        for model, path in rankings.items():
-            create_view(connection, f"rankings_{model}", [path])
-        union = " UNION ALL ".join(
-            f"SELECT '{identifier(model)}' AS model, session, greater, equal FROM rankings_{identifier(model)}"
-            for model in rankings
-        )
-        connection.execute(f"CREATE VIEW rankings AS {union}")
-        return connection.execute(sql_text("evaluation", "metrics"), {"cutoffs": cutoffs}).df()
+    """One row per model, tie rule, cutoff and session, in this order: predictions and the sums of METRICS over them."""
+    with gains_of(rankings, cutoffs) as connection:
+        return connection.execute(sql_text("evaluation", "metrics")).df()
 
 
 def measure(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: EvaluationSettings) -> pa.Table:
@@ -48,56 +46,50 @@ def measure(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: Ev
     Micro-averaged: every prediction weighs the same. The 95 % interval resamples test sessions, not predictions, for
     the predictions of a session hang together; all models see the same resamples.
     """
-    sums = session_sums(rankings, settings.cutoffs)
+    sums: dict[str, Sums] = {}
+    columns: list[tuple[str, str, int]] = []
+    for model, path in sorted(rankings.items()):
+        found = session_sums({model: path}, settings.cutoffs)
+        cells = found[["tie_rule", "k"]].drop_duplicates().itertuples(index=False, name=None)
+        columns = [(metric, rule, k) for rule, k in cells for metric in METRICS]
+        # Every session has a row for every rule and cutoff: (rules * cutoffs, sessions, metrics) to (sessions, columns)
+        table = found[["predictions", *METRICS]].to_numpy(dtype=np.float64)
+        by_cell = table.reshape(len(columns) // len(METRICS), -1, 1 + len(METRICS))
+        sums[model] = Sums(by_cell[:, :, 1:].transpose(1, 0, 2).reshape(-1, len(columns)), by_cell[0, :, 0])
+    sizes = {model: len(own.counts) for model, own in sums.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the models ranked different numbers of test sessions, {sizes}; rank them all again")
+    draws = resampled(list(sums.values()), max(sizes.values()), settings.bootstrap_samples, settings.seed)
     rows: list[dict[str, object]] = []
-    for model, own in sums.groupby("model", sort=True):
-        wide = own.pivot(index="session", columns=["tie_rule", "k"], values=["predictions", *METRICS])
-        counts = wide["predictions"].to_numpy(dtype=np.float64)[:, 0]
-        columns = wide.columns[wide.columns.get_level_values(0) != "predictions"]
-        values = wide[columns].to_numpy(dtype=np.float64)
-        low, high = bootstrap(values, counts, settings.bootstrap_samples, settings.seed)
-        means = values.sum(axis=0) / counts.sum()
-        for i, column in enumerate(columns.to_list()):
-            metric, tie_rule, k = tuple(column)
-            rows.append(
-                {
-                    "model": model,
-                    "metric": metric,
-                    "k": int(k),
-                    "tie_rule": tie_rule,
-                    "value": means[i],
-                    "low": low[i],
-                    "high": high[i],
-                    "predictions": int(counts.sum()),
-                    "sessions": len(counts),
-                    "rankings": nodes[str(model)],
-                }
-            )
+    for (model, own), means in zip(sums.items(), draws, strict=True):
+        low, high = interval(means)
+        values = own.values.sum(axis=0) / own.counts.sum()
+        rows += [
+            {
+                "model": model,
+                "metric": metric,
+                "k": int(k),
+                "tie_rule": rule,
+                "value": values[i],
+                "low": low[i],
+                "high": high[i],
+                "predictions": int(own.counts.sum()),
+                "sessions": len(own.counts),
+                "rankings": nodes[model],
+            }
+            for i, (metric, rule, k) in enumerate(columns)
+        ]
     rows.sort(key=lambda r: (r["model"], r["tie_rule"], r["metric"], r["k"]))
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def bootstrap(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], samples: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile interval (2.5 %, 97.5 %) of ``sums.sum(0) / counts.sum()`` over resampled sessions.
-
-    sums float64 (sessions, metrics), counts float64 (sessions,); returns low and high, float64 (metrics,).
-    """
-    rng = np.random.default_rng(seed)
-    sessions = len(counts)
-    means = np.empty((samples, sums.shape[1]))
-    for i in range(samples):
-        weights = np.bincount(rng.integers(sessions, size=sessions), minlength=sessions)
-        means[i] = weights @ sums / (weights @ counts)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return low, high
-
-
-def leaderboard(metrics: pa.Table, settings: EvaluationSettings) -> pa.Table:
+def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSettings) -> pa.Table:
     """One row per model under the settings' tie rule, best Recall at the largest cutoff first.
 
-    Columns: model, then value, low and high of each metric and cutoff, predictions, sessions, tie_rule, rankings.
+    Columns: model, then value, low and high of each metric and cutoff, p_best and level_with_best, p_next and
+    level_with_next, predictions, sessions, tie_rule, rankings. The p-values are those of the Recall that orders the
+    models, corrected by Holm over all pairs: against the best model and against the one in the next row, null where
+    there is none. The oracle, which does not compete, is nobody's best or next.
     """
     table = metrics.to_pandas()
     table = table[table["tie_rule"] == settings.tie_rule]
@@ -114,6 +106,7 @@ def leaderboard(metrics: pa.Table, settings: EvaluationSettings) -> pa.Table:
                 }
         last = own.iloc[0]
         row |= {
+            **dict.fromkeys(MARKS),
             "predictions": last["predictions"],
             "sessions": last["sessions"],
             "tie_rule": settings.tie_rule,
@@ -122,4 +115,12 @@ def leaderboard(metrics: pa.Table, settings: EvaluationSettings) -> pa.Table:
         rows.append(row)
     best = f"recall_at_{max(settings.cutoffs)}"
     rows.sort(key=lambda r: (-float(str(r[best])), str(r["model"])))
-    return pa.Table.from_pylist(rows)
+    competing = [row for row in rows if row["model"] != ORACLE]
+    pairs = comparisons.to_pandas()
+    for row, after in zip(competing, [*competing[1:], None], strict=True):
+        for name, other in (("best", competing[0] if row is not competing[0] else None), ("next", after)):
+            if other is not None:
+                found = between(pairs, str(row["model"]), str(other["model"]), "recall", max(settings.cutoffs))
+                row |= {f"p_{name}": found["p_holm"], f"level_with_{name}": not found["significant"]}
+    board = pa.Table.from_pylist(rows)
+    return board.cast(pa.schema([field.with_type(MARKS.get(field.name, field.type)) for field in board.schema]))

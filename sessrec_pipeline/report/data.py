@@ -26,6 +26,16 @@ class ReportData:
     """The leaderboard table."""
     metrics: pd.DataFrame
     """The metrics table."""
+    comparisons: pd.DataFrame
+    """The comparisons table."""
+    slices: pd.DataFrame
+    """The slices table."""
+    protocols: pd.DataFrame
+    """The protocols table."""
+    beyond_accuracy: pd.DataFrame
+    """The beyond_accuracy table."""
+    costs: pd.DataFrame
+    """The costs table."""
     raw: Stats
     """Counts of ``raw_sessions``, summed over the landed logs (see ``summed``)."""
     sessions: Stats

@@ -4,15 +4,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sessrec_pipeline.evaluation import metrics
+
 GREY = "#7d7d7d"
 """Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
 BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#CC79A7", "#E69F00"
 """The Okabe-Ito palette, less its black and its yellow, which vanish on one of the two grounds."""
 
 METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
-MODEL_NAMES = {"gru4rec": "GRU4Rec", "markov": "Markov", "popularity": "Popularity", "oracle": "Oracle"}
-ORACLE = "oracle"
+ORACLE = metrics.ORACLE
 """Name of the model that is the ceiling of the others."""
+MODEL_NAMES = {"gru4rec": "GRU4Rec", "markov": "Markov", "popularity": "Popularity", "oracle": "Oracle"}
 
 
 @dataclass(frozen=True)

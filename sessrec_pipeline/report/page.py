@@ -14,6 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.report.beyond import (
+    LIST_COLUMNS,
+    PROTOCOL_COLUMNS,
+    list_rows,
+    protocol_notes,
+    protocol_rows,
+)
+from sessrec_pipeline.report.costs import cost_figure, cost_rows
 from sessrec_pipeline.report.data import ReportData, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
@@ -21,6 +29,7 @@ from sessrec_pipeline.report.looks import METRIC_NAMES, printable
 from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
+from sessrec_pipeline.report.slices import slice_figures, slice_notes
 from sessrec_pipeline.report.standings import (
     TIE_TEXTS,
     ceiling,
@@ -57,6 +66,15 @@ def render(data: ReportData) -> Page:
         as_printed=as_printed,
         ties=ties,
         tie_notes=tie_notes(ties, data.tie_rule),
+        best_model=next((name for name, _ in ranked(data)[0]), "the best"),
+        slice_notes=slice_notes(data),
+        protocol_columns=PROTOCOL_COLUMNS,
+        protocol_headings=Counter(heading for heading, *_ in PROTOCOL_COLUMNS).items(),
+        protocol_rows=protocol_rows(data),
+        protocol_notes=protocol_notes(data),
+        list_columns=[heading for _, heading, _ in LIST_COLUMNS],
+        list_rows=list_rows(data),
+        costs=cost_rows(data),
         funnel=funnel,
         drift_day=drift_day,
         drift=drift,
@@ -145,6 +163,8 @@ def _drawings(data: ReportData) -> list[Drawing]:
         ("models", f"{name} over K", figures.metric_curves(data.metrics, metric, data.tie_rule))
         for metric, name in METRIC_NAMES.items()
     ]
+    found += [("slices", title, svg) for title, svg in slice_figures(data)]
+    found.append(("costs", f"Recall@{data.k} against the time that a prediction takes", cost_figure(data)))
     found += [
         ("data", "Events over time", figures.events_over_time(data.times_us, data.boundary_us)),
         ("data", "Session lengths", figures.session_lengths(data.train_lengths, data.test_lengths)),

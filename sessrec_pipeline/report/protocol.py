@@ -59,6 +59,12 @@ def protocol(data: ReportData) -> list[tuple[str, str]]:
             f"95 % bootstrap intervals from {evaluation.bootstrap_samples:,} resamples of the test sessions "
             f"(seed {evaluation.seed}); all models see the same resamples.",
         ),
+        (
+            "Differences",
+            f"Paired randomization tests with {evaluation.permutations:,} random swaps of the two models' results, "
+            f"session by session; p-values are corrected by Holm over all pairs, and a difference is significant below "
+            f"{evaluation.alpha:g}.",
+        ),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.report.data import ReportData, listed, percent
 from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
 
@@ -58,7 +59,7 @@ def ranked(data: ReportData) -> tuple[list[tuple[str, Value]], Value | None]:
 
 
 def headline(data: ReportData) -> str:
-    """One sentence: who is best, and whether its interval overlaps with that of the next one."""
+    """One sentence: who is best, and whether a paired test tells it from the next one."""
     models, oracle = ranked(data)
     metric = f"Recall@{data.k}"
     if not models:
@@ -70,12 +71,22 @@ def headline(data: ReportData) -> str:
     second, value = models[1]
     if best.value == value.value:
         return f"{name} and {second} are level: both have {start}."
-    verdict = (
-        "the two intervals overlap, and only a paired test could tell them apart"
-        if value.high >= best.low
-        else "the two intervals do not overlap"
-    )
-    return f"{name} is best with {start}, ahead of {second} with {value.whole}; {verdict}."
+    return f"{name} is best with {start}, ahead of {second} with {value.whole}; {_verdict(data)}."
+
+
+def _verdict(data: ReportData) -> str:
+    """What the paired test says of the two best models."""
+    first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
+    pair = between(data.comparisons, first, second, "recall", data.k)
+    apart = Value(pair["difference"], pair["low"], pair["high"])
+    if pair["significant"]:
+        return f"the difference of {apart.whole} is more than chance (paired test, p {p_text(pair['p_holm'])})"
+    return f"chance alone can make the difference of {apart.whole} (paired test, p {p_text(pair['p_holm'])})"
+
+
+def p_text(p: float) -> str:
+    """A p-value as text, with its relation."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def ceiling(data: ReportData) -> str:
@@ -105,6 +116,22 @@ def ceiling(data: ReportData) -> str:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Whether a model can be told from another one."""
+
+    level: bool
+    p: float
+
+    def __str__(self) -> str:
+        return "no" if self.level else "yes"
+
+    @property
+    def text(self) -> str:
+        """The p-value, as text."""
+        return f"p {p_text(self.p)}"
+
+
+@dataclass(frozen=True)
 class ModelRow:
     """A row of the leaderboard."""
 
@@ -114,8 +141,8 @@ class ModelRow:
     colour: str
     values: list[Value]
     """In the order of METRIC_NAMES and, inside, of the cutoffs."""
-    predictions: int
-    sessions: int
+    marks: list[Mark | None]
+    """From the best model and from the one in the next row; None where there is none."""
 
 
 def leaderboard_rows(data: ReportData) -> list[ModelRow]:
@@ -129,8 +156,11 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
         model = str(row["model"])
         competes = model != ORACLE
         values = [_value(row, column, best[column] if competes else np.inf) for column in columns]
-        counts = int(row["predictions"]), int(row["sessions"])
-        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, *counts))
+        marks = [
+            None if pd.isna(row[f"p_{other}"]) else Mark(bool(row[f"level_with_{other}"]), float(row[f"p_{other}"]))
+            for other in ("best", "next")
+        ]
+        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks))
     return rows
 
 

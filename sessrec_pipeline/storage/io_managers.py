@@ -1,6 +1,8 @@
 """Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
 
+import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,15 @@ import dagster as dg
 
 from sessrec_pipeline.retries import WAITS, tried_again
 from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 
 CONFIG_KEY = "sessrec/config"
 """Asset metadata: the settings that the asset reads, entered into its lineage."""
+
+SECONDS = "seconds"
+"""Name among an artefact's stats: how long its step worked after its inputs were checked, or what the step itself says.
+Stats are no part of content or id, so two runs that differ in nothing but their pace give the same version."""
 
 Attempt = tuple[str, str, int]
 """Run, step, and how often the step was begun before."""
@@ -28,6 +35,7 @@ class StoreIOManager(dg.IOManager):
     def __init__(self, store: Store) -> None:
         self.store = store
         self._loaded: dict[Attempt, list[Lineage]] = defaultdict(list)
+        self._begun: dict[Attempt, float] = {}
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
@@ -49,6 +57,7 @@ class StoreIOManager(dg.IOManager):
         with tried_again(context.step_context.previous_attempt_count):
             self._verify(stored)
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
+        self._begun[_attempt(context.step_context)] = time.perf_counter()
         return found
 
     def _verify(self, stored: list[Stored]) -> None:
@@ -68,6 +77,9 @@ class StoreIOManager(dg.IOManager):
             if not self.store.is_current(parent.node):
                 context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
                 raise dg.RetryRequested(max_retries=len(WAITS))
+        begun = self._begun.get(_attempt(step))
+        if begun is not None and not isinstance(obj, Page):
+            obj = replace(obj, stats={SECONDS: time.perf_counter() - begun, **obj.stats})
         with tried_again(step.previous_attempt_count):
             stored = self.store.publish(
                 context.asset_key.to_user_string(),

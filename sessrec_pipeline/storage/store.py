@@ -29,7 +29,12 @@ WAREHOUSE_TABLES = (
     "gru4rec_tuning",
     "gru4rec_validation",
     "metrics",
+    "comparisons",
     "leaderboard",
+    "slices",
+    "protocols",
+    "beyond_accuracy",
+    "costs",
     "reproduction",
 )
 """Assets whose rows are also loaded into the warehouse, for people with SQL."""

@@ -1,8 +1,10 @@
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sessrec_pipeline.evaluation.metrics import METRICS, SCHEMA, bootstrap, leaderboard, measure
+from sessrec_pipeline.evaluation.comparisons import compare
+from sessrec_pipeline.evaluation.metrics import MARKS, METRICS, SCHEMA, leaderboard, measure
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
@@ -21,18 +24,41 @@ RULES: list[TieRule] = ["standard", "median", "conservative"]
 
 
 def settings(*cutoffs: int, **changes: object) -> EvaluationSettings:
-    values = {"cutoffs": list(cutoffs) or [1, 5, 20], "bootstrap_samples": 100} | changes
-    return EvaluationSettings.model_validate(values)
+    values = {"cutoffs": list(cutoffs) or [1, 5, 20], "bootstrap_samples": 100, "permutations": 1000} | changes
+    return EvaluationSettings.model_validate({"top_items": max(cutoffs, default=20)} | values)
 
 
-def measured(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
+def rankings_of(rows: Sequence[Evidence]) -> pa.Table:
+    session, greater, equal = zip(*rows, strict=True)
+    return pa.table(
+        {
+            "session": [f"s{s}" for s in session],
+            "position": [1 + session[:i].count(s) for i, s in enumerate(session)],
+            "target": ["i"] * len(rows),
+            "greater": greater,
+            "equal": equal,
+        }
+    )
+
+
+@contextmanager
+def stored(**models: Sequence[Evidence]) -> Iterator[dict[str, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         paths = {model: Path(folder, f"{model}.parquet") for model in models}
         for model, rows in models.items():
-            session, greater, equal = zip(*rows, strict=True)
-            table = pa.table({"session": [f"s{s}" for s in session], "greater": greater, "equal": equal})
-            pq.write_table(table, paths[model])
+            pq.write_table(rankings_of(rows), paths[model])
+        yield paths
+
+
+def measured(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
+    with stored(**models) as paths:
         return measure(paths, {model: f"id of {model}" for model in models}, evaluation)
+
+
+def board_of(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
+    with stored(**models) as paths:
+        metrics = measure(paths, {model: f"id of {model}" for model in models}, evaluation)
+        return leaderboard(metrics, compare(paths, evaluation), evaluation)
 
 
 def value(
@@ -49,7 +75,8 @@ def by_hand(rows: Sequence[Evidence], metric: str, k: int, rule: str) -> float:
         first, last = greater + 1, greater + equal
         target_rank = {"standard": first, "median": (first + last) / 2, "conservative": last}[rule]
         if target_rank <= k:
-            total += {"recall": 1, "mrr": 1 / target_rank, "ndcg": 1 / math.log2(target_rank + 1)}[metric]
+            gains = {"recall": 1.0, "precision": 1 / k, "ndcg": 1 / math.log2(target_rank + 1)}
+            total += gains.get(metric, 1 / target_rank)
     return total / len(rows)
 
 
@@ -76,6 +103,48 @@ def test_the_sql_equals_a_loop(rows: list[Evidence], cutoffs: set[int]) -> None:
     assert set(table["rankings"].to_pylist()) == {"id of m"}
 
 
+def run_of(rows: Sequence[Evidence], rule: str) -> tuple[list[ir_measures.Qrel], list[ir_measures.ScoredDoc]]:
+    """The same predictions as queries with one relevant document each, whose place in the run the tie rule decides."""
+    judged, listed = [], []
+    for query, (_, greater, equal) in enumerate(rows):
+        before = min(greater, 40) + (0 if rule == "standard" else equal - 1)
+        judged.append(ir_measures.Qrel(str(query), "target", 1))
+        others = [f"other{i}" for i in range(before)]
+        listed += [ir_measures.ScoredDoc(str(query), item, -float(i)) for i, item in enumerate([*others, "target"])]
+    return judged, listed
+
+
+@given(evidence, st.integers(1, 30))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_the_metrics_are_those_of_a_reference_implementation(rows: list[Evidence], k: int) -> None:
+    """The median rule's ranks may lie between two places, which no list can show."""
+    from ir_measures import AP, RR, P, R, Success, nDCG
+
+    theirs = {
+        "recall": [R @ k, Success @ k],
+        "mrr": [RR @ k],
+        "map": [AP @ k],
+        "ndcg": [nDCG @ k],
+        "precision": [P @ k],
+    }
+    table = measured(settings(k), m=rows)
+    for rule in ("standard", "conservative"):
+        judged, listed = run_of(rows, rule)
+        found = ir_measures.calc_aggregate([m for own in theirs.values() for m in own], judged, listed)
+        for metric, own in theirs.items():
+            for measure_of in own:
+                assert value(table, metric, k, rule) == pytest.approx(found[measure_of], abs=1e-12), measure_of
+
+
+def test_with_one_target_map_is_mrr_and_precision_is_recall_over_k() -> None:
+    table = measured(settings(4), m=random_evidence(40, seed=5))
+    for column in ("value", "low", "high"):
+        assert value(table, "map", 4, column=column) == value(table, "mrr", 4, column=column)
+        assert value(table, "precision", 4, column=column) == pytest.approx(
+            value(table, "recall", 4, column=column) / 4, abs=1e-12
+        )
+
+
 def test_recall_cutoff_inclusive() -> None:
     table = measured(settings(19, 20, 21), m=[(0, 19, 1)])  # rank 20
     assert [value(table, "recall", k) for k in (19, 20, 21)] == [0, 1, 1]
@@ -96,7 +165,7 @@ def test_ties_not_optimistic() -> None:
     assert value(table, "recall", 20, "standard") == 1, "this is why a figure without its tie rule is meaningless"
     assert value(table, "recall", 20, "median") == 0
     assert value(table, "recall", 20, "conservative") == 0
-    assert leaderboard(table, EvaluationSettings(cutoffs=[1, 5, 20])).to_pylist()[0]["recall_at_20"] == 0
+    assert board_of(settings(), m=constant).to_pylist()[0]["recall_at_20"] == 0
 
 
 def test_the_median_rank_is_the_middle_of_the_tied_ones() -> None:
@@ -156,15 +225,6 @@ def test_sessions_are_resampled_whole() -> None:
     assert lows[0] == lows[1]
 
 
-def test_the_interval_is_that_of_the_binomial_law() -> None:
-    rng = np.random.default_rng(0)
-    hits = (rng.random((400, 1)) < 0.3).astype(np.float64)
-    low, high = bootstrap(hits, np.ones(400), 2000, seed=0)
-    error = 1.96 * math.sqrt(hits.mean() * (1 - hits.mean()) / 400)
-    assert low[0] == pytest.approx(hits.mean() - error, abs=0.005)
-    assert high[0] == pytest.approx(hits.mean() + error, abs=0.005)
-
-
 @pytest.mark.parametrize(
     ("rule", "order"),
     [
@@ -176,14 +236,14 @@ def test_the_interval_is_that_of_the_binomial_law() -> None:
 def test_the_leaderboard_shows_its_rule_best_model_first(rule: TieRule, order: list[str]) -> None:
     """By Recall at the largest cutoff, equals by name."""
     evaluation = settings(5, 20, tie_rule=rule)
-    metrics = measured(
-        evaluation,
-        tied=[(0, 0, 30), (1, 0, 30)],
-        good=[(0, 1, 1), (1, 25, 1)],
-        bad=[(0, 40, 1), (1, 50, 1)],
-        also_bad=[(0, 40, 1), (1, 50, 1)],
-    )
-    board = leaderboard(metrics, evaluation).to_pylist()
+    models = {
+        "tied": [(0, 0, 30), (1, 0, 30)],
+        "good": [(0, 1, 1), (1, 25, 1)],
+        "bad": [(0, 40, 1), (1, 50, 1)],
+        "also_bad": [(0, 40, 1), (1, 50, 1)],
+    }
+    metrics = measured(evaluation, **models)
+    board = board_of(evaluation, **models).to_pylist()
 
     assert [row["model"] for row in board] == order
     for row in board:
@@ -197,17 +257,38 @@ def test_the_leaderboard_shows_its_rule_best_model_first(rule: TieRule, order: l
                     assert row[f"{metric}_at_{k}{name}"] == cell
 
 
+def test_the_leaderboard_says_who_is_level_with_whom() -> None:
+    rng = np.random.default_rng(0)
+    good = [(s, int(rng.random() < 0.4) * 99, 1) for s in range(300)]
+    luckier = [(s, 0 if s == 0 else g, 1) for s, g, _ in good]
+    bad = [(s, int(rng.random() < 0.9) * 99, 1) for s in range(300)]
+    models = {"a_good": luckier, "b_good": good, "c_bad": bad, "oracle": [(s, 0, 1) for s in range(300)]}
+    oracle, first, second, third = board_of(settings(5), **models).to_pylist()
+
+    assert [oracle["model"], first["model"], third["model"]] == ["oracle", "a_good", "c_bad"]
+    assert all(oracle[name] is None for name in MARKS), "it does not compete"
+    assert first["p_best"] is None and first["level_with_best"] is None
+    assert first["level_with_next"] and second["level_with_best"] and second["p_best"] == first["p_next"] == 1
+    assert second["level_with_next"] is False and second["p_next"] < 0.05
+    assert third["level_with_best"] is False and third["p_next"] is None
+
+
+def test_a_leaderboard_of_one_model_compares_nothing() -> None:
+    board = board_of(settings(5), only=[(0, 0, 1)])
+    assert {name: board.schema.field(name).type for name in MARKS} == MARKS
+    assert all(board[name].to_pylist() == [None] for name in MARKS)
+
+
 def test_a_rankings_path_is_no_pattern(tmp_path: Path) -> None:
     for folder, greater in (("shop=nl [a]*", 0), ("shop=nl ab", 99)):
         (tmp_path / folder).mkdir()
-        rankings = pa.table({"session": ["s"], "greater": [greater], "equal": [1]})
-        pq.write_table(rankings, tmp_path / folder / "r.parquet")
+        pq.write_table(rankings_of([(0, greater, 1)]), tmp_path / folder / "r.parquet")
     table = measure({"m": tmp_path / "shop=nl [a]*" / "r.parquet"}, {"m": "id"}, settings(5))
     assert value(table, "recall", 5) == 1
 
 
 def test_a_models_name_is_no_sql(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
-    pq.write_table(pa.table({"session": ["s"], "greater": [0], "equal": [1]}), path)
+    pq.write_table(rankings_of([(0, 0, 1)]), path)
     with pytest.raises(ValueError, match="identifier"):
         measure({"m' OR 1=1 --": path}, {}, settings(5))

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.report.costs import quality_against_cost
 from sessrec_pipeline.report.drawing import apart
+from sessrec_pipeline.report.slices import slice_figure
 
 LIMIT = 45_000
 NOW = 1_400_000_000_000_000
@@ -40,6 +42,26 @@ def leaderboard(models: dict[str, float] = MODELS) -> pd.DataFrame:
             row |= {name: cell["value"], f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def sliced(name: str, bands: int, models: dict[str, float] = MODELS) -> pd.DataFrame:
+    """One slice of which the second band is too small for an interval."""
+    names = [f"2026-{n // 28:02d}-{n % 28:02d}" if name == "day" else f"band {n}" for n in range(bands)]
+    rows = [
+        (model, name, 2 * place, names[place], value * 0.97**place,
+         np.nan if place == 1 else value * 0.9**place, np.nan if place == 1 else value, 1234 + place)
+        for model, value in models.items()
+        for place in range(bands)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "slice", "place", "band", "recall", "low", "high", "predictions"])
+
+
+def priced(models: dict[str, float] = MODELS) -> pd.DataFrame:
+    rows = [(m, v, v * 0.96, v * 1.03, 1.5 * 7**n) for n, (m, v) in enumerate(models.items())]
+    return pd.DataFrame(rows, columns=["model", "value", "low", "high", "predict_microseconds"])
+
+
+TEN = {f"model {n}": 0.1 * n for n in range(10)}
 
 
 def words(svg: str) -> str:
@@ -78,6 +100,13 @@ DRAW: dict[str, Callable[[], str]] = {
     "thirty years": lambda: figures.events_over_time(np.arange(0, 11_000 * DAY, DAY), None),
     "two days": lambda: figures.events_over_time(NOW + np.arange(0, 2 * DAY, DAY // 100), NOW + DAY),
     "one event": lambda: figures.events_over_time(np.array([NOW]), None),
+    "a slice": lambda: slice_figure(sliced("position", 7), 20),
+    "a slice of one band": lambda: slice_figure(sliced("repeat", 1), 20),
+    "a slice of many days and models": lambda: slice_figure(sliced("day", 400, TEN), 20),
+    "costs": lambda: quality_against_cost(priced(), "Recall@20"),
+    "costs of one model": lambda: quality_against_cost(priced({"markov": 0.0}), "Recall@20"),
+    "costs of many models": lambda: quality_against_cost(priced(TEN), "Recall@20"),
+    "no costs": lambda: quality_against_cost(priced({}), "Recall@20"),
     "no event": lambda: figures.events_over_time(NOTHING, NOW),
 }
 
@@ -183,3 +212,19 @@ def test_markdown_holds_the_figure() -> None:
     alt, data = re.fullmatch(r"!\[(.*)\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", text).groups()  # type: ignore[union-attr]
     assert base64.b64decode(data).decode() == svg
     assert alt == r"a\](javascript:x) \[b"
+
+
+def test_slices_name_their_bands_and_how_many_predictions_they_hold() -> None:
+    text = words(DRAW["a slice"]())
+    for place in range(7):
+        assert f"band {place}" in text and f"1,{234 + place}" in text
+    assert "GRU4Rec" in text and "events before the target" in text
+    days = words(DRAW["a slice of many days and models"]())
+    assert "00-00" in days and "2026" not in days, "days are short"
+
+
+def test_costs_name_every_model_at_its_price() -> None:
+    text = words(DRAW["costs"]())
+    assert all(name in text for name in ("GRU4Rec", "Markov", "Popularity"))
+    assert "microseconds per prediction" in text
+    assert "no data" in words(DRAW["no costs"]())

@@ -2,6 +2,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,59 @@ def tables(models: dict[str, float], half: float = 0.02, ties: float = 0.0) -> t
                     v = value + (more if model == "popularity" else 0.0)
                     metrics.append((model, metric, k, rule, v, v - half, v + half, 900, 200, "id"))
         board.append(row | {"predictions": 900, "sessions": 200, "tie_rule": "conservative", "rankings": "id"})
+    competing = [row for row in board if row["model"] != "oracle"]
+    for row, after in zip(board, [*board[1:], None], strict=True):
+        others = {"best": competing[0], "next": after} if row in competing else {}
+        for name in ("best", "next"):
+            other = others.get(name)
+            near = other is not None and abs(float(str(row["recall_at_20"])) - float(str(other["recall_at_20"]))) < half
+            row[f"p_{name}"] = None if other in (None, row) else 0.21 if near else 0.0004
+            row[f"level_with_{name}"] = None if other in (None, row) else near
     columns = ["model", "metric", "k", "tie_rule", "value", "low", "high", "predictions", "sessions", "rankings"]
     return pd.DataFrame(board), pd.DataFrame(metrics, columns=columns)
+
+
+def comparisons(models: dict[str, float], half: float = 0.02) -> pd.DataFrame:
+    """Every pair in the order of the names; a difference below ``half`` is chance."""
+    rows = []
+    for a, b in combinations(sorted(models), 2):
+        for metric in ("recall", "mrr", "ndcg"):
+            for k in CUTOFFS:
+                apart = (models[a] - models[b]) * (k / 20) ** 0.3
+                p = 0.21 if abs(apart) < half else 0.0004
+                rows.append((a, b, metric, k, apart, apart - half / 2, apart + half / 2, p, p, p < 0.05))
+    columns = ["model_a", "model_b", "metric", "k", "difference", "low", "high", "p", "p_holm", "significant"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def analyses(models: dict[str, float]) -> dict[str, pd.DataFrame]:
+    """The tables slices, protocols, beyond_accuracy and costs."""
+    slices, protocols, lists, costs = [], [], [], []
+    for n, (model, top) in enumerate(models.items()):
+        for k in CUTOFFS:
+            for name, bands in {"position": ["1", "2", "3"], "day": ["2026-01-13"], "repeat": ["new", "seen"]}.items():
+                for place, band in enumerate(bands):
+                    sure = place < 2
+                    recall = top * (1 - 0.1 * place)
+                    low, high = (recall - 0.02, recall + 0.02) if sure else (np.nan, np.nan)
+                    slices.append((model, name, place, band, k, recall, low, high, 300 - 100 * place))
+            for question, metrics in {
+                "next_item": ("recall", "mrr", "ndcg"),
+                "last_item": ("recall", "mrr", "ndcg"),
+                "remaining_items": ("precision", "recall", "map"),
+            }.items():
+                protocols += [(question, model, m, k, top / (2 + i), top / 3, top) for i, m in enumerate(metrics)]
+            for metric, value in {"coverage": 0.5, "gini": 0.25, "popularity_lift": -0.125, "novelty": 7.5}.items():
+                lists.append((model, metric, k, value))
+            lists.append((model, "diversity", k, np.nan))
+        costs.append((model, 12.5 + n, 3.25 * 10**n, 1500 * 1000**n))
+    columns = ["model", "slice", "place", "band", "k", "recall", "low", "high", "predictions"]
+    return {
+        "slices": pd.DataFrame(slices, columns=columns),
+        "protocols": pd.DataFrame(protocols, columns=["protocol", "model", "metric", "k", "value", "low", "high"]),
+        "beyond_accuracy": pd.DataFrame(lists, columns=["model", "metric", "k", "value"]),
+        "costs": pd.DataFrame(costs, columns=["model", "fit_seconds", "predict_microseconds", "bytes_on_disk"]),
+    }
 
 
 def node(asset: str, parents: tuple[Node, ...] = (), partition: str | None = None, version: str = "a") -> Node:
@@ -81,6 +133,8 @@ def full(tmp_path: Path) -> ReportData:
         settings=settings,
         leaderboard=board,
         metrics=metrics,
+        comparisons=comparisons(FULL),
+        **analyses(FULL),
         raw=raw | {"quarantined: item_missing": 60, "quarantined: time_unreadable": 10},
         sessions={
             "events_in": 5630,
@@ -147,7 +201,7 @@ def figures_on_demand(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 def plain(data: ReportData, models: dict[str, float]) -> ReportData:
     board, metrics = tables(models)
-    return replace(data, leaderboard=board, metrics=metrics)
+    return replace(data, leaderboard=board, metrics=metrics, comparisons=comparisons(models), **analyses(models))
 
 
 class Reader(HTMLParser):
@@ -189,7 +243,7 @@ def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -
     assert html == render(full).html
     assert html.startswith("<!doctype html>")
     assert html.endswith("</html>")
-    assert len(html) < 300_000
+    assert len(html) < 400_000
     for tag, attributes in Reader(html).elements:
         assert tag not in {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
         assert not any(name.startswith("on") for name in attributes)
@@ -198,7 +252,7 @@ def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
-    assert len(svgs) == 9
+    assert len(svgs) == 13
     for svg in svgs:
         ET.fromstring(svg)
     ids = re.findall(r' id="([^"]+)"', html)
@@ -207,13 +261,10 @@ def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -
 
 @pytest.mark.usefixtures("drawn")
 def test_names_are_only_ever_text(full: ReportData) -> None:
-    board, metrics = tables({EVIL: 0.5, "markov": 0.4, "rtl\u202e\x00": 0.3})
     data = replace(
-        full,
+        plain(full, {EVIL: 0.5, "markov": 0.4, "rtl\u202e\x00": 0.3}),
         feed=EVIL,
         device=EVIL,
-        leaderboard=board,
-        metrics=metrics,
         gru4rec={EVIL: [EVIL, "\ud800"], "\ud800": "\ud800", "\u202e": '"onload="x'},
         raw={**full.raw, f"quarantined: {EVIL}": 0},
         sessions={**full.sessions, f"dropped: {EVIL}": 0},
@@ -242,30 +293,75 @@ def test_the_leaderboard_shows_the_numbers_it_was_given(full: ReportData) -> Non
                 assert shown in board
     text = " ".join(Reader(board).text.split())
     assert "Recall@K" in text
-    assert "900" in text
     assert board.count('class="v best"') == 9, "one in each column, and never the oracle"
     assert f'best">{full.leaderboard["recall_at_20"][1]:.4f}' in board
 
 
 def test_cutoffs_come_from_the_columns(full: ReportData) -> None:
+    at_10 = {
+        name: (table := getattr(full, name))[table["k"] == 10].reset_index(drop=True)
+        for name in ("metrics", "comparisons", "slices", "protocols", "beyond_accuracy")
+    }
     board = full.leaderboard[[c for c in full.leaderboard.columns if "_at_5" not in c and "_at_20" not in c]]
-    text = text_of(replace(full, leaderboard=board))
+    text = text_of(replace(full, leaderboard=board, **at_10))
     assert "best with Recall@10" in text
     assert "@20" not in text
 
 
-def test_headline_says_whether_intervals_overlap(full: ReportData) -> None:
+def test_headline_says_whether_the_best_two_can_be_told_apart(full: ReportData) -> None:
     assert headline(full) == (
         "GRU4Rec is best with Recall@20 0.5500 (95 % interval 0.5300\u20130.5700), ahead of Markov with "
-        "0.4000 (0.3800\u20130.4200); the two intervals do not overlap."
+        "0.4000 (0.3800\u20130.4200); the difference of 0.1500 (0.1400\u20130.1600) is more than chance "
+        "(paired test, p < 0.001)."
     )
-    near = headline(plain(full, {"gru4rec": 0.50, "markov": 0.53}))
-    assert near.startswith("Markov is best with Recall@20 0.5300")
-    assert "overlap, and only a paired test could tell them apart" in near
+    near = headline(plain(full, {"markov": 0.51, "gru4rec": 0.50}))
+    assert near.startswith("Markov is best with Recall@20 0.5100")
+    assert "chance alone can make the difference of 0.0100" in near
+    assert near.endswith("(paired test, p = 0.210).")
     assert "are level" in headline(plain(full, {"a": 0.5, "b": 0.5}))
     assert headline(plain(full, {"markov": 0.5})).startswith("Markov is the only model: Recall@20 0.5000")
     assert headline(plain(full, {"oracle": 0.5})).startswith("No model has been ranked yet")
     render(plain(full, {"oracle": 0.5}))
+
+
+def test_the_board_says_who_can_be_told_apart(full: ReportData) -> None:
+    text = text_of(plain(full, {"oracle": 0.6, "a": 0.5, "b": 0.49, "c": 0.3}))
+    board = text[text.index("best next") : text.index("What the tie rule decides")]
+    assert re.search(rf" a .*? {DASH} nop = 0\.210 b ", board)
+    assert re.search(r" b .*? nop = 0\.210 yesp < 0\.001 c ", board)
+    assert re.search(rf" c .*? yesp < 0\.001 {DASH}", board)
+    assert re.search(rf"compete .*? {DASH} {DASH} a ", board), "the oracle is compared with nobody"
+
+
+def test_slices_where_another_model_is_ahead_are_told(full: ReportData) -> None:
+    assert "In no group is another model ahead of GRU4Rec beyond chance." in text_of(full)
+    slices = full.slices.copy()
+    ahead = (slices["model"] == "markov") & (slices["band"] == "seen")
+    slices.loc[ahead, ["recall", "low", "high"]] = 0.7, 0.6, 0.8
+    assert "By repetition: Markov is ahead in seen." in text_of(replace(full, slices=slices))
+    slices.loc[ahead, "low"] = 0.2
+    assert "By repetition" not in text_of(replace(full, slices=slices)), "chance can do that"
+
+
+def test_protocols_and_lists_stand_in_tables(full: ReportData) -> None:
+    text = text_of(full)
+    assert "By recall the order of the models is the same under all three." in text
+    values = r"\S+ ".join(["0.2750", "0.1833", "0.2750", "0.1833", "0.2750", "0.1833", "0.1375"])
+    assert re.search(f"GRU4Rec {values}", text)
+    assert re.search(r"GRU4Rec 50\.0 % 0\.250 \u2212(12|13) % 7\.50 \u2013", text)
+    protocols = full.protocols.copy()
+    protocols.loc[(protocols["protocol"] == "last_item") & (protocols["model"] == "popularity"), "value"] = 0.9
+    text = text_of(replace(full, protocols=protocols))
+    assert "Last item only: by recall the order is Popularity, GRU4Rec, Markov." in text
+
+
+def test_costs_are_told_but_for_the_oracle(full: ReportData) -> None:
+    text = text_of(full)
+    costs = text[text.index("What they cost") : text.index("From logs to train and test")]
+    assert re.search(r"GRU4Rec 13\.5 s 32\.5 µs 1\.5 MB Markov 14\.5 s 325 µs 1\.5 GB", costs)
+    assert "Oracle" not in costs
+    untimed = full.costs.assign(fit_seconds=np.nan, predict_microseconds=np.nan)
+    assert "GRU4Rec \u2013 \u2013 1.5 MB" in text_of(replace(full, costs=untimed))
 
 
 def test_the_oracle_is_the_ceiling(full: ReportData) -> None:

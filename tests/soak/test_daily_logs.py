@@ -26,9 +26,13 @@ QUICK = GRU4RecConfig(layers=[50], n_epochs=1, n_sample=512, batch_size=256)
 UNPARTITIONED = ("sessions", "train_split", "test_split", "popularity", "markov", "gru4rec_checkpoint", "metrics")
 
 
+EVALUATED = ("comparisons", "leaderboard", "slices", "protocols", "beyond_accuracy")
+"""Not costs and report, which show how long the runs took."""
+
+
 def hashes(store: Store, logs: list[str]) -> dict[str, str]:
     raw = {log: store.find("raw_sessions", log).node.data_version for log in logs}
-    return raw | {asset: store.find(asset).node.data_version for asset in (*UNPARTITIONED, "leaderboard", "report")}
+    return raw | {asset: store.find(asset).node.data_version for asset in (*UNPARTITIONED, *EVALUATED)}
 
 
 def test_305_days_land_once_and_rebuild_to_the_same_content(

@@ -1,5 +1,6 @@
 """What a step may use, and what it may publish."""
 
+import time
 from collections.abc import Callable
 
 import dagster as dg
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.io_managers import StoreIOManager
+from sessrec_pipeline.storage.io_managers import SECONDS, StoreIOManager
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 
@@ -74,3 +75,29 @@ def test_a_table_with_a_changed_byte_is_not_used(store: Store) -> None:
     error = failure.step_failure_data.error
     assert error is not None and error.cause is not None
     assert f"{stored.path}" in error.cause.message and "materialize above again" in error.cause.message
+
+
+def test_seconds_are_told_and_are_no_part_of_the_version(store: Store) -> None:
+    """Or every run would look like a change, and everything below it would be made again."""
+    store.publish("above", rows(1))
+    seen = []
+    for pause in (0.0, 0.05):
+
+        def read(above: Stored, pause: float = pause) -> Table:
+            time.sleep(pause)
+            return Table(above.arrow(), {"other": 3})
+
+        result = materialize(store, read)
+        (event,) = result.asset_materializations_for_node("below")
+        seen.append((store.find("below"), (event.tags or {})["dagster/data_version"]))
+    (fast, fast_version), (slow, slow_version) = seen
+    assert float(slow.stats[SECONDS]) >= 0.05 and slow.stats["other"] == 3
+    assert fast.stats[SECONDS] != slow.stats[SECONDS]
+    assert fast_version == slow_version == fast.node.data_version == slow.node.data_version
+    assert fast.node.id == slow.node.id
+
+
+def test_a_step_that_times_itself_is_believed(store: Store) -> None:
+    store.publish("above", rows(1))
+    assert materialize(store, lambda above: Table(above.arrow(), {SECONDS: 123.0})).success
+    assert store.find("below").stats[SECONDS] == 123

@@ -1,0 +1,88 @@
+"""The tables beside the leaderboard: other protocols, and what the lists are like."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sessrec_pipeline.report.data import ReportData
+from sessrec_pipeline.report.looks import ORACLE, model_name
+from sessrec_pipeline.report.standings import Value
+
+PROTOCOL_COLUMNS = [
+    ("Next item", "next_item", "recall", "Recall"),
+    ("Next item", "next_item", "mrr", "MRR"),
+    ("Last item only", "last_item", "recall", "Recall"),
+    ("Last item only", "last_item", "mrr", "MRR"),
+    ("All remaining items", "remaining_items", "precision", "Precision"),
+    ("All remaining items", "remaining_items", "recall", "Recall"),
+    ("All remaining items", "remaining_items", "map", "MAP"),
+]
+"""Heading, protocol, metric and its name."""
+Column = tuple[str, str, Callable[[float], str]]
+LIST_COLUMNS: list[Column] = [
+    ("coverage", "Coverage", lambda v: f"{100 * v:.1f}\u00a0%"),
+    ("gini", "Gini", lambda v: f"{v:.3f}"),
+    ("popularity_lift", "Popularity lift", lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
+    ("novelty", "Novelty, bits", lambda v: f"{v:.2f}"),
+    ("diversity", "Diversity", lambda v: f"{v:.3f}"),
+]
+"""Measure, heading, and how its values are written."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model's row of one of the tables."""
+
+    name: str
+    competes: bool
+    values: list[Value | str]
+
+
+def protocol_rows(data: ReportData) -> list[Row]:
+    """Each model under each protocol, in the order of the leaderboard."""
+    table = data.protocols[data.protocols["k"] == data.k]
+    found = {
+        (row["protocol"], row["metric"], row["model"]): Value(row["value"], row["low"], row["high"])
+        for row in table.to_dict("records")
+    }
+    rows = []
+    for model in _models(data):
+        values: list[Value | str] = [found[protocol, metric, model] for _, protocol, metric, _ in PROTOCOL_COLUMNS]
+        rows.append(Row(model_name(model), model != ORACLE, values))
+    return rows
+
+
+def protocol_notes(data: ReportData) -> list[str]:
+    """Whether the order of the models hangs on the protocol."""
+    table = data.protocols[(data.protocols["k"] == data.k) & (data.protocols["model"] != ORACLE)]
+    orders = {
+        heading: table[(table["protocol"] == protocol) & (table["metric"] == metric)]
+        .sort_values("value", ascending=False, kind="stable")["model"]
+        .tolist()
+        for heading, protocol, metric, _ in PROTOCOL_COLUMNS
+        if metric == "recall"
+    }
+    first = next(iter(orders.values()))
+    return [
+        f"{heading}: by recall the order is {', '.join(model_name(str(model)) for model in order)}."
+        for heading, order in orders.items()
+        if order != first
+    ] or ["By recall the order of the models is the same under all three."]
+
+
+def list_rows(data: ReportData) -> list[Row]:
+    """What each model's lists are like, in the order of the leaderboard."""
+    table = data.beyond_accuracy[data.beyond_accuracy["k"] == data.k].set_index(["metric", "model"])["value"]
+    rows = []
+    for model in _models(data):
+        values: list[Value | str] = []
+        for measure, _, text in LIST_COLUMNS:
+            value = float(table.get((measure, model), np.nan))
+            values.append("–" if np.isnan(value) else text(value))  # noqa: RUF001 - a dash for nothing
+        rows.append(Row(model_name(model), model != ORACLE, values))
+    return rows
+
+
+def _models(data: ReportData) -> list[str]:
+    return [str(model) for model in data.leaderboard["model"]]

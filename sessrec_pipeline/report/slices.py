@@ -1,0 +1,94 @@
+"""Where each model is good and where it is not: a figure for each slice of the predictions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from sessrec_pipeline.report.data import ReportData
+from sessrec_pipeline.report.drawing import annotate, apart, drawing, shorten
+from sessrec_pipeline.report.looks import ORACLE, looks, model_name
+
+SLICE_TITLES = {
+    "session_length": ("By session length", "events in the session"),
+    "position": ("By position", "events before the target"),
+    "popularity": ("By popularity of the target", "items, by training events"),
+    "item_age": ("By age of the target", "since its first training event"),
+    "repeat": ("By repetition", "the target in its session"),
+    "day": ("By day", "day of the target, UTC"),
+}
+"""Title of each slice's figure and what its bands count, in the order of the page."""
+TICKS, MARKED, PLACES = 8, 12, 31
+"""Most bands that are named below a figure, that get a marker, and that are drawn at all: days can be many."""
+
+
+def slice_figures(data: ReportData) -> list[tuple[str, str]]:
+    """Title and figure of each slice that the table has, Recall at the largest cutoff."""
+    at_k = data.slices[data.slices["k"] == data.k]
+    names = [name for name in SLICE_TITLES if (at_k["slice"] == name).any()]
+    return [(SLICE_TITLES[name][0], slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
+
+
+def slice_figure(rows: pd.DataFrame, k: int) -> str:
+    """Recall of each model over the bands of one slice, with its 95 % interval where a band has one.
+
+    rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
+    """
+    name = str(rows["slice"].iloc[0])
+    title, what = SLICE_TITLES[name]
+    found = rows.drop_duplicates("place").sort_values("place")
+    found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
+    x_of = {place: x for x, place in enumerate(found["place"])}
+    rows = rows[rows["place"].isin(x_of)]
+    with drawing(f"Recall@{k} of each model {title[0].lower()}{title[1:]}") as (axes, svg):
+        look_of = looks([str(model) for model in rows["model"].unique()])
+        ends: list[tuple[float, str]] = []
+        for model, own in rows.sort_values(["model", "place"]).groupby("model", sort=True):
+            look = look_of[str(model)]
+            x = own["place"].map(x_of).to_numpy()
+            recall, low, high = (own[column].to_numpy(dtype=np.float64) for column in ("recall", "low", "high"))
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
+            marker = look.marker if len(x_of) <= MARKED else None
+            axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=marker, markersize=5)
+            ends.append((float(recall[-1]), model_name(str(model))))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -0.05 * top), top)
+        for at, (_, label) in zip(apart([end for end, _ in ends], 0.085 * (top - bottom)), ends, strict=True):
+            annotate(axes, shorten(label, 14), (len(x_of) - 1, at), (10, 0), va="center", annotation_clip=False)
+        shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
+        labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
+        axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name == "day" else 9)
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(f"{what}; below: predictions")
+        axes.set_ylabel(f"Recall@{k}")
+        return svg()
+
+
+def _tick(band: str, predictions: int) -> str:
+    shown = band[5:] if len(band) == len("2026-01-05") and band[4] == "-" else band.replace(" in ", "\nin ")
+    return f"{shown}\n{predictions:,}"
+
+
+def slice_notes(data: ReportData) -> list[str]:
+    """Bands where another model than the best is ahead, so far that its interval leaves the best one's value out."""
+    at_k = data.slices[(data.slices["k"] == data.k) & (data.slices["model"] != ORACLE)]
+    best = next((str(model) for model in data.leaderboard["model"] if model != ORACLE), "")
+    notes = []
+    for name, (title, _) in SLICE_TITLES.items():
+        beaten = []
+        for _, own in at_k[at_k["slice"] == name].groupby("place", sort=True):
+            first = own.sort_values(["recall", "model"], ascending=[False, True]).iloc[0]
+            if first["model"] != best and first["low"] > own.loc[own["model"] == best, "recall"].iloc[0]:
+                beaten.append((str(first["band"]), str(first["model"])))
+        notes += [f"{title}: {_bands(beaten)}."] if beaten else []
+    return notes
+
+
+def _bands(beaten: Sequence[tuple[str, str]]) -> str:
+    winners = dict.fromkeys(winner for _, winner in beaten)
+    texts = [
+        f"{model_name(winner)} is ahead in {', '.join(band for band, other in beaten if other == winner)}"
+        for winner in winners
+    ]
+    return "; ".join(texts)
