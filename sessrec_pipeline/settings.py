@@ -557,8 +557,8 @@ class Settings(BaseSettings):
         for name in names:
             if name not in MODELS:
                 near = difflib.get_close_matches(name, MODELS, 1)
-                hint = f", did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"there is no model {name!r}{hint}; there are {', '.join(MODELS)}")
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"there is no model {name!r}, but {', '.join(MODELS)}{hint}")
         return names
 
     @model_validator(mode="after")
