@@ -293,8 +293,11 @@ class SessionKNNSettings(Section):
     """Neighbours: most similar sessions of the sample that score items, the most recent ones among equals."""
     sample_size: Annotated[int, Field(ge=1)] = 5000
     """The sample: most recent training sessions that share an item with the current one."""
+    repeat_current: bool = True
+    """Score the current item as any other. It is in most neighbours and stands first in most lists: turn it off where
+    no item follows itself, as after ``[sessions] drop_consecutive_repeats``."""
     padding: bool = True
-    """Rank the items that no neighbour has by popularity; without it they all tie at zero."""
+    """Rank the items that no neighbour scores by popularity; without it they all tie at zero."""
 
 
 class SKNNSettings(SessionKNNSettings):

@@ -64,6 +64,7 @@ def neighbour_rows(
     by_distance: Floats,
     k: int,
     sample_size: int,
+    repeat_current: bool,
     rest: Floats,
     steps: float,
     sums: Floats,
@@ -76,7 +77,7 @@ def neighbour_rows(
     starts (b,): first event of each one's session. Sessions are numbered from the most recent one on: those with item
     j are ``item_sessions[item_offsets[j]:item_offsets[j + 1]]``, rising; the items of session s and their positions
     stand at ``session_offsets[s]:session_offsets[s + 1]``. What the weights mean says ``session_knn.Weights``.
-    rest (n,): scores of the items that no neighbour has. steps: see ``_write``. sums, ages (sessions,) and totals
+    repeat_current: whether the event's own item is scored. rest (n,): of the items that are not. steps: see ``_write``. sums, ages (sessions,) and totals
     (n,): memory that holds 0, -1 and 0, and does again afterwards.
     """
     n = block.shape[1]
@@ -111,7 +112,7 @@ def neighbour_rows(
             for place in range(begin, end):
                 item = session_items[place]
                 add = weight * by_distance[abs(positions[place] - shared)] * item_weights[item]
-                if add > 0:
+                if add > 0 and (repeat_current or item != items[event]):
                     if totals[item] == 0:
                         scored[n_scored] = item
                         n_scored += 1

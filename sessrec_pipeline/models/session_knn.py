@@ -224,6 +224,7 @@ class SessionKNN:
                 by_distance,
                 self.config.k,
                 self.config.sample_size,
+                self.config.repeat_current,
                 self.rest,
                 self.steps,
                 sums,

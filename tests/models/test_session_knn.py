@@ -97,6 +97,8 @@ def plain(training: Training, session: list[str], config: SessionKNNSettings, no
             idf = max(0, math.log(len(training) / events.count(item)))
             weight = getattr(config, "idf_weighting", getattr(config, "lambda_idf", 0))
             scores[item] = scores.get(item, 0) + score * (1 + weight * idf)
+    if not config.repeat_current:
+        scores.pop(session[-1])
     return {item: score for item, score in scores.items() if score > 0}
 
 
@@ -117,6 +119,7 @@ trainings = st.lists(
         VSKNNSettings(k=4, sample_size=6, weighting="linear", weighting_score="log"),
         VSKNNSettings(k=4, sample_size=6, weighting="log", weighting_score="linear"),
         VSKNNSettings(k=4, sample_size=6, weighting="same", weighting_score="same"),
+        VSKNNSettings(k=3, sample_size=5, repeat_current=False),
         STANSettings(k=3, sample_size=5),
         VSTANSettings(k=3, sample_size=5),
         STANSettings(),
