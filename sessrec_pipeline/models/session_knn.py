@@ -200,8 +200,7 @@ class SessionKNN:
 
         index, weights, starts = self.index, self.weights, sessions.starts
         longest = int(max(sessions.lengths, default=0))
-        sums, totals = np.zeros(len(index.lengths)), np.zeros(self.n_items)
-        ages = np.full(len(index.lengths), -1, np.int32)
+        slots = np.full(len(index.lengths), -1, np.int32)
         by_age, by_step = _as_long(weights.by_age, longest), _as_long(weights.by_step, longest)
         by_distance = _as_long(weights.by_distance, int(index.positions.max()) + 1)
         block = np.empty((min(batch_size, len(starts)), self.n_items))
@@ -227,9 +226,7 @@ class SessionKNN:
                 self.config.repeat_current,
                 self.rest,
                 self.steps,
-                sums,
-                ages,
-                totals,
+                slots,
                 scores,
             )
             yield np.arange(start, start + len(scores), dtype=np.int64), scores
