@@ -173,7 +173,7 @@ def _reach(item_sessions: NDArray[np.int32], lists: Ints, wanted: int, n_session
         held = 0
         for j in range(len(lists)):
             begin, end = lists[j, 0], lists[j, 1]
-            held += np.searchsorted(item_sessions[begin:end], middle, side="right")
+            held += int(np.searchsorted(item_sessions[begin:end], middle, side="right"))
         if held < wanted:
             low = middle
         else:
