@@ -98,7 +98,7 @@ def plain(training: Training, session: list[str], config: SessionKNNSettings, no
             weight = getattr(config, "idf_weighting", getattr(config, "lambda_idf", 0))
             scores[item] = scores.get(item, 0) + score * (1 + weight * idf)
     if not config.repeat_current:
-        scores.pop(session[-1])
+        scores.pop(session[-1], None)
     return {item: score for item, score in scores.items() if score > 0}
 
 
