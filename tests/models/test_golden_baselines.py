@@ -221,7 +221,7 @@ class TestRsc15AgainstAnIndependentImplementation:
 
     @pytest.mark.parametrize("name", ["stan", "vstan"])
     def test_stan_without_the_order_inside_its_neighbours(self, study: Study, name: str) -> None:
-        """STAN weighs a neighbour's items by their distance in it. Its source's figures are those of shuffled items.
+        """STAN weighs a neighbour's items by their distance in it. Its source's figures agree with shuffled items.
 
         Here the items of each training session are in the order in which a Python set of their numbers has them,
         which says nothing about when they came. With the order of the papers recall is higher, see ``OURS``.
