@@ -26,13 +26,35 @@ COLUMNS = {
     "equal": ("int64", "Catalogue items scored as the target, itself included"),
     "top_items": ("list<string>", "The model's first items"),
 }
+SPARSE = ["models/sparse.py", "models/padding.py", "models/kernels.py"]
+NEIGHBOURS = ["models/session_knn.py", "models/padding.py", "models/kernels.py"]
 SOURCES = {
     "popularity": ["models/popularity.py"],
-    "markov": ["models/markov.py"],
+    "recent_popularity": ["models/popularity.py"],
+    "session_popularity": ["models/session_popularity.py", "models/padding.py", "models/kernels.py"],
+    "markov": ["models/markov.py", *SPARSE],
+    "ar": SPARSE,
+    "sr": SPARSE,
+    "item_knn": SPARSE,
+    "sknn": NEIGHBOURS,
+    "vsknn": NEIGHBOURS,
+    "stan": NEIGHBOURS,
+    "vstan": NEIGHBOURS,
     "gru4rec": ["models/gru4rec.py"],
     "oracle": ["models/oracle.py", "logs/synthetic.py"],
 }
-READS = {"markov": ["markov"], "oracle": ["synthetic"]}
+READS = {
+    "session_popularity": ["session_popularity"],
+    "markov": ["markov"],
+    "ar": ["ar.padding"],
+    "sr": ["sr.padding"],
+    "item_knn": ["item_knn.padding"],
+    "sknn": ["sknn"],
+    "vsknn": ["vsknn"],
+    "stan": ["stan"],
+    "vstan": ["vstan"],
+    "oracle": ["synthetic"],
+}
 
 
 def rankings(model: str) -> dg.AssetsDefinition:

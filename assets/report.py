@@ -23,67 +23,76 @@ REPORTED = ("leaderboard", "comparisons", "slices", "protocols", "beyond_accurac
 be made again because a run was slower."""
 
 
-@dg.asset(
-    **stage(
-        "evaluation",
-        ["html", "matplotlib"],
-        sources=["report", "evaluation/comparisons.py"],
-        reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
-    )
-)
-@retried
-def report(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    leaderboard: Stored,
-    metrics: Stored,
-    comparisons: Stored,
-    slices: Stored,
-    protocols: Stored,
-    beyond_accuracy: Stored,
-    costs: Stored,
-    gru4rec_checkpoint: Stored,
-    test_split: Stored,
-    train_split: Stored,
-    sessions: Stored,
-    drift: Stored,
-    raw_sessions: list[Stored],
-    quarantine: list[Stored],
-) -> Page:
-    """One self-contained page: who wins and how surely, what the data are, where every row of the logs went.
+def report(models: Sequence[str]) -> dg.AssetsDefinition:
+    """The asset ``report``; GRU4Rec's training is part of the page where it is among the models."""
 
-    The same data and times give the same bytes; every number on it is computed from the published tables.
-    """
-    events = sessions.arrow(["item", "time"])
-    starts = test_split.arrow(["session_start"])["session_start"]
-    data = ReportData(
-        feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
-        settings=settings,
-        leaderboard=leaderboard.arrow().to_pandas(),
-        metrics=metrics.arrow().to_pandas(),
-        comparisons=comparisons.arrow().to_pandas(),
-        slices=slices.arrow().to_pandas(),
-        protocols=protocols.arrow().to_pandas(),
-        beyond_accuracy=beyond_accuracy.arrow().to_pandas(),
-        costs=costs.arrow().to_pandas(),
-        raw=summed(log.stats for log in raw_sessions),
-        sessions=sessions.stats,
-        train=train_split.stats,
-        test=test_split.stats,
-        item_events=pc.value_counts(events["item"]).field("counts").to_numpy(),
-        train_lengths=_lengths(train_split),
-        test_lengths=_lengths(test_split),
-        times_us=events["time"].to_numpy(),
-        boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
-        drift=drift.arrow().to_pandas(),
-        losses=json.loads(str(gru4rec_checkpoint.stats["losses"])),
-        gru4rec=gru4rec_checkpoint.checkpoint().config,
-        device=str(gru4rec_checkpoint.stats["device"]),
-        quarantine=_sample(quarantine),
-        lineages=[s.lineage for s in (leaderboard, metrics, gru4rec_checkpoint, test_split, drift, *raw_sessions)],
+    @dg.asset(
+        name="report",
+        ins={"gru4rec_checkpoint": dg.AssetIn("gru4rec_checkpoint")} if "gru4rec" in models else {},
+        **stage(
+            "evaluation",
+            ["html", "matplotlib"],
+            sources=["report", "evaluation/comparisons.py"],
+            reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
+        ),
     )
-    context.add_output_metadata({"headline": headline(data)})
-    return render(data)
+    @retried
+    def page(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        leaderboard: Stored,
+        metrics: Stored,
+        comparisons: Stored,
+        slices: Stored,
+        protocols: Stored,
+        beyond_accuracy: Stored,
+        costs: Stored,
+        test_split: Stored,
+        train_split: Stored,
+        sessions: Stored,
+        drift: Stored,
+        raw_sessions: list[Stored],
+        quarantine: list[Stored],
+        **trained: Stored,
+    ) -> Page:
+        """One self-contained page: who wins and how surely, what the data are, where every row of the logs went.
+
+        The same data and times give the same bytes; every number on it is computed from the published tables.
+        """
+        events = sessions.arrow(["item", "time"])
+        starts = test_split.arrow(["session_start"])["session_start"]
+        checkpoint = trained.get("gru4rec_checkpoint")
+        rests_on = [leaderboard, metrics, *trained.values(), test_split, drift, *raw_sessions]
+        data = ReportData(
+            feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
+            settings=settings,
+            leaderboard=leaderboard.arrow().to_pandas(),
+            metrics=metrics.arrow().to_pandas(),
+            comparisons=comparisons.arrow().to_pandas(),
+            slices=slices.arrow().to_pandas(),
+            protocols=protocols.arrow().to_pandas(),
+            beyond_accuracy=beyond_accuracy.arrow().to_pandas(),
+            costs=costs.arrow().to_pandas(),
+            raw=summed(log.stats for log in raw_sessions),
+            sessions=sessions.stats,
+            train=train_split.stats,
+            test=test_split.stats,
+            item_events=pc.value_counts(events["item"]).field("counts").to_numpy(),
+            train_lengths=_lengths(train_split),
+            test_lengths=_lengths(test_split),
+            times_us=events["time"].to_numpy(),
+            boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
+            drift=drift.arrow().to_pandas(),
+            losses=json.loads(str(checkpoint.stats["losses"])) if checkpoint else [],
+            gru4rec=checkpoint.checkpoint().config if checkpoint else None,
+            device=str(checkpoint.stats["device"]) if checkpoint else "",
+            quarantine=_sample(quarantine),
+            lineages=[stored.lineage for stored in rests_on],
+        )
+        context.add_output_metadata({"headline": headline(data)})
+        return render(data)
+
+    return page
 
 
 def _lengths(split: Stored) -> NDArray[np.int64]:

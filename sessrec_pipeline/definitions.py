@@ -9,7 +9,7 @@ from assets.report import REPORTED, report
 from assets.stage import READS_KEY, SOURCES_KEY
 from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.progress import progress_logger, quiet_teardown
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.io_managers import CONFIG_KEY, StoreIOManager
@@ -20,11 +20,12 @@ from sessrec_pipeline.versions import code_version, settings_read
 def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     """The graph of one feed. The oracle is part of it where the feed is synthetic and its law known."""
     names = models_of(settings)
+    needed = {artefact for name in names for artefact in ARTEFACTS[name]}
     store = store or Store(settings)
 
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
-        watched = REPORTED if spec.key == report.key else ()
+        watched = REPORTED if spec.key == dg.AssetKey("report") else ()
         condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
@@ -37,13 +38,12 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         drift.drift,
         preparation.sessions,
         *preparation.splits,
-        models.popularity,
-        models.markov,
-        *gru4rec_assets(settings),
+        *[asset for name, asset in models.FITTED.items() if name in needed],
+        *(gru4rec_assets(settings) if "gru4rec" in names else []),
         *[rankings(name) for name in names],
         *evaluation.evaluation_assets(names),
         *analyses.analysis_assets(names),
-        report,
+        report(names),
     ]
     return dg.Definitions(
         assets=[asset.map_asset_specs(finish) for asset in graph],
@@ -53,7 +53,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             checks.sessions_checks,
             checks.split_checks("", "sessions", settings.split.rule),
             checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
-            checks.training_checks,
+            *([checks.training_checks] if "gru4rec" in names else []),
             *checks.result_checks(names, settings),
             *checks.analysis_checks(names, settings),
         ],

@@ -147,6 +147,8 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
 
     ReproductionError where a step failed or the files are not those of the benchmark.
     """
+    if "gru4rec" not in models_of(settings):
+        raise ReproductionError('models lacks "gru4rec", whose seeds are what a benchmark repeats: add it')
     end_dead_runs(instance)
     store = Store(settings)
     definitions = build(settings)

@@ -27,6 +27,22 @@ from pydantic_settings import (
 
 TieRule = Literal["standard", "median", "conservative"]
 
+MODELS = (
+    "popularity",
+    "recent_popularity",
+    "session_popularity",
+    "markov",
+    "ar",
+    "sr",
+    "item_knn",
+    "sknn",
+    "vsknn",
+    "stan",
+    "vstan",
+    "gru4rec",
+)
+"""Models that a feed can have; the oracle is none that one could choose."""
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used. The text names the file, the field and what to write instead."""
@@ -221,6 +237,109 @@ class MarkovSettings(Section):
     """Weight of popularity in the blend: 0 is pure Markov, 1 pure popularity."""
     padding: bool = True
     """Rank the items that never followed the current one by popularity; without it they all tie at zero."""
+
+
+class SessionPopularitySettings(Section):
+    """The items of the session itself, by how often they occur in it."""
+
+    padding: bool = True
+    """Rank the items that are not in the session by popularity; without it they all tie at zero."""
+
+
+class RecentPopularitySettings(Section):
+    """Items by their events in the last days of training."""
+
+    days: Annotated[float, Field(gt=0)] = 1
+    """Length of the window that ends with the last training event."""
+
+
+class AssociationRulesSettings(Section):
+    """AR: items that share a session with the current one (Ludewig & Jannach 2018)."""
+
+    pruning: Annotated[int, Field(ge=1)] = 20
+    """Rules kept for each item, the strongest ones."""
+    padding: bool = True
+    """Rank the items without a rule by popularity; without it they all tie at zero."""
+
+
+class SequentialRulesSettings(Section):
+    """SR: items that came a few steps after the current one (Kamehkhosh et al. 2017, Ludewig & Jannach 2018)."""
+
+    steps: Annotated[int, Field(ge=1)] = 10
+    """How many events after an item its rules look."""
+    weighting: Literal["div", "linear", "quadratic", "log", "same"] = "div"
+    """What a pair of items d steps apart weighs: 1/d, 1 - d/10 (0 from 10 on), 1/d**2, 1/log10(d + 1.7), 1."""
+    pruning: Annotated[int, Field(ge=1)] = 20
+    """Rules kept for each item, the strongest ones."""
+    padding: bool = True
+    """Rank the items without a rule by popularity; without it they all tie at zero."""
+
+
+class ItemKNNSettings(Section):
+    """Item-KNN: items whose training sessions are much the same as those of the current one."""
+
+    neighbours: Annotated[int, Field(ge=1)] = 100
+    """Most similar items kept for each item."""
+    regularisation: Annotated[float, Field(ge=0)] = 20
+    """Sessions added to those of each item under the root of the cosine: rare items look less alike by chance."""
+    padding: bool = True
+    """Rank the items that are not similar by popularity; without it they all tie at zero."""
+
+
+class SessionKNNSettings(Section):
+    """What SKNN, VS-KNN, STAN and VSTAN share: which training sessions are looked at."""
+
+    k: Annotated[int, Field(ge=1)] = 500
+    """Neighbours: most similar sessions of the sample that score items, the most recent ones among equals."""
+    sample_size: Annotated[int, Field(ge=1)] = 5000
+    """The sample: most recent training sessions that share an item with the current one."""
+    repeat_current: bool = True
+    """Score the current item as any other. It is in most neighbours and stands first in most lists: turn it off where
+    no item follows itself, as after ``[sessions] drop_consecutive_repeats``."""
+    padding: bool = True
+    """Rank the items that no neighbour scores by popularity; without it they all tie at zero."""
+
+
+class SKNNSettings(SessionKNNSettings):
+    """SKNN: cosine of the sets of items (Jannach & Ludewig 2017)."""
+
+    k: Annotated[int, Field(ge=1)] = 100
+    """Neighbours: most similar sessions of the sample that score items, the most recent ones among equals."""
+    sample_size: Annotated[int, Field(ge=1)] = 500
+    """The sample: most recent training sessions that share an item with the current one."""
+
+
+class VSKNNSettings(SessionKNNSettings):
+    """VS-KNN: SKNN that stresses the last events of the current session (Ludewig & Jannach 2018)."""
+
+    weighting: Literal["div", "linear", "quadratic", "log", "same"] = "quadratic"
+    """What event i of n in the current session weighs in the similarity: i/n, 1 - (n - i)/10 (0 from 10 events back
+    on), (i/n)**2, 1/log10(n - i + 1.7), 1."""
+    weighting_score: Literal["div", "linear", "quadratic", "log", "same"] = "div"
+    """What a neighbour weighs whose most recent shared item is j-th from the end of the current session: 1/j,
+    1 - j/10 (0 from j = 10 on), 1/j**2, 1/log10(j + 1.7), 1."""
+    idf_weighting: Annotated[float, Field(ge=0)] = 5
+    """An item's score is multiplied by 1 + idf_weighting * idf; 0 leaves it."""
+
+
+class STANSettings(SessionKNNSettings):
+    """STAN: position and age of what is shared fade exponentially (Garg et al. 2019)."""
+
+    lambda_spw: Annotated[float, Field(gt=0)] = 1.02
+    """Events over which the weight of an event of the current session fades by a factor e."""
+    lambda_snh: Annotated[float, Field(gt=0)] = 5
+    """Days over which the weight of a training session fades by a factor e."""
+    lambda_inh: Annotated[float, Field(gt=0)] = 2.05
+    """Events of a neighbour, counted from its most recent shared item, over which its items' weight fades by e."""
+
+
+class VSTANSettings(STANSettings):
+    """VSTAN: STAN with the ideas of VS-KNN (Ludewig et al. 2020)."""
+
+    lambda_ipw: Annotated[float, Field(gt=0)] = 1.02
+    """Events from the end of the current session over which the weight of a neighbour's shared item fades by e."""
+    lambda_idf: Annotated[float, Field(ge=0)] = 5
+    """An item's score is multiplied by 1 + lambda_idf * idf; 0 leaves it."""
 
 
 class GRU4RecConfig(Section):
@@ -419,7 +538,19 @@ class Settings(BaseSettings):
     logs: LogSettings = LogSettings()
     sessions: SessionSettings = SessionSettings()
     split: SplitSettings = SplitSettings()
+    models: list[str] = list(MODELS)
+    """Models to build and rank; popularity, which is the catalogue, is always among them, and so is the oracle of a
+    synthetic feed."""
+    recent_popularity: RecentPopularitySettings = RecentPopularitySettings()
+    session_popularity: SessionPopularitySettings = SessionPopularitySettings()
     markov: MarkovSettings = MarkovSettings()
+    ar: AssociationRulesSettings = AssociationRulesSettings()
+    sr: SequentialRulesSettings = SequentialRulesSettings()
+    item_knn: ItemKNNSettings = ItemKNNSettings()
+    sknn: SKNNSettings = SKNNSettings()
+    vsknn: VSKNNSettings = VSKNNSettings()
+    stan: STANSettings = STANSettings()
+    vstan: VSTANSettings = VSTANSettings()
     gru4rec: GRU4RecConfig = GRU4RecConfig()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -439,6 +570,16 @@ class Settings(BaseSettings):
         if set(str(home)) & set("*?["):
             raise ValueError(f"{home} holds * or ? or [, which DuckDB takes for a pattern; rename the folder")
         return home
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in MODELS:
+                near = difflib.get_close_matches(name, MODELS, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"there is no model {name!r}, but {', '.join(MODELS)}{hint}")
+        return names
 
     @model_validator(mode="after")
     def _split_column_is_kept(self) -> Self:

@@ -20,12 +20,13 @@ from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Setting
 from sessrec_pipeline.storage.store import Store
 
 SMALL = SyntheticSettings(sessions=120, items=60, days=2)
+FEW = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 
 
 @pytest.fixture
 def settings(feed: Callable[..., Settings]) -> Settings:
-    settings = feed(synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0))
+    settings = feed(models=FEW, synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0))
     write_logs(SMALL, settings.landing)
     return settings
 

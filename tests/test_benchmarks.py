@@ -1,4 +1,4 @@
-"""The benchmark runs, on so little that its figures mean nothing; no time is ever asserted."""
+"""The benchmarks run, on so little that their figures mean nothing; no time is ever asserted."""
 
 import importlib.util
 import sys
@@ -13,25 +13,38 @@ import torch
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec_training import Trainer
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.settings import GRU4RecConfig, Settings
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gru4rec.py"
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--events", "300", "--items", "40", "--evaluation-events", "300", "--evaluation-items", "50"]
 TINY += ["--hidden", "8", "--samples", "16", "--batches", "4", "9", "--repeat", "1"]
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("benchmark_gru4rec", SCRIPT)
+def script(name: str) -> ModuleType:
+    """A script of the benchmarks as a module; whoever asks takes it from ``sys.modules`` again."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", SCRIPTS / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Iterator[ModuleType]:
     before = torch.get_num_threads()
+    module = script("gru4rec")
     yield module
     torch.set_num_threads(before)
-    del sys.modules[spec.name]
+    del sys.modules[module.__name__]
+
+
+@pytest.fixture(scope="module")
+def baselines() -> Iterator[ModuleType]:
+    module = script("baselines")
+    yield module
+    del sys.modules[module.__name__]
 
 
 def test_it_prints_and_stores_every_program(
@@ -99,3 +112,44 @@ def test_the_loss_of_the_plain_loop_is_bpr_max(benchmark: ModuleType) -> None:
 def test_a_folder_needs_a_command(benchmark: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         benchmark.main(["--official", str(tmp_path)])
+
+
+def test_the_baselines_are_all_measured(baselines: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = ["--sessions", "60", "--items", "30", "--test-sessions", "20", "--few", "5", "--repeat", "1"]
+    baselines.main([*tiny, "--sizes", "50", "80"])
+    beside, scaling = capsys.readouterr().out.split("by number of training sessions")
+    for name in baselines.MODELS:
+        assert f"| {name} " in beside
+        assert f" {name} |" in scaling
+    assert "|         80 |" in scaling
+
+
+def test_the_baselines_of_a_log(baselines: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.tsv"
+    log.write_text("SessionId\tItemId\tTime\n" + "".join(f"{n // 3}\ti{n % 7}\t{n}.5\n" for n in range(60)))
+    assert baselines.read(log).sessions[1] == ["i3", "i4", "i5"]
+    assert baselines.read(log).ends[1] == 5_500_000
+    baselines.main(["--data", str(log), str(log), "--only", "plain", "--few", "2", "--repeat", "1"])
+    assert "20 training sessions, 40 test events" in capsys.readouterr().out
+
+
+def test_plain_python_scores_as_ours_does(baselines: ModuleType, tmp_path: Path) -> None:
+    """Up to the factor that all items of a prediction share: else the two would not be the same work."""
+    train, test = baselines.synthetic(200, 40, seed=1), baselines.synthetic(10, 40, seed=2)
+    few = {"k": 20, "sample_size": 50, "padding": False}
+    sections = {name: {"padding": False} for name in ("markov", "ar", "sr", "item_knn")}
+    sections |= dict.fromkeys(("sknn", "vsknn", "stan", "vstan"), few)
+    settings = Settings(home=tmp_path, **sections)
+    models, vocabulary = baselines.ours(train, settings)
+    sessions = baselines.shown(test, vocabulary)
+    assert list(models) == list(baselines.MODELS)
+    for name, model in models.items():
+        reference = baselines.plain(name, train, settings)
+        for start, stop in zip(sessions.offsets[:-1], sessions.offsets[1:], strict=True):
+            session = sessions.items[start:stop]
+            *_, (_, scores) = model.score(Sessions.from_lists([session.tolist()]), 1)
+            found = reference([vocabulary[item] for item in session])
+            expected = np.array([found.get(item, 0) for item in vocabulary])
+            np.testing.assert_allclose(
+                scores[0] / max(scores[0].max(), 1e-9), expected / max(expected.max(), 1e-9), atol=1e-6, err_msg=name
+            )

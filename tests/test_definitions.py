@@ -15,20 +15,34 @@ from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks, unread
-from sessrec_pipeline.settings import GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
+from sessrec_pipeline.settings import MODELS, GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 SMALL = SyntheticSettings(sessions=300, items=60, days=3)
 QUICK = GRU4RecConfig(layers=[16], n_epochs=2, n_sample=32, batch_size=16)
 
-EVERY_RANKING = {"gru4rec_rankings", "markov_rankings", "oracle_rankings", "popularity_rankings"}
+EVERY_RANKING = {f"{model}_rankings" for model in (*MODELS, "oracle")}
+FITTED = {
+    "ar",
+    "gru4rec_checkpoint",
+    "item_knn",
+    "markov",
+    "popularity",
+    "recent_popularity",
+    "recent_sessions",
+    "sr",
+}
 GRAPH = {
+    "ar": {"train_split"},
+    "ar_rankings": {"ar", "popularity", "test_split"},
     "beyond_accuracy": EVERY_RANKING | {"popularity", "test_split", "train_split"},
     "comparisons": EVERY_RANKING,
-    "costs": EVERY_RANKING | {"gru4rec_checkpoint", "markov", "popularity"},
+    "costs": EVERY_RANKING | FITTED,
     "drift": {"raw_sessions"},
     "gru4rec_checkpoint": {"popularity", "train_split"},
     "gru4rec_rankings": {"gru4rec_checkpoint", "test_split"},
+    "item_knn": {"train_split"},
+    "item_knn_rankings": {"item_knn", "popularity", "test_split"},
     "leaderboard": {"comparisons", "metrics"},
     "markov": {"train_split"},
     "markov_rankings": {"markov", "popularity", "test_split"},
@@ -39,6 +53,9 @@ GRAPH = {
     "protocols": EVERY_RANKING | {"test_split"},
     "quarantine": set(),
     "raw_sessions": set(),
+    "recent_popularity": {"train_split"},
+    "recent_popularity_rankings": {"recent_popularity", "test_split"},
+    "recent_sessions": {"train_split"},
     "report": {
         "beyond_accuracy",
         "comparisons",
@@ -55,12 +72,19 @@ GRAPH = {
         "test_split",
         "train_split",
     },
+    "session_popularity_rankings": {"popularity", "test_split"},
     "sessions": {"raw_sessions"},
+    "sknn_rankings": {"popularity", "recent_sessions", "test_split"},
     "slices": EVERY_RANKING | {"popularity", "test_split", "train_split"},
+    "sr": {"train_split"},
+    "sr_rankings": {"popularity", "sr", "test_split"},
+    "stan_rankings": {"popularity", "recent_sessions", "test_split"},
     "test_split": {"sessions", "train_split"},
     "train_split": {"sessions"},
     "tuning_test_split": {"train_split", "tuning_train_split"},
     "tuning_train_split": {"train_split"},
+    "vsknn_rankings": {"popularity", "recent_sessions", "test_split"},
+    "vstan_rankings": {"popularity", "recent_sessions", "test_split"},
 }
 UNPARTITIONED = set(GRAPH) - {"raw_sessions", "quarantine"}
 TIMED = {"costs", "report"}
@@ -83,7 +107,16 @@ def test_code_location_loads(feed: Callable[..., Settings]) -> None:
 def test_a_feed_of_ones_own_has_no_oracle(feed: Callable[..., Settings]) -> None:
     graph = asset_graph(feed())
     assert "oracle_rankings" not in graph
-    assert graph["metrics"] == {"gru4rec_rankings", "markov_rankings", "popularity_rankings"}
+    assert graph["metrics"] == {f"{model}_rankings" for model in MODELS}
+
+
+def test_a_feed_builds_the_models_that_it_names(feed: Callable[..., Settings]) -> None:
+    graph = asset_graph(feed(models=["vsknn"]))
+    assert graph["metrics"] == {"popularity_rankings", "vsknn_rankings"}, "popularity is the catalogue"
+    assert "recent_sessions" in graph
+    assert {"markov", "ar", "gru4rec_checkpoint"}.isdisjoint(graph)
+    assert "gru4rec_checkpoint" not in graph["report"]
+    dg.Definitions.validate_loadable(build(feed(models=["vsknn"], synthetic=SMALL)))
 
 
 def test_every_asset_tells_what_it_is(feed: Callable[..., Settings]) -> None:
@@ -137,7 +170,7 @@ def test_the_whole_graph_runs(outcome: Outcome, demo: Settings) -> None:
     assert replace(outcome, rebuilt=sorted(outcome.rebuilt)) == Outcome(logs, {}, {}, sorted(UNPARTITIONED))
     assert outcome.success
     board = Store(demo).find("leaderboard").arrow().to_pylist()
-    assert {row["model"] for row in board} == {"oracle", "gru4rec", "markov", "popularity"}
+    assert {row["model"] for row in board} == {*MODELS, "oracle"}
     assert board[0]["model"] == "oracle"
     assert not list(demo.scratch.iterdir())
 
@@ -157,6 +190,17 @@ def test_what_is_up_to_date_is_not_made_again(outcome: Outcome, demo: Settings, 
     below = {name for name, parents in GRAPH.items() if "markov_rankings" in parents} | {"leaderboard", "report"}
     assert set(materialize_all(other, instance).rebuilt) == {"markov_rankings"} | below
     assert materialize_all(demo, instance).success
+
+
+def test_a_feed_without_gru4rec_runs(feed: Callable[..., Settings]) -> None:
+    settings = feed(synthetic=SMALL, models=["markov", "stan"])
+    write_logs(SMALL, settings.landing)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        assert materialize_all(settings, fresh).success
+        assert not [verdict for verdict in run_checks(settings, fresh) if verdict.red]
+    board = Store(settings).find("leaderboard").arrow()
+    assert sorted(board["model"].to_pylist()) == ["markov", "oracle", "popularity", "stan"]
+    assert "GRU4Rec" not in Store(settings).find("report").path.read_text()
 
 
 def test_logs_that_other_settings_read_are_read_again(
@@ -265,7 +309,7 @@ def test_leak_turns_the_check_red(outcome: Outcome, demo: Settings, instance: dg
 
 
 def test_refused_log_does_not_stop_the_others(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
-    settings = feed(synthetic=SMALL, gru4rec=QUICK)
+    settings = feed(synthetic=SMALL, models=["markov"])
     write_logs(SMALL, settings.landing)
     (settings.landing / "broken.tsv").write_text("SessionId\tItem\n1\t2\n")
     with dg.DagsterInstance.ephemeral() as fresh:

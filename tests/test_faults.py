@@ -18,6 +18,7 @@ from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings, 
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 LAW = SyntheticSettings(sessions=120, items=60, days=2)
+FEW = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 
 
@@ -29,7 +30,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def demo(feed: Callable[..., Settings]) -> Settings:
-    settings = feed(synthetic=LAW, gru4rec=QUICK)
+    settings = feed(models=FEW, synthetic=LAW, gru4rec=QUICK)
     write_logs(LAW, settings.landing)
     return settings
 
@@ -44,7 +45,7 @@ def materialized(settings: Settings, instance: dg.DagsterInstance, *events: tupl
 
 
 def test_one_item_gives_trivial_results(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
-    settings = feed(gru4rec=QUICK)
+    settings = feed(models=FEW, gru4rec=QUICK)
     events = [(session, "only", 100 * session + k) for session in range(40) for k in range(3)]
     assert materialized(settings, instance, *events).success
     board = Store(settings).find("leaderboard").arrow()
@@ -73,7 +74,7 @@ def test_nothing_left_is_refused_by_the_name_of_the_filter(
     step: str,
     sentence: str,
 ) -> None:
-    outcome = materialized(feed(gru4rec=QUICK, **sections), instance, *events)
+    outcome = materialized(feed(models=FEW, gru4rec=QUICK, **sections), instance, *events)
     assert not outcome.success
     assert sentence in outcome.failed[step]
 

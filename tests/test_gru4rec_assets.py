@@ -28,7 +28,7 @@ def trained(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> Call
     """``trained(validate_epochs=True)``: a feed's settings after everything was materialized."""
 
     def make(**training: object) -> Settings:
-        settings = feed(gru4rec=QUICK, training=TrainingSettings.model_validate(training))
+        settings = feed(models=["gru4rec"], gru4rec=QUICK, training=TrainingSettings.model_validate(training))
         if not list(settings.landing.iterdir()):
             write_logs(SMALL, settings.landing)
         assert materialize_all(settings, instance).success

@@ -120,7 +120,7 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
         return log.with_name(f".{log.name}").replace(log)
 
     def home(name: str) -> Settings:
-        settings = feed(name, synthetic=LAW, gru4rec=MODEL)
+        settings = feed(name, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
         write_logs(LAW, settings.landing)
         return settings
 
@@ -168,7 +168,7 @@ def test_two_runs_at_once_both_get_through_and_end_alike(feed: Callable[..., Set
     context.set_forkserver_preload(PRELOADED)
     pictures = []
     for name, runs in (("alone", 1), ("together", 2)):
-        settings = feed(name, synthetic=LAW, gru4rec=MODEL)
+        settings = feed(name, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
         write_logs(LAW, settings.landing)
         processes = [context.Process(target=work, args=(settings,)) for _ in range(runs)]
         for process in processes:

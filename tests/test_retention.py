@@ -23,7 +23,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def settings(feed: Callable[..., Settings]) -> Settings:
     """Three days, a log each, and a window of a day and a half."""
-    settings = feed(gru4rec=QUICK, sessions=SessionSettings(window_days=1.5))
+    settings = feed(models=["gru4rec"], gru4rec=QUICK, sessions=SessionSettings(window_days=1.5))
     for day in range(3):
         land(settings, day)
     return settings

@@ -30,6 +30,11 @@ class Sessions:
         """Events of each session, int64 (sessions,)."""
         return np.diff(self.offsets)
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """For each event the first one of its session, int64 (events,)."""
+        return np.repeat(self.offsets[:-1], self.lengths)
+
     @classmethod
     def from_table(cls, events: pa.Table, vocabulary: list[str]) -> "Sessions":
         """From the columns session_number and item of a split, in its order; every item is in the vocabulary."""

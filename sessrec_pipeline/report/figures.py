@@ -222,7 +222,8 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["tie_rule"] == tie_rule)].sort_values(["model", "k"])
     title = f"{metric_name(metric)}@K of each model over K, {tie_rule} tie rule"
-    with drawing(title) as (axes, svg):
+    height = max(3.1, 0.75 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its curve's end
+    with drawing(title, height) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
@@ -244,7 +245,8 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         low, high = float(rows["low"].min()), float(rows["high"].max())
         pad = 0.06 * (high - low or max(high, 1e-3))
         axes.set_ylim(low - pad, high + pad)
-        for at, (end, name) in zip(apart([e[0] for e in ends], 0.085 * (high - low + 2 * pad)), ends, strict=True):
+        gap = 0.26 / height * (high - low + 2 * pad)
+        for at, (end, name) in zip(apart([e[0] for e in ends], gap), ends, strict=True):
             text = f"{shorten(name, 14)} {end:.3f}"
             annotate(axes, text, (cutoffs[-1], at), (10, 0), va="center", annotation_clip=False)
         axes.set_xlabel("K")

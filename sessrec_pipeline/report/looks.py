@@ -12,9 +12,23 @@ BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", 
 """The Okabe-Ito palette, less its black and its yellow, which vanish on one of the two grounds."""
 
 METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
+MODEL_NAMES = {
+    "gru4rec": "GRU4Rec",
+    "markov": "Markov",
+    "popularity": "Popularity",
+    "recent_popularity": "Recent popularity",
+    "session_popularity": "Session popularity",
+    "ar": "AR",
+    "sr": "SR",
+    "item_knn": "Item-KNN",
+    "sknn": "SKNN",
+    "vsknn": "VS-KNN",
+    "stan": "STAN",
+    "vstan": "VSTAN",
+    "oracle": "Oracle",
+}
 ORACLE = metrics.ORACLE
 """Name of the model that is the ceiling of the others."""
-MODEL_NAMES = {"gru4rec": "GRU4Rec", "markov": "Markov", "popularity": "Popularity", "oracle": "Oracle"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,11 @@ LOOKS = {
     "popularity": Look(GREEN, "^", ":"),
     ORACLE: Look(GREY, "D", "-."),
 }
-SPARE_LOOKS = [Look(PURPLE, "v", "--"), Look(SKY, "P", "-"), Look(ORANGE, "X", ":")]
+SPARE_LOOKS = [
+    Look(colour, marker, line)
+    for line, markers in (("--", "vPX"), ("-", "<>p"), (":", "d*h"))
+    for colour, marker in zip((PURPLE, SKY, ORANGE), markers, strict=True)
+]
 
 
 def model_name(model: str) -> str:

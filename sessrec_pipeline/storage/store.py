@@ -25,7 +25,11 @@ SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_line
 WAREHOUSE_TABLES = (
     "drift",
     "popularity",
+    "recent_popularity",
     "markov",
+    "ar",
+    "sr",
+    "item_knn",
     "gru4rec_tuning",
     "gru4rec_validation",
     "metrics",

@@ -7,16 +7,37 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from training_tables import Fit
+from training_tables import fit as fit_tables
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.synthetic import law
+from sessrec_pipeline.models.association_rules import fit_association_rules
 from sessrec_pipeline.models.base import Recommender, Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec
 from sessrec_pipeline.models.gru4rec_training import fit
+from sessrec_pipeline.models.item_knn import fit_item_knn
 from sessrec_pipeline.models.markov import Markov
 from sessrec_pipeline.models.oracle import Oracle
-from sessrec_pipeline.models.popularity import Popularity
-from sessrec_pipeline.settings import GRU4RecConfig, MarkovSettings, SyntheticSettings
+from sessrec_pipeline.models.popularity import Popularity, fit_popularity
+from sessrec_pipeline.models.sequential_rules import fit_sequential_rules
+from sessrec_pipeline.models.session_knn import SessionKNN, fit_recent_sessions
+from sessrec_pipeline.models.session_popularity import SessionPopularity
+from sessrec_pipeline.models.sparse import Rules
+from sessrec_pipeline.settings import (
+    AssociationRulesSettings,
+    GRU4RecConfig,
+    ItemKNNSettings,
+    MarkovSettings,
+    SequentialRulesSettings,
+    SessionKNNSettings,
+    SessionPopularitySettings,
+    SKNNSettings,
+    STANSettings,
+    SyntheticSettings,
+    VSKNNSettings,
+    VSTANSettings,
+)
 
 N_ITEMS = 12
 
@@ -44,6 +65,21 @@ def markov(**changes: object) -> Markov:
     return Markov.from_tables(popularity, successors, MarkovSettings.model_validate(changes))[0]
 
 
+def trained() -> list[list[str]]:
+    """Sessions to fit on: those of ``sessions_of``, and one with the two items that they lack."""
+    return [[str(item) for item in session] for session in [*sessions_of(40, seed=3), [10, 11]]]
+
+
+def rules(function: Fit, config: object, padding: bool) -> Rules:
+    popularity, table = fit_tables((fit_popularity,), (function, config), sessions=trained())
+    return Rules.from_tables(popularity, table, padding=padding)[0]
+
+
+def session_knn(config: SessionKNNSettings) -> SessionKNN:
+    popularity, recent = fit_tables((fit_popularity,), (fit_recent_sessions, 15), sessions=trained())
+    return SessionKNN.from_tables(popularity, recent, config)[0]
+
+
 def gru4rec(loss: str, embedding: str) -> GRU4Rec:
     """Trained for a moment with everything on that must be off when it scores."""
     config = {"layers": [8, 6], "loss": loss, "embedding": embedding, "n_sample": 4, "n_epochs": 2, "batch_size": 5}
@@ -61,6 +97,20 @@ MODELS: dict[str, Callable[[], Recommender]] = {
     "markov": markov,
     "markov blended": lambda: markov(alpha=0.5),
     "markov without padding": lambda: markov(padding=False),
+    "session popularity": lambda: SessionPopularity(N_ITEMS, SessionPopularitySettings()),
+    "session popularity without padding": lambda: SessionPopularity(N_ITEMS, SessionPopularitySettings(padding=False)),
+    "ar": lambda: rules(fit_association_rules, AssociationRulesSettings(), True),
+    "sr": lambda: rules(fit_sequential_rules, SequentialRulesSettings(), True),
+    "item-knn": lambda: rules(fit_item_knn, ItemKNNSettings(), True),
+    "item-knn without padding": lambda: rules(fit_item_knn, ItemKNNSettings(), False),
+    "sknn": lambda: session_knn(SKNNSettings(k=5, sample_size=15)),
+    "vs-knn": lambda: session_knn(VSKNNSettings(k=5, sample_size=15)),
+    "vs-knn linear and log": lambda: session_knn(
+        VSKNNSettings(k=5, sample_size=15, weighting="linear", weighting_score="log")
+    ),
+    "stan": lambda: session_knn(STANSettings(k=5, sample_size=15)),
+    "vstan": lambda: session_knn(VSTANSettings(k=5, sample_size=15)),
+    "vstan without padding": lambda: session_knn(VSTANSettings(k=5, sample_size=15, padding=False)),
     "gru4rec shared": lambda: gru4rec("cross-entropy", "shared"),
     "gru4rec separate": lambda: gru4rec("cross-entropy", "separate"),
     "gru4rec none": lambda: gru4rec("cross-entropy", "none"),
