@@ -7,6 +7,7 @@ from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
 from assets.report import report
 from assets.stage import READS_KEY, SOURCES_KEY
+from assets.studies import GROUP, studies_assets
 from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import models_of
@@ -25,7 +26,8 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
         watched = ("leaderboard",) if spec.key == report.key else ()
-        condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
+        by_hand = spec.partitions_def or spec.group_name == GROUP
+        condition = None if by_hand else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
             automation_condition=condition,
@@ -44,6 +46,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         evaluation.metrics_asset(names),
         evaluation.leaderboard,
         report,
+        *studies_assets(settings),
     ]
     return dg.Definitions(
         assets=[asset.map_asset_specs(finish) for asset in graph],
@@ -56,7 +59,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             checks.training_checks,
             *checks.result_checks(names, settings),
         ],
-        jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
+        jobs=[automation.ingest_job, automation.rebuild_job, automation.studies_job, automation.checks_job],
         sensors=[
             automation.landing_sensor(settings),
             automation.rebuild_sensor(settings),
