@@ -11,7 +11,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row, of_two_or_more
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes, order, variations
+from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 PARTS = (16, 8, 4, 2, 1)
 """The most popular 1/16, 1/8, ... of the items."""
@@ -37,7 +37,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
             continue
         about = {"variation": f"{n:,} items", "x": float(n), "items": n, "left_out": test.num_rows - tested.num_rows}
         rows += lab.run(lab.put("train_split", smaller), tested, **about)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -47,8 +47,8 @@ def finding(frame: pd.DataFrame) -> str:
         return f"The catalogue is too small for a smaller one to be ranked: {last}."
     left_out = int(np.max(frame["left_out"]))
     return (
-        f"From the most popular {first} to all {last}, {changes(frame, first, last)}; the smallest catalogue "
-        f"leaves out {left_out:,} test events.{order(frame, first, last)}"
+        f"From the most popular {first} to all {last}, {changes(frame, last)}; the smallest catalogue "
+        f"leaves out {left_out:,} test events.{order(frame, last)}"
     )
 
 

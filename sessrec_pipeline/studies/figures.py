@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
-from sessrec_pipeline.report.looks import looks, model_name
-from sessrec_pipeline.studies.study import recall_at
+from sessrec_pipeline.report.looks import looks
+from sessrec_pipeline.studies.study import measured, shown
 
 LINE = 0.085
 """Least distance of two labels, as a part of the axis."""
@@ -40,7 +40,7 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
         _frame(axes, rows)
         _name(axes, ends, places[-1], _height(rows))
         axes.set_xlabel(label)
-        axes.set_ylabel(recall_at(frame))
+        axes.set_ylabel(measured(frame))
         return svg()
 
 
@@ -69,7 +69,7 @@ def points(frame: pd.DataFrame, title: str) -> str:
         axes.grid(visible=False, axis="x")
         _frame(axes, rows)
         _name(axes, ends, len(names) - 0.5, _height(rows))
-        axes.set_ylabel(recall_at(frame))
+        axes.set_ylabel(measured(frame))
         return svg()
 
 
@@ -90,5 +90,5 @@ def _name(axes: Axes, ends: list[tuple[str, float]], x: float, height: float) ->
     low, high = axes.get_ylim()
     gap = LINE * (high - low) * 3.1 / height
     for at, (model, value) in zip(apart([value for _, value in ends], gap), ends, strict=True):
-        text = f"{shorten(model_name(model), 16)} {value:.3f}"
+        text = f"{shorten(shown(model), 16)} {value:.3f}"
         annotate(axes, text, (x, at), (10, 0), va="center", annotation_clip=False)

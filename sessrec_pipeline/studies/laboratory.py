@@ -14,12 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import bootstrap, session_sums
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
 from sessrec_pipeline.models.base import Recommender
@@ -36,6 +38,28 @@ TRAINED = ("gru4rec",)
 METRICS = ("recall", "mrr")
 
 Row = dict[str, Any]
+SCHEMA = pa.schema(
+    [
+        ("variation", pa.string()),
+        ("x", pa.float64()),
+        ("model", pa.string()),
+        ("metric", pa.string()),
+        ("k", pa.int64()),
+        ("tie_rule", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("difference", pa.float64()),
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("predictions", pa.int64()),
+        ("sessions", pa.int64()),
+        ("train_sessions", pa.int64()),
+        ("items", pa.int64()),
+        ("left_out", pa.int64()),
+    ]
+)
+"""Columns of a study's table; what they mean stands in ``study.COLUMNS``."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +82,13 @@ def studied_models(settings: Settings) -> list[str]:
     return chosen + [name for name in TRAINED if settings.studies.gru4rec and name not in chosen]
 
 
+class Shelf(Store):
+    """A store without a catalogue: nobody asks for the lineage of what is gone when the study ends."""
+
+    def _entered(self, stored: Stored) -> Stored:
+        return stored
+
+
 @dataclass
 class Laboratory:
     """Where a study works; a context manager.
@@ -69,14 +100,15 @@ class Laboratory:
     fits: Mapping[str, Fit]
     compute: Compute
     settings: Settings = field(init=False)
-    store: Store = field(init=False)
+    store: Shelf = field(init=False)
     models: list[str] = field(init=False)
+    sums: dict[tuple[str, str], pd.DataFrame] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
         self.feed.scratch.mkdir(parents=True, exist_ok=True)
         home = Path(tempfile.mkdtemp(dir=self.feed.scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
         self.settings = self.feed.model_copy(update={"home": home})
-        self.store = Store(self.settings)
+        self.store = Shelf(self.settings)
         self.models = studied_models(self.feed)
         return self
 
@@ -145,14 +177,68 @@ class Laboratory:
 
     def measure(self, rankings: Mapping[str, pa.Table], rule: str = RULE, **about: Any) -> list[Row]:
         """Rows of a study's table from rankings by model: recall and MRR at the cutoff, with 95 % intervals."""
-        stored = {model: self.put(f"{model}_rankings", table) for model, table in rankings.items()}
-        table = measure(
-            {model: s.path for model, s in stored.items()},
-            {model: s.node.id for model, s in stored.items()},
-            self.feed.evaluation.model_copy(update={"cutoffs": [self.k]}),
-        )
-        rows = [row for row in table.to_pylist() if row["tie_rule"] == rule and row["metric"] in METRICS]
-        return [row | about for row in rows]
+        stored = {model: self.put(f"{model}_rankings", table).path for model, table in rankings.items()}
+        sums = session_sums(stored, [self.k])
+        return [
+            row
+            for model, own in sums[sums["tie_rule"] == rule].groupby("model", sort=True)
+            for row in self.rows(str(model), own.set_index("session"), tie_rule=rule, **about)
+        ]
+
+    def rows(self, model: str, sums: pd.DataFrame, variation: str, **about: Any) -> list[Row]:
+        """The rows of one model: ``sums`` has for each session the predictions and the sums of METRICS over them."""
+        values, counts = _arrays(sums)
+        low, high = bootstrap(values, counts, self.feed.evaluation.bootstrap_samples, self.feed.evaluation.seed)
+        self.sums[variation, model] = sums
+        common = {"variation": variation, "model": model, "k": self.k, **about}
+        common |= {"predictions": int(counts.sum()), "sessions": len(counts)}
+        return [
+            {"metric": metric, "value": values[:, i].sum() / counts.sum(), "low": low[i], "high": high[i], **common}
+            for i, metric in enumerate(METRICS)
+        ]
+
+    def compared(self, rows: list[Row], model: str | None = None) -> pa.Table:
+        """The study's table (SCHEMA): each row with its difference from the first variation, and that one's interval.
+
+        With ``model``, from that model under the same variation. Both sides see the same resamples of the sessions.
+        """
+        first = rows[0]["variation"] if rows else ""
+        evaluation = self.feed.evaluation
+        found: dict[tuple[str, str], NDArray[np.float64]] = {}
+        for variation, name in self.sums:
+            other = (first, name) if model is None else (variation, model)
+            if other in self.sums and other != (variation, name):
+                pair = self.sums[variation, name], self.sums[other]
+                found[variation, name] = difference(*pair, evaluation.bootstrap_samples, evaluation.seed)
+        for row in rows:
+            key = row["variation"], row["model"]
+            if key in found:
+                value, low, high = found[key][:, METRICS.index(row["metric"])].tolist()
+                row |= {"difference": value, "difference_low": low, "difference_high": high}
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def difference(ours: pd.DataFrame, other: pd.DataFrame, samples: int, seed: int) -> NDArray[np.float64]:
+    """Difference of the means of METRICS and its 95 % interval, float (3, metrics): value, low, high.
+
+    Sums by session, as for ``Laboratory.rows``. Sessions of both sides are resampled together, so what the two have
+    in common does not widen the interval.
+    """
+    sessions = ours.index.union(other.index)
+    columns = [*METRICS, "predictions"]
+    sides = [_arrays(side[columns].reindex(sessions, fill_value=0)) for side in (ours, other)]
+    rng, n = np.random.default_rng(seed), len(sessions)
+    draws = np.empty((samples + 1, len(METRICS)))
+    for i in range(samples + 1):
+        weights = np.bincount(rng.integers(n, size=n), minlength=n) if i else np.ones(n)
+        with np.errstate(invalid="ignore"):  # a resample may miss all sessions of a small side
+            means = [weights @ values / (weights @ counts) for values, counts in sides]
+        draws[i] = means[0] - means[1]
+    return np.stack([draws[0], *np.nanquantile(draws[1:], [0.025, 0.975], axis=0)])
+
+
+def _arrays(sums: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return sums[list(METRICS)].to_numpy(np.float64), sums["predictions"].to_numpy(np.float64)
 
 
 def renumbered(events: pa.Table) -> pa.Table:

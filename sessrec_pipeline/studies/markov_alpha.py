@@ -9,7 +9,7 @@ from sessrec_pipeline.settings import MarkovSettings, Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, cells, recall_at, variations
+from sessrec_pipeline.studies.study import Study, cells, measured, variations
 
 ALPHAS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -28,7 +28,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         settings = lab.settings.model_copy(update={"markov": MarkovSettings(alpha=alpha, padding=True)})
         rankings = {"markov": lab.rank("markov", stored, test, settings), "popularity": popularity}
         rows += lab.measure(rankings, variation=f"alpha {alpha:g}", x=alpha)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -38,10 +38,10 @@ def finding(frame: pd.DataFrame) -> str:
     best = max(by_name, key=lambda name: by_name[name]["markov"].value)
     pure, top = by_name[first]["markov"], by_name[best]["markov"]
     if best == first:
-        sentence = f"No blend beats the pure chain ({recall_at(frame)} {pure})."
+        sentence = f"No blend beats the pure chain ({measured(frame)} {pure})."
     else:
-        sure = "beyond the intervals" if top.apart(pure) else "no difference beyond the intervals"
-        sentence = f"{recall_at(frame)} is highest at {best}, {top} against {pure} of the pure chain: {sure}."
+        sure = "more than the intervals explain" if top.moved else "no difference beyond the intervals"
+        sentence = f"{measured(frame)} is highest at {best}, {top} against {pure} of the pure chain: {sure}."
     end, popularity = by_name[last]["markov"], by_name[last]["popularity"]
     same = "is Popularity" if end.value == popularity.value else f"is not Popularity ({end} against {popularity})"
     return f"{sentence} {last.capitalize()} {same}."

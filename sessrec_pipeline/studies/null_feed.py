@@ -14,12 +14,12 @@ from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.report.data import listed
-from sessrec_pipeline.report.looks import ORACLE, model_name
+from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import LogSettings, SessionSettings, Settings, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, cells, recall_at
+from sessrec_pipeline.studies.study import Study, cells, measured, shown
 
 KINDS: tuple[Literal["demo", "null"], ...] = ("demo", "null")
 
@@ -39,17 +39,18 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         settings = lab.settings.model_copy(update={"synthetic": law})
         rankings = {model: lab.rank(model, fitted, test.arrow(), settings) for model in [*lab.models, ORACLE]}
         rows += lab.measure(rankings, variation=f"{kind} feed", x=float(x))
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows, ORACLE)
 
 
 def _sessions(lab: Laboratory, law: SyntheticSettings) -> Stored:
     """Logs of the law, landed and ingested as any others, under the default settings."""
     plain = {"logs": LogSettings(), "sessions": SessionSettings(), "split": SplitSettings(), "synthetic": law}
     settings = lab.settings.model_copy(update=plain)
-    raw = [
-        lab.store.publish("raw_sessions", ingest_landed(settings, log.name, lambda _: None).events, partition=log.name)
-        for log in write_logs(law, settings.landing)
-    ]
+    raw = []
+    for log in write_logs(law, settings.landing):
+        ingested = ingest_landed(settings, log.name, lambda _: None)
+        lab.store.publish("quarantine", ingested.quarantine, partition=log.name)
+        raw.append(lab.store.publish("raw_sessions", ingested.events, partition=log.name))
     with DuckDBEngine(settings) as engine:
         table = prepare_sessions(engine, settings, [log.path for log in raw], lambda _: None)
     return lab.store.publish("sessions", table)
@@ -62,9 +63,9 @@ def finding(frame: pd.DataFrame) -> str:
         found = cells(frame, f"{kind} feed")
         oracle = found.pop(ORACLE)
         best = next(iter(found))
-        above = [model_name(m) for m, cell in found.items() if cell.low > oracle.high]
-        level = [model_name(m) for m, cell in found.items() if not cell.apart(oracle)]
-        text = f"On the {kind} feed {model_name(best)} is best with {recall_at(frame)} {found[best]}, "
+        above = [shown(m) for m, cell in found.items() if cell.moved > 0]
+        level = [shown(m) for m, cell in found.items() if not cell.moved]
+        text = f"On the {kind} feed {shown(best)} is best with {measured(frame)} {found[best]}, "
         text += f"{found[best].value / oracle.value:.0%} of the oracle's {oracle}"
         if above:
             text += f"; {listed(above)} {'are' if len(above) > 1 else 'is'} above it beyond the intervals: a leak"

@@ -10,19 +10,18 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sessrec_pipeline.evaluation.metrics import bootstrap
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.report.data import listed
-from sessrec_pipeline.report.looks import ORACLE, model_name
+from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import METRICS, RULE, Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, cells, order, recall_at, variations
+from sessrec_pipeline.studies.study import Study, cells, measured, order, shown, variations
 
 ROWS = 1024
 """Predictions whose negatives are drawn at once."""
@@ -40,7 +39,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     popularity, test = stored["popularity"].arrow(), stored["test_split"].arrow()
     events = dict(zip(popularity["item"].to_pylist(), popularity["events"].to_pylist(), strict=True))
     m = min(lab.feed.studies.negatives, len(events) - 1)
-    variation = {"full": "all items", "uniform": f"{m} uniform", "popularity": f"{m} by popularity"}
+    variation = {"full": "all items", "uniform": f"{m} uniform negatives", "popularity": f"{m} negatives by popularity"}
     rows: list[Row] = []
     for model in models_of(lab.feed):
         rankings = stored[f"{model}_rankings"].arrow(["session", "greater", "equal"])
@@ -54,9 +53,10 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         beaten[known] = not_below(recommender, vocabulary, test, weights, m, lab)
         for name, values in (("full", of_ranks(ranks, lab.k)), ("uniform", uniform),
                              ("popularity", of_ranks(beaten + 1, lab.k))):  # fmt: skip
-            about = {"variation": variation[name], "model": model, "items": len(events) if name == "full" else m + 1}
-            rows += _rows(values, rankings["session"].to_pandas(), about, lab)
-    return pa.Table.from_pylist(sorted(rows, key=lambda r: list(variation.values()).index(r["variation"])), SCHEMA)
+            about = {"x": float(list(variation).index(name)), "items": len(events) if name == "full" else m + 1}
+            sums = _by_session(values, rankings["session"])
+            rows += lab.rows(model, sums, variation=variation[name], tie_rule=RULE, **about)
+    return lab.compared(sorted(rows, key=lambda row: float(row["x"])))
 
 
 def expected(others: NDArray[np.int64], n: int, m: int, k: int) -> NDArray[np.float64]:
@@ -94,10 +94,10 @@ def not_below(
 
     weights (items,): a negative is drawn in proportion to them, without replacement and never the target.
     """
-    known = test.filter(pa.compute.is_in(test["item"], pa.array(vocabulary, pa.string())))
+    known = test.filter(pc.is_in(test["item"], pa.array(vocabulary, pa.string())))
     numbers = np.cumsum(np.diff(known["session_number"].to_numpy(), prepend=-1) != 0) - 1
     is_last = np.append(np.diff(numbers) != 0, True)
-    codes = pa.compute.index_in(known["item"], pa.array(vocabulary, pa.string())).to_numpy()
+    codes = pc.index_in(known["item"], pa.array(vocabulary, pa.string())).to_numpy()
     shown, targets = np.flatnonzero(~is_last), codes[np.flatnonzero(~is_last) + 1]
     negatives = draw(targets, weights, m, lab.rng("negatives"))
     lengths = np.bincount(numbers[shown])
@@ -125,33 +125,29 @@ def draw(
     return drawn
 
 
-def _rows(values: NDArray[np.float64], sessions: "pd.Series[str]", about: Row, lab: Laboratory) -> list[Row]:
-    by_session = pd.DataFrame(values.T, columns=list(METRICS)).assign(count=1.0).groupby(sessions.to_numpy()).sum()
-    sums, counts = by_session[list(METRICS)].to_numpy(), by_session["count"].to_numpy()
-    low, high = bootstrap(sums, counts, lab.feed.evaluation.bootstrap_samples, lab.feed.evaluation.seed)
-    return [
-        about
-        | {"metric": metric, "k": lab.k, "tie_rule": RULE, "value": sums[:, i].sum() / counts.sum(), "low": low[i],
-           "high": high[i], "predictions": int(counts.sum()), "sessions": len(counts)}
-        for i, metric in enumerate(METRICS)
-    ]  # fmt: skip
+def _by_session(values: NDArray[np.float64], sessions: pa.ChunkedArray) -> pd.DataFrame:
+    sums = pd.DataFrame(values.T, columns=list(METRICS)).assign(predictions=1)
+    return sums.groupby(sessions.to_pandas().to_numpy()).sum()
 
 
 def finding(frame: pd.DataFrame) -> str:
     """How far the sampled figures are above the full ones, and whether the models keep their order."""
     full, *sampled = variations(frame)
+    before = cells(frame, full)
     sentences = []
     for name in sampled:
-        before, after = cells(frame, full), cells(frame, name)
-        moved = [m for m in after if m != ORACLE and after[m].apart(before[m])]
-        against = f"Against {name} negatives"
+        after = cells(frame, name)
+        moved = [m for m in after if m != ORACLE and after[m].moved and before[m].value]
         if not moved:
-            sentences.append(f"{against} there is no difference beyond the intervals.{order(frame, full, name)}")
-            continue
-        named = [f"{model_name(m)} ({before[m].value:.4f} to {after[m].value:.4f})" for m in moved]
-        factors = [after[m].value / before[m].value for m in moved if before[m].value]
-        times = f", {min(factors):.1f} to {max(factors):.1f} times the full one," if factors else ""
-        sentences.append(f"{against} {recall_at(frame)}{times} moves for {listed(named)}.{order(frame, full, name)}")
+            sentences.append(f"Against {name} {measured(frame)} shows no difference beyond the intervals.")
+        else:
+            ends = sorted({f"{after[m].value / before[m].value:.1f}" for m in moved}, key=float)
+            named = [f"{shown(m)} {before[m].value:.4f} to {after[m].value:.4f}" for m in moved]
+            times = " to ".join([ends[0], ends[-1]][: len(ends)])
+            sentences.append(
+                f"Against {name} {measured(frame)} is {times} times that of the full ranking ({', '.join(named)})."
+            )
+        sentences[-1] += order(frame, name)
     return " ".join(sentences)
 
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes, order, variations
+from sessrec_pipeline.studies.study import Study, changes, order, variations
 
-STARTS = np.array([2, 4, 7, 11, 21])
-"""Where the groups of lengths begin."""
+GROUPS = 4
+"""Groups of lengths, with about as many predictions each."""
 
 
 def inputs(settings: Settings) -> Sequence[str]:
@@ -25,16 +25,22 @@ def inputs(settings: Settings) -> Sequence[str]:
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     """A row for each group of lengths, model and metric."""
     lengths = stored["test_split"].arrow(["session"]).to_pandas().groupby("session").size()
-    group = pd.Series(np.searchsorted(STARTS, lengths, side="right") - 1, index=lengths.index)
+    group = groups(lengths)
     rankings = {model: stored[f"{model}_rankings"].arrow() for model in models_of(lab.feed)}
     rows: list[Row] = []
     for i in sorted(group.unique()):
         inside = lengths[group == i]
-        own = {
-            m: table.filter(pa.compute.is_in(table["session"], pa.array(inside.index))) for m, table in rankings.items()
-        }
+        own = {m: table.filter(pc.is_in(table["session"], pa.array(inside.index))) for m, table in rankings.items()}
         rows += lab.measure(own, variation=_name(inside), x=float(inside.mean()))
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
+
+
+def groups(lengths: "pd.Series[int]") -> "pd.Series[int]":
+    """The group of each session: sessions of one length are in one group, long ones in a higher one."""
+    predictions = (lengths - 1).groupby(lengths).sum()
+    middle = (predictions.cumsum() - predictions / 2) / predictions.sum()
+    group = dict(zip(middle.index, (GROUPS * middle).astype(int), strict=True))
+    return lengths.map(group)
 
 
 def _name(lengths: "pd.Series[int]") -> str:
@@ -47,9 +53,7 @@ def finding(frame: pd.DataFrame) -> str:
     first, last = variations(frame)[0], variations(frame)[-1]
     if first == last:
         return f"All test sessions are of one group: {first}."
-    return (
-        f"From test sessions of {first} to those of {last}, {changes(frame, first, last)}.{order(frame, first, last)}"
-    )
+    return f"From test sessions of {first} to those of {last}, {changes(frame, last)}.{order(frame, last)}"
 
 
 def figure(frame: pd.DataFrame) -> str:

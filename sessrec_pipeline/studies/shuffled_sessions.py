@@ -15,7 +15,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes
+from sessrec_pipeline.studies.study import Study, changes
 
 IN_ORDER, TRAIN, HISTORY = "in order", "training shuffled", "histories shuffled"
 
@@ -33,9 +33,11 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     own = {model: lab.rank(model, fitted, test) for model in lab.models}
     mixed = {model: _targets(lab.rank(model, fitted, histories)) for model in lab.models}
     rows = lab.measure(own, variation=IN_ORDER, x=0.0)
-    rows += lab.run(lab.put("train_split", shuffled(train, lab.rng("train"))), test, variation=TRAIN, x=1.0)
+    rows += lab.run(
+        lab.put("train_split", shuffled(train, lab.rng("train"))), test, variation=TRAIN, x=1.0, train_sessions=None
+    )
     rows += lab.measure(mixed, variation=HISTORY, x=2.0)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def shuffled(events: pa.Table, rng: np.random.Generator) -> pa.Table:
@@ -79,8 +81,8 @@ def _targets(rankings: pa.Table) -> pa.Table:
 def finding(frame: pd.DataFrame) -> str:
     """What each shuffling does."""
     return (
-        f"With training sessions shuffled inside, {changes(frame, IN_ORDER, TRAIN)}. "
-        f"With the history of each prediction shuffled, {changes(frame, IN_ORDER, HISTORY)}."
+        f"With training sessions shuffled inside, {changes(frame, TRAIN)}. "
+        f"With the history of each prediction shuffled, {changes(frame, HISTORY)}."
     )
 
 

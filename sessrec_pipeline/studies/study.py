@@ -12,24 +12,6 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory
 
-SCHEMA = pa.schema(
-    [
-        ("variation", pa.string()),
-        ("x", pa.float64()),
-        ("model", pa.string()),
-        ("metric", pa.string()),
-        ("k", pa.int64()),
-        ("tie_rule", pa.string()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("predictions", pa.int64()),
-        ("sessions", pa.int64()),
-        ("train_sessions", pa.int64()),
-        ("items", pa.int64()),
-        ("left_out", pa.int64()),
-    ]
-)
 COLUMNS = {
     "variation": ("string", "What was changed, in words"),
     "x": ("double", "The same as a number"),
@@ -40,6 +22,9 @@ COLUMNS = {
     "value": ("double", "Mean over predictions"),
     "low": ("double", "2.5 % quantile over resampled test sessions"),
     "high": ("double", "97.5 % quantile over resampled test sessions"),
+    "difference": ("double", "From the same model under the first variation (null feed: from the oracle)"),
+    "difference_low": ("double", "2.5 % quantile over resampled test sessions, both sides the same"),
+    "difference_high": ("double", "97.5 % quantile likewise"),
     "predictions": ("int64", "Predictions behind the value"),
     "sessions": ("int64", "Test sessions behind the value"),
     "train_sessions": ("int64", "Sessions that the model was fitted on, where the study changes them"),
@@ -60,7 +45,7 @@ class Study:
     inputs: Callable[[Settings], Sequence[str]]
     """Assets of the feed that it reads."""
     measure: Callable[[Laboratory, Mapping[str, Stored]], pa.Table]
-    """The table (SCHEMA), from the inputs by name."""
+    """The table (COLUMNS), from the inputs by name."""
     finding: Callable[[pd.DataFrame], str]
     """About two sentences."""
     figure: Callable[[pd.DataFrame], str]
@@ -79,22 +64,36 @@ class Cell:
     value: float
     low: float
     high: float
+    moved: int
+    """1 or -1 where it differs from its counterpart by more than the interval of the difference, else 0."""
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.3f} {self.high:.3f}]"
+        return interval(self.value, self.low, self.high)
 
-    def apart(self, other: "Cell") -> bool:
-        """Whether the two intervals have nothing in common: less than that is not called a difference."""
-        return self.low > other.high or self.high < other.low
+
+def interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """A value and its interval as text."""
+    return f"{value:{sign}.4f} [{low:{sign}.3f} {high:{sign}.3f}]"
 
 
 def cells(frame: pd.DataFrame, variation: str, metric: str = "recall") -> dict[str, Cell]:
     """The models' values under one variation, the best first, the oracle last: it does not compete."""
     own = frame[(frame["variation"] == variation) & (frame["metric"] == metric)]
     own = own.sort_values(["value", "model"], ascending=[False, True], kind="stable")
-    found = {str(r["model"]): Cell(r["value"], r["low"], r["high"]) for r in own.to_dict("records")}
+    found = {
+        str(r["model"]): Cell(
+            r["value"], r["low"], r["high"], int(r["difference_low"] > 0) - int(r["difference_high"] < 0)
+        )
+        for r in own.to_dict("records")
+    }
     oracle = {ORACLE: found.pop(ORACLE)} if ORACLE in found else {}
     return found | oracle
+
+
+def shown(model: str) -> str:
+    """A model's name for people; one that is a study's own has no other."""
+    name = model_name(model)
+    return name.replace("_", " ").capitalize() if name == model else name
 
 
 def variations(frame: pd.DataFrame) -> list[str]:
@@ -102,43 +101,36 @@ def variations(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame["variation"].unique()]
 
 
-def recall_at(frame: pd.DataFrame) -> str:
+def measured(frame: pd.DataFrame, metric: str = "recall") -> str:
     """``Recall@20``, with the table's cutoff."""
-    return f"{metric_name('recall')}@{int(frame['k'].iloc[0])}"
+    return f"{metric_name(metric)}@{int(frame['k'].iloc[0])}"
 
 
-def changes(frame: pd.DataFrame, first: str, last: str) -> str:
-    """Which models rise and fall in recall from one variation to another by more than their intervals, as a clause."""
-    before, after = cells(frame, first), cells(frame, last)
-    groups: dict[str, list[str]] = {"rises": [], "falls": [], "none": []}
-    for model in before.keys() & after.keys():
-        moved = before[model].apart(after[model])
-        kind = "none" if not moved else "rises" if after[model].value > before[model].value else "falls"
-        groups[kind].append(model)
+def changes(frame: pd.DataFrame, to: str, metric: str = "recall") -> str:
+    """For which models a metric rises or falls from the first variation to another, as a clause.
+
+    A change is called one where the interval of the paired difference leaves 0 out.
+    """
+    before, after = cells(frame, variations(frame)[0], metric), cells(frame, to, metric)
     texts = []
-    for kind in ("rises", "falls"):
-        named = [
-            f"{model_name(m)} ({before[m].value:.4f} to {after[m].value:.4f})"
-            for m in sorted(groups[kind], key=lambda m: -abs(after[m].value - before[m].value))
-        ]
-        texts += [f"{recall_at(frame)} {kind} for {listed(named)}"] if named else []
-    same = [model_name(m) for m in sorted(groups["none"])]
-    if same:
+    for moved, verb in ((1, "rises"), (-1, "falls")):
+        models = [m for m in after if m in before and after[m].moved == moved]
+        models.sort(key=lambda m: -abs(after[m].value - before[m].value))
+        named = [f"{shown(m)} ({before[m].value:.4f} to {after[m].value:.4f})" for m in models]
+        texts += [f"{measured(frame, metric)} {verb} for {listed(named)}"] if named else []
+    same = sorted(shown(m) for m in after if m in before and not after[m].moved)
+    if same and texts:
         texts.append(f"there is no difference beyond the intervals for {listed(same)}")
+    elif same:
+        texts.append(f"{measured(frame, metric)} shows no difference beyond the intervals for {listed(same)}")
     return "; ".join(texts)
 
 
-def order(frame: pd.DataFrame, first: str, last: str) -> str:
-    """Whether two variations name the same best model and order, as a sentence."""
-    before, after = ([m for m in cells(frame, name) if m != ORACLE] for name in (first, last))
-    common = [m for m in before if m in after]
-    after = [m for m in after if m in common]
-    if len(common) < 2:
+def order(frame: pd.DataFrame, to: str) -> str:
+    """Whether the models come in the same order as under the first variation, as a sentence with a space before it."""
+    before, after = ([m for m in cells(frame, name) if m != ORACLE] for name in (variations(frame)[0], to))
+    before, after = [m for m in before if m in after], [m for m in after if m in before]
+    if len(after) < 2:
         return ""
-    if common == after:
-        return f" The order of the models stays {listed([model_name(m) for m in after])}."
-    ends = cells(frame, last)
-    swapped = [(a, b) for i, a in enumerate(common) for b in common[i + 1 :] if after.index(a) > after.index(b)]
-    sure = [pair for pair in swapped if ends[pair[0]].apart(ends[pair[1]])]
-    how = "by more than the intervals" if sure else "but within the intervals"
-    return f" The order of the models becomes {listed([model_name(m) for m in after])}, {how}."
+    verb = "stays" if before == after else "becomes"
+    return f" The order of the models {verb} {listed([shown(m) for m in after])}."

@@ -2,34 +2,34 @@
 
 import pandas as pd
 
-from sessrec_pipeline.report.looks import metric_name, model_name
-from sessrec_pipeline.studies.study import Cell, Study, variations
+from sessrec_pipeline.studies.study import Study, interval, measured, shown, variations
 
 COUNTS = {"train_sessions": "training sessions", "items": "items", "left_out": "test events left out"}
 
 
 def as_text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heading and lines: variation, model, Recall and MRR with their intervals, and the counts that the study has."""
-    k = int(frame["k"].iloc[0])
+    """Heading and lines: variation, model, both metrics with intervals, Recall's difference, the study's counts."""
     counts = {column: name for column, name in COUNTS.items() if frame[column].notna().any()}
-    header = ["variation", "model", f"{metric_name('recall')}@{k}", f"{metric_name('mrr')}@{k}", "predictions"]
+    recall = frame[frame["metric"] == "recall"]
+    mrr = frame[frame["metric"] == "mrr"].set_index(["variation", "model"])
     lines = []
     for variation in variations(frame):
-        own = frame[frame["variation"] == variation]
-        recall = own[own["metric"] == "recall"].sort_values(["value", "model"], ascending=[False, True])
-        mrr = own[own["metric"] == "mrr"].set_index("model")
-        for row in recall.to_dict("records"):
-            other = mrr.loc[row["model"]]
+        own = recall[recall["variation"] == variation].sort_values(["value", "model"], ascending=[False, True])
+        for row in own.to_dict("records"):
+            other = mrr.loc[(variation, row["model"])]
+            same = pd.isna(row["difference"])
             lines.append(
                 [
                     variation,
-                    model_name(str(row["model"])),
-                    str(Cell(row["value"], row["low"], row["high"])),
-                    str(Cell(other["value"], other["low"], other["high"])),
-                    f"{row['predictions']:,}",
+                    shown(str(row["model"])),
+                    interval(row["value"], row["low"], row["high"]),
+                    "" if same else interval(row["difference"], row["difference_low"], row["difference_high"], "+"),
+                    interval(other["value"], other["low"], other["high"]),
+                    f"{int(row['predictions']):,}",
                     *["" if pd.isna(row[column]) else f"{int(row[column]):,}" for column in counts],
                 ]
             )
+    header = ["variation", "model", measured(frame), "difference", measured(frame, "mrr"), "predictions"]
     return [*header, *counts.values()], lines
 
 

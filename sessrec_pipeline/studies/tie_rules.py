@@ -7,12 +7,11 @@ import pyarrow as pa
 
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.report.data import listed
-from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, cells, recall_at
+from sessrec_pipeline.studies.study import Study, cells, measured, shown
 
 RULES = ("standard", "median", "conservative")
 OTHER = {True: "markov_unpadded", False: "markov_padded"}
@@ -34,25 +33,25 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     rows: list[Row] = []
     for x, rule in enumerate(RULES):
         rows += lab.measure(rankings, rule, variation=rule, x=float(x))
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
     """For whom the rule decides nothing, and for whom how much."""
     standard, conservative = cells(frame, RULES[0]), cells(frame, RULES[-1])
     models = sorted(standard)
-    same = [model_name(m) for m in models if standard[m].value == conservative[m].value]
+    same = [shown(m) for m in models if standard[m].value == conservative[m].value]
     differ = [m for m in models if standard[m].value != conservative[m].value]
     sentences = [f"The tie rule decides nothing for {listed(same)}."] if same else []
     for sure in (True, False):
         named = [
-            f"{model_name(m)} ({standard[m].value:.4f} under the standard rule, {conservative[m].value:.4f} under the "
+            f"{shown(m)} ({standard[m].value:.4f} under the standard rule, {conservative[m].value:.4f} under the "
             "conservative one)"
             for m in differ
-            if standard[m].apart(conservative[m]) == sure
+            if bool(conservative[m].moved) == sure
         ]
         how = "moves" if sure else "shows no difference beyond the intervals"
-        sentences += [f"{recall_at(frame)} {how} for {listed(named)}."] if named else []
+        sentences += [f"{measured(frame)} {how} for {listed(named)}."] if named else []
     return " ".join(sentences)
 
 

@@ -9,7 +9,7 @@ from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes, order, variations
+from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -28,7 +28,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         train, test = lab.split(sessions, SplitSettings(rule="ratio", ratio=ratio, keep_unseen_items=keep))
         left_out = int(test.stats["dropped: unseen items"])
         rows += lab.run(train, test.arrow(), variation=f"{ratio:.0%} train", x=ratio, left_out=left_out)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -36,8 +36,8 @@ def finding(frame: pd.DataFrame) -> str:
     first, last = variations(frame)[0], variations(frame)[-1]
     tested = [f"{int(frame.loc[frame['variation'] == name, 'predictions'].iloc[0]):,}" for name in (first, last)]
     return (
-        f"From {first} ({tested[0]} predictions) to {last} ({tested[1]} predictions), {changes(frame, first, last)}."
-        f"{order(frame, first, last)}"
+        f"From {first} ({tested[0]} predictions) to {last} ({tested[1]} predictions), {changes(frame, last)}."
+        f"{order(frame, last)}"
     )
 
 

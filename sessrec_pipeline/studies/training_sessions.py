@@ -13,7 +13,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row, renumbered
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes, order, variations
+from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 PARTS = (16, 8, 4, 2, 1)
 """The most recent 1/16, 1/8, ... of the training sessions."""
@@ -35,13 +35,13 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         )
         items = pc.count_distinct(recent.arrow(["item"])["item"]).as_py()
         rows += lab.run(recent, test, variation=f"{count:,} sessions", x=float(count), items=items)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
     """What all sessions are worth beside the fewest."""
     first, last = variations(frame)[0], variations(frame)[-1]
-    return f"From the most recent {first} to all {last}, {changes(frame, first, last)}.{order(frame, first, last)}"
+    return f"From the most recent {first} to all {last}, {changes(frame, last)}.{order(frame, last)}"
 
 
 def figure(frame: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import SCHEMA, Study, changes, order
+from sessrec_pipeline.studies.study import Study, changes, order
 
 DROPPED, KEPT = "unseen items dropped", "unseen items kept"
 
@@ -27,7 +27,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         train, test = lab.split(sessions, lab.feed.split.model_copy(update={"keep_unseen_items": keep}))
         left_out = int(test.stats["dropped: unseen items"])
         rows += lab.run(train, test.arrow(), variation=name, x=float(keep), left_out=left_out)
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return lab.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -37,8 +37,8 @@ def finding(frame: pd.DataFrame) -> str:
         return "Every test item occurs in training: filtering changes nothing on this feed."
     events = "1 test event is on an item" if count == 1 else f"{count:,} test events are on items"
     return (
-        f"{events} that training never saw. Where they are kept and count as misses, {changes(frame, DROPPED, KEPT)}."
-        f"{order(frame, DROPPED, KEPT)}"
+        f"{events} that training never saw. Where they are kept and count as misses, {changes(frame, KEPT)}."
+        f"{order(frame, KEPT)}"
     )
 
 
