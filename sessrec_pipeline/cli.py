@@ -226,7 +226,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write findings and tables there.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the findings, as a table.")
 @click.pass_obj
 def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> None:
     """Make the studies NAMES (default: all) on what is materialized; print their tables and findings.

@@ -1,5 +1,7 @@
 """The figures of the studies, from their tables: Recall over a number, or under a few variations side by side."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,6 +13,8 @@ from sessrec_pipeline.studies.study import measured, shown
 
 LINE = 0.085
 """Least distance of two labels, as a part of the axis."""
+LABEL = 13
+"""Most letters of a line below the axis."""
 
 
 def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> str:
@@ -64,7 +68,7 @@ def points(frame: pd.DataFrame, title: str) -> str:
                 x, own["value"], color=look.colour, linestyle=look.line, linewidth=0.8, marker=look.marker, markersize=7
             )
             ends.append((model, float(own["value"].iloc[-1])))
-        axes.set_xticks(np.arange(len(names)), [name.replace(" ", "\n", 1) for name in names], fontsize=9)
+        axes.set_xticks(np.arange(len(names)), [fill(name, LABEL) for name in names], fontsize=9)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.grid(visible=False, axis="x")
         _frame(axes, rows)

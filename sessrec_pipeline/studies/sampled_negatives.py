@@ -147,8 +147,11 @@ def finding(frame: pd.DataFrame) -> str:
             sentences.append(
                 f"Against {name} {measured(frame)} is {times} times that of the full ranking ({', '.join(named)})."
             )
-        sentences[-1] += order(frame, name)
-    return " ".join(sentences)
+    orders = list(dict.fromkeys(order(frame, name) for name in sampled))
+    if len(orders) > 1:
+        sentences = [sentence + order(frame, name) for sentence, name in zip(sentences, sampled, strict=True)]
+        return " ".join(sentences)
+    return " ".join(sentences) + "".join(orders)
 
 
 def figure(frame: pd.DataFrame) -> str:

@@ -1,5 +1,7 @@
 """A study's table for people: a line for each variation, model after model, as text."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from sessrec_pipeline.studies.study import Study, interval, measured, shown, variations
@@ -33,11 +35,7 @@ def as_text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return [*header, *counts.values()], lines
 
 
-def as_markdown(found: list[tuple[Study, pd.DataFrame]]) -> str:
-    """Questions, findings and tables of several studies."""
-    parts = []
-    for study, frame in found:
-        header, lines = as_text(frame)
-        table = ["| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines]]
-        parts.append(f"## {study.title}\n\n{study.question}\n\n**{study.finding(frame)}**\n\n" + "\n".join(table))
-    return "\n\n".join(parts) + "\n"
+def as_markdown(found: Sequence[tuple[Study, pd.DataFrame]]) -> str:
+    """A table of the studies and their findings."""
+    lines = [f"| {study.title} | {study.finding(frame)} |" for study, frame in found]
+    return "\n".join(["| study | finding |", "| --- | --- |", *lines]) + "\n"
