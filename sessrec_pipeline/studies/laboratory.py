@@ -127,7 +127,10 @@ class Laboratory:
         return np.random.default_rng([self.feed.studies.seed, *purpose.encode()])
 
     def put(self, name: str, rows: Rows) -> Stored:
-        """Publish rows here; an artefact of the feed must be brought in so before an engine may read it."""
+        """Publish rows here, in the place of the last ones of that name.
+
+        An artefact of the feed must be brought in so before an engine may read it.
+        """
         return self.store.publish(name, Table(rows))
 
     def split(self, sessions: Stored, split: SplitSettings) -> tuple[Stored, Stored]:

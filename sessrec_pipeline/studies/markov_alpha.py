@@ -40,8 +40,12 @@ def finding(frame: pd.DataFrame) -> str:
     if best == first:
         sentence = f"No blend beats the pure chain ({measured(frame)} {pure})."
     else:
-        sure = "more than the intervals explain" if top.moved else "no difference beyond the intervals"
-        sentence = f"{measured(frame)} is highest at {best}, {top} against {pure} of the pure chain: {sure}."
+        # The best of several on the test sessions themselves is flattered: it may not be taken for a setting.
+        sure = "more than the interval explains" if top.moved else "no difference beyond the intervals"
+        sentence = (
+            f"{measured(frame)} is highest at {best}, {top} against {pure} of the pure chain: {sure} "
+            f"(the best of {len(by_name)}, picked on the test sessions)."
+        )
     end, popularity = by_name[last]["markov"], by_name[last]["popularity"]
     same = "is Popularity" if end.value == popularity.value else f"is not Popularity ({end} against {popularity})"
     return f"{sentence} {last.capitalize()} {same}."

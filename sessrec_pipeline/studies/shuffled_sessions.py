@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sessrec_pipeline.report.data import listed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
-from sessrec_pipeline.studies.study import Study, changes
+from sessrec_pipeline.studies.study import Study, cells, changes, measured, shown
 
 IN_ORDER, TRAIN, HISTORY = "in order", "training shuffled", "histories shuffled"
 
@@ -79,11 +80,21 @@ def _targets(rankings: pa.Table) -> pa.Table:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """What each shuffling does."""
+    """What each shuffling does to Recall, and to the MRR of those whose Recall it leaves alone."""
     return (
-        f"With training sessions shuffled inside, {changes(frame, TRAIN)}. "
-        f"With the history of each prediction shuffled, {changes(frame, HISTORY)}."
+        f"With training sessions shuffled inside, {_moved(frame, TRAIN)}. "
+        f"With the history of each prediction shuffled, {_moved(frame, HISTORY)}."
     )
+
+
+def _moved(frame: pd.DataFrame, to: str) -> str:
+    recall, before, after = cells(frame, to), cells(frame, IN_ORDER, "mrr"), cells(frame, to, "mrr")
+    finer = [
+        f"{shown(m)} ({before[m].value:.4f} to {after[m].value:.4f})"
+        for m in after
+        if after[m].moved and not recall[m].moved
+    ]
+    return changes(frame, to) + (f", but {measured(frame, 'mrr')} moves for {listed(finer)}" if finer else "")
 
 
 def figure(frame: pd.DataFrame) -> str:

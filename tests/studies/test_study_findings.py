@@ -4,13 +4,22 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.store import WAREHOUSE_TABLES
-from sessrec_pipeline.studies import figures, markov_alpha, null_feed, sampled_negatives, tie_rules, unseen_items
+from sessrec_pipeline.studies import (
+    figures,
+    markov_alpha,
+    null_feed,
+    sampled_negatives,
+    shuffled_sessions,
+    tie_rules,
+    unseen_items,
+)
 from sessrec_pipeline.studies.page import render
 from sessrec_pipeline.studies.register import STUDIES
 from sessrec_pipeline.studies.study import COLUMNS, changes, order
@@ -64,9 +73,12 @@ def test_sampling_that_turns_the_order_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("best", "gap", "words"),
-    [(0.4, 0.1, "more than the intervals explain"), (0.31, 0.01, "no difference beyond the intervals"),
-     (0.2, -0.1, "No blend beats the pure chain")],
-)  # fmt: skip
+    [
+        (0.4, 0.1, "more than the interval explains (the best of 3, picked on"),
+        (0.31, 0.01, "no difference beyond the intervals"),
+        (0.2, -0.1, "No blend beats the pure chain"),
+    ],
+)
 def test_alpha_names_the_best(best: float, gap: float, words: str) -> None:
     cases = [("alpha 0", "markov", 0.3, None), ("alpha 0.5", "markov", best, gap), ("alpha 1", "markov", 0.1, -0.2)]
     table = frame([*cases, *[(name, "popularity", 0.1, 0.0) for name, *_ in cases]])
@@ -84,6 +96,17 @@ def test_a_model_above_the_oracle_is_a_leak() -> None:
     assert "Markov is above it beyond the intervals: a leak" in null_feed.finding(
         frame([*feeds, ("null feed", "markov", 0.4, 0.1)])
     )
+
+
+def test_shuffling_that_only_mrr_sees_is_told() -> None:
+    names = ("in order", "training shuffled", "histories shuffled")
+    table = frame([(name, "markov", 0.3 - i / 100, -i / 100 if i else None) for i, name in enumerate(names)])
+    assert "MRR" not in shuffled_sessions.finding(table)
+    gone = (table["metric"] == "mrr") & (table["variation"] == names[2])
+    table.loc[gone, "difference_high"] = -0.001
+    finding = shuffled_sessions.finding(table)
+    assert finding.count("no difference beyond the intervals") == 2
+    assert finding.endswith("for Markov, but MRR@20 moves for Markov (0.3000 to 0.2800).")
 
 
 def test_ties_name_whom_they_move() -> None:
@@ -145,3 +168,10 @@ def test_every_study_has_a_table_of_its_own() -> None:
     for study in STUDIES:
         assert study.asset in WAREHOUSE_TABLES
         assert re.fullmatch(r"[a-z_]+", study.name) and study.question.endswith("?")
+
+
+def test_documented_findings_are_of_these_studies() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    for study in STUDIES:
+        assert f"\n| {study.title} | " in text, "made anew with the command that stands above the table"
+        assert f"\n| `{study.name}` | " in text

@@ -10,6 +10,8 @@ from conftest import Feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sessrec_pipeline.evaluation.ranking import MISS, rank
+from sessrec_pipeline.models.popularity import Popularity
 from sessrec_pipeline.report.figures import as_markdown
 from sessrec_pipeline.settings import StudySettings
 from sessrec_pipeline.storage.lake import Table
@@ -77,6 +79,25 @@ def test_negatives_are_drawn_by_weight_without_the_target() -> None:
     assert shares[0] == 0 and np.abs(shares[1:] - np.array([0.5, 0.25, 0.125, 0.125])).max() < 0.015
     four = sampled_negatives.draw(np.full(9, 2), weights, 4, np.random.default_rng(0))
     assert (np.sort(four, axis=1) == [0, 1, 3, 4]).all()
+
+
+def test_negatives_skip_what_training_never_saw(small: Feed) -> None:
+    items = ["a", "b", "new", "c", "d", "new", "new", "e", "a"]
+    test = pa.table(
+        {
+            "session": list("ssssttuuv"),
+            "session_number": pa.array([0, 0, 0, 0, 1, 1, 2, 2, 3], pa.int64()),
+            "position": pa.array([0, 1, 2, 3, 0, 1, 0, 1, 0], pa.int64()),
+            "item": items,
+        }
+    )
+    model, vocabulary = Popularity(5), ["c", "b", "a", "d", "e"]
+    counts = rank(model, vocabulary, test, batch_size=4, top=1)
+    known = counts["greater"].to_numpy() < MISS
+    with small.laboratory() as lab:
+        found = sampled_negatives.not_below(model, vocabulary, test, np.ones(5), 4, lab)
+    assert counts["target"].filter(pa.array(known)).to_pylist() == ["b", "c"]
+    assert found.tolist() == counts["greater"].to_numpy()[known].tolist() == [1, 0]
 
 
 def test_sampling_inflates(small: Feed) -> None:
