@@ -1,6 +1,6 @@
 """The studies: each an asset of its own job, made when somebody asks for it, and a page of those that are there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import dagster as dg
@@ -18,10 +18,10 @@ from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 from sessrec_pipeline.studies.laboratory import Fit, Laboratory
 from sessrec_pipeline.studies.page import render
-from sessrec_pipeline.studies.register import STUDIES
+from sessrec_pipeline.studies.register import studies_of
 from sessrec_pipeline.studies.study import COLUMNS, Study
 
-GROUP = "studies"
+GROUP, PAGE = "studies", "studies_report"
 LABORATORY = [
     "engine.py",
     "evaluation/kernels.py",
@@ -115,29 +115,39 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
     return made
 
 
-@dg.asset(
-    deps=[study.asset for study in STUDIES],
-    **stage(
-        GROUP, ["html", "matplotlib"], sources=["studies", "report/drawing.py", "report/looks.py"], reads=["synthetic"]
-    ),
-)
-def studies_report(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Page:
-    """One self-contained page with the question, finding, figure and table of every study that is there.
+def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
+    """The asset ``studies_report``."""
 
-    Under each figure stand the run, the data version and the code version that it comes from.
-    """
-    found, missing = [], []
-    for study in STUDIES:
-        try:
-            stored = store.find(study.asset).verified()
-        except NotMaterializedError:
-            missing.append(study)
-        else:
-            found.append((study, stored.arrow().to_pandas(), stored.lineage))
-    feed = settings.synthetic.kind if settings.synthetic else settings.home.name
-    return render(feed, found, missing)
+    @dg.asset(
+        name=PAGE,
+        deps=[study.asset for study in studies],
+        **stage(
+            GROUP,
+            ["html", "matplotlib"],
+            sources=["studies", "report/drawing.py", "report/looks.py"],
+            reads=["synthetic"],
+        ),
+    )
+    def studies_report(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Page:
+        """One self-contained page with the question, finding, figure and table of every study that is there.
+
+        Under each figure stand the run, the data version and the code version that it comes from.
+        """
+        found, missing = [], []
+        for study in studies:
+            try:
+                stored = store.find(study.asset).verified()
+            except NotMaterializedError:
+                missing.append(study)
+            else:
+                found.append((study, stored.arrow().to_pandas(), stored.lineage))
+        feed = settings.synthetic.kind if settings.synthetic else settings.home.name
+        return render(feed, found, missing)
+
+    return studies_report
 
 
 def studies_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """All studies and their page."""
-    return [*[study_asset(study, settings) for study in STUDIES], studies_report]
+    """All studies of the feed and their page."""
+    studies = studies_of(settings)
+    return [*[study_asset(study, settings) for study in studies], studies_report_asset(studies)]

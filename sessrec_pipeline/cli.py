@@ -236,13 +236,13 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
     settings = _existing(home)
     _prepare_home(settings)
     from sessrec_pipeline.runs import open_instance, run_studies
-    from sessrec_pipeline.studies.register import STUDIES
+    from sessrec_pipeline.studies.register import studies_of
     from sessrec_pipeline.studies.tables import as_markdown, as_text
 
-    known = {study.name: study for study in STUDIES}
+    known = {study.name: study for study in studies_of(settings)}
     if strange := [name for name in names if name not in known]:
         raise Failure(f"no study {strange[0]!r}; there are {', '.join(known)}")
-    chosen = [study for study in STUDIES if not names or study.name in names]
+    chosen = [study for name, study in known.items() if not names or name in names]
     with open_instance(settings) as instance:
         failed = run_studies(settings, instance, chosen)
     if failed:

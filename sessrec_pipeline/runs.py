@@ -14,7 +14,7 @@ import dagster as dg
 from filelock import FileLock
 
 from assets.ingestion import landed_logs
-from assets.studies import GROUP, studies_report
+from assets.studies import GROUP, PAGE
 from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job, studies_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
@@ -146,7 +146,7 @@ def out_of_date(
 
 def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:
     """Make the studies and their page anew; why a step failed, by step. What is there of the others stays."""
-    selection = [dg.AssetKey(study.asset) for study in studies] + [studies_report.key]
+    selection = [dg.AssetKey(study.asset) for study in studies] + [dg.AssetKey(PAGE)]
     job = build(settings).resolve_job_def(studies_job.name)
     return _failures(execute(job, instance, asset_selection=selection))
 

@@ -26,6 +26,7 @@ from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
 from sessrec_pipeline.models.base import Recommender
 from sessrec_pipeline.preparation.split import test_split, train_split
+from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.files import TEMPORARY
 from sessrec_pipeline.storage.lake import Rows, Table
@@ -73,13 +74,13 @@ class Fit:
 def studied_models(settings: Settings) -> list[str]:
     """The models that studies fit anew; ValueError where the settings name one that the feed lacks."""
     known = models_of(settings)
+    trained = [name for name in known if name in TRAINED]
     chosen = settings.studies.models
     if chosen is None:
-        trained = TRAINED if settings.studies.gru4rec else ()
-        return [name for name in known if name != "oracle" and (name not in TRAINED or name in trained)]
+        chosen = [name for name in known if name not in (ORACLE, *trained)]
     if strange := [name for name in chosen if name not in known]:
         raise ValueError(f"[studies] models names {strange[0]!r}; this feed has {', '.join(known)}")
-    return chosen + [name for name in TRAINED if settings.studies.gru4rec and name not in chosen]
+    return chosen + [name for name in trained if settings.studies.gru4rec and name not in chosen]
 
 
 class Shelf(Store):
@@ -162,7 +163,8 @@ class Laboratory:
         self, model: str, stored: Mapping[str, Stored], settings: Settings | None = None
     ) -> tuple[Recommender, list[str]]:
         """The model that artefacts make, and its vocabulary."""
-        return load_model(model, stored, settings or self.settings, self.compute)
+        own = {name: stored[name] for name in ARTEFACTS[model]}
+        return load_model(model, own, settings or self.settings, self.compute)
 
     def rank(
         self, model: str, stored: Mapping[str, Stored], test: pa.Table, settings: Settings | None = None

@@ -64,4 +64,5 @@ STUDY = Study(
     measure,
     finding,
     figure,
+    needs=("markov",),
 )

@@ -13,13 +13,12 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.report.data import listed
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import LogSettings, SessionSettings, Settings, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import Study, cells, measured, shown
+from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
 
 KINDS: tuple[Literal["demo", "null"], ...] = ("demo", "null")
 
@@ -68,9 +67,9 @@ def finding(frame: pd.DataFrame) -> str:
         text = f"On the {kind} feed {shown(best)} is best with {measured(frame)} {found[best]}, "
         text += f"{found[best].value / oracle.value:.0%} of the oracle's {oracle}"
         if above:
-            text += f"; {listed(above)} {'are' if len(above) > 1 else 'is'} above it beyond the intervals: a leak"
+            text += f"; {few(above)} {'are' if len(above) > 1 else 'is'} above it beyond the intervals: a leak"
         elif level:
-            text += f"; there is no difference beyond the intervals between it and {listed(level)}"
+            text += f"; there is no difference beyond the intervals between it and {few(level)}"
         sentences.append(f"{text}.")
     return " ".join(sentences)
 

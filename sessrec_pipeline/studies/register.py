@@ -1,5 +1,7 @@
 """All studies, in the order in which people read them."""
 
+from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.studies import (
     catalogue_size,
     markov_alpha,
@@ -12,6 +14,7 @@ from sessrec_pipeline.studies import (
     training_sessions,
     unseen_items,
 )
+from sessrec_pipeline.studies.study import Study
 
 STUDIES = [
     sampled_negatives.STUDY,
@@ -25,3 +28,9 @@ STUDIES = [
     markov_alpha.STUDY,
     session_length.STUDY,
 ]
+
+
+def studies_of(settings: Settings) -> list[Study]:
+    """The studies that a feed's models allow."""
+    models = models_of(settings)
+    return [study for study in STUDIES if all(model in models for model in study.needs)]

@@ -21,7 +21,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import METRICS, RULE, Laboratory, Row
-from sessrec_pipeline.studies.study import Study, cells, measured, order, shown, variations
+from sessrec_pipeline.studies.study import Study, cells, few, measured, order, shown, variations
 
 ROWS = 1024
 """Predictions whose negatives are drawn at once."""
@@ -142,10 +142,10 @@ def finding(frame: pd.DataFrame) -> str:
             sentences.append(f"Against {name} {measured(frame)} shows no difference beyond the intervals.")
         else:
             ends = sorted({f"{after[m].value / before[m].value:.1f}" for m in moved}, key=float)
-            named = [f"{shown(m)} {before[m].value:.4f} to {after[m].value:.4f}" for m in moved]
+            named = [f"{shown(m)} from {before[m].value:.4f} to {after[m].value:.4f}" for m in moved]
             times = " to ".join([ends[0], ends[-1]][: len(ends)])
             sentences.append(
-                f"Against {name} {measured(frame)} is {times} times that of the full ranking ({', '.join(named)})."
+                f"Against {name} {measured(frame)} is {times} times that of the full ranking ({few(named)})."
             )
     orders = list(dict.fromkeys(order(frame, name) for name in sampled))
     if len(orders) > 1:

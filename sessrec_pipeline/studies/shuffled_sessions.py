@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sessrec_pipeline.report.data import listed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
-from sessrec_pipeline.studies.study import Study, cells, changes, measured, shown
+from sessrec_pipeline.studies.study import Study, cells, changes, few, measured, shown
 
 IN_ORDER, TRAIN, HISTORY = "in order", "training shuffled", "histories shuffled"
 
@@ -94,7 +93,7 @@ def _moved(frame: pd.DataFrame, to: str) -> str:
         for m in after
         if after[m].moved and not recall[m].moved
     ]
-    return changes(frame, to) + (f", but {measured(frame, 'mrr')} moves for {listed(finer)}" if finer else "")
+    return changes(frame, to) + (f", but {measured(frame, 'mrr')} moves for {few(finer)}" if finer else "")
 
 
 def figure(frame: pd.DataFrame) -> str:

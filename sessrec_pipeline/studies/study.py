@@ -34,6 +34,10 @@ COLUMNS = {
 """Columns of every study's table."""
 
 
+MANY = 4
+"""Of more models a finding names some."""
+
+
 @dataclass(frozen=True)
 class Study:
     """One experiment. The finding and the figure are functions of the published table, and of nothing else."""
@@ -50,6 +54,8 @@ class Study:
     """About two sentences."""
     figure: Callable[[pd.DataFrame], str]
     """SVG."""
+    needs: tuple[str, ...] = ()
+    """Models without which a feed has no such study."""
 
     @property
     def asset(self) -> str:
@@ -106,8 +112,13 @@ def measured(frame: pd.DataFrame, metric: str = "recall") -> str:
     return f"{metric_name(metric)}@{int(frame['k'].iloc[0])}"
 
 
+def few(names: Sequence[str]) -> str:
+    """Names as a sentence lists them, of many the first ones and how many more."""
+    return listed(names if len(names) <= MANY else [*names[: MANY - 1], f"{len(names) - MANY + 1} others"])
+
+
 def changes(frame: pd.DataFrame, to: str, metric: str = "recall") -> str:
-    """For which models a metric rises or falls from the first variation to another, as a clause.
+    """For which models a metric rises or falls from the first variation to another, as a clause; most first.
 
     A change is called one where the interval of the paired difference leaves 0 out.
     """
@@ -117,12 +128,12 @@ def changes(frame: pd.DataFrame, to: str, metric: str = "recall") -> str:
         models = [m for m in after if m in before and after[m].moved == moved]
         models.sort(key=lambda m: -abs(after[m].value - before[m].value))
         named = [f"{shown(m)} ({before[m].value:.4f} to {after[m].value:.4f})" for m in models]
-        texts += [f"{measured(frame, metric)} {verb} for {listed(named)}"] if named else []
+        texts += [f"{measured(frame, metric)} {verb} for {few(named)}"] if named else []
     same = sorted(shown(m) for m in after if m in before and not after[m].moved)
     if same and texts:
-        texts.append(f"there is no difference beyond the intervals for {listed(same)}")
+        texts.append(f"there is no difference beyond the intervals for {few(same)}")
     elif same:
-        texts.append(f"{measured(frame, metric)} shows no difference beyond the intervals for {listed(same)}")
+        texts.append(f"{measured(frame, metric)} shows no difference beyond the intervals for {few(same)}")
     return "; ".join(texts)
 
 
@@ -132,5 +143,9 @@ def order(frame: pd.DataFrame, to: str) -> str:
     before, after = [m for m in before if m in after], [m for m in after if m in before]
     if len(after) < 2:
         return ""
-    verb = "stays" if before == after else "becomes"
-    return f" The order of the models {verb} {listed([shown(m) for m in after])}."
+    places = sum(a != b for a, b in zip(before, after, strict=True))
+    if len(after) <= MANY:
+        verb = "becomes" if places else "stays"
+        return f" The order of the models {verb} {listed([shown(m) for m in after])}."
+    first = f"{shown(after[0])} {'stays' if after[0] == before[0] else 'becomes'} the first"
+    return f" {first}, and {f'{places} of the {len(after)} models change places' if places else 'the order stays'}."

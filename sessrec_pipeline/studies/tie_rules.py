@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from sessrec_pipeline.fitted import models_of
-from sessrec_pipeline.report.data import listed
+from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
-from sessrec_pipeline.studies.study import Study, cells, measured, shown
+from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
 
 RULES = ("standard", "median", "conservative")
 OTHER = {True: "markov_unpadded", False: "markov_padded"}
@@ -19,17 +18,20 @@ OTHER = {True: "markov_unpadded", False: "markov_padded"}
 
 
 def inputs(settings: Settings) -> Sequence[str]:
-    """The stored rankings, and Markov's counts for the other one."""
-    return ["test_split", "popularity", "markov", *[f"{model}_rankings" for model in models_of(settings)]]
+    """The stored rankings, and where the feed has Markov its counts for the other one."""
+    models = models_of(settings)
+    other = ["test_split", *ARTEFACTS["markov"]] if "markov" in models else []
+    return [*other, *[f"{model}_rankings" for model in models]]
 
 
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     """A row for each rule, model and metric."""
     rankings = {model: stored[f"{model}_rankings"].arrow() for model in models_of(lab.feed)}
-    padding = lab.feed.markov.padding
-    other = lab.feed.markov.model_copy(update={"padding": not padding})
-    settings = lab.settings.model_copy(update={"markov": other})
-    rankings[OTHER[padding]] = lab.rank("markov", stored, stored["test_split"].arrow(), settings)
+    if "markov" in rankings:
+        padding = lab.feed.markov.padding
+        other = lab.feed.markov.model_copy(update={"padding": not padding})
+        settings = lab.settings.model_copy(update={"markov": other})
+        rankings[OTHER[padding]] = lab.rank("markov", stored, stored["test_split"].arrow(), settings)
     rows: list[Row] = []
     for x, rule in enumerate(RULES):
         rows += lab.measure(rankings, rule, variation=rule, x=float(x))
@@ -42,7 +44,7 @@ def finding(frame: pd.DataFrame) -> str:
     models = sorted(standard)
     same = [shown(m) for m in models if standard[m].value == conservative[m].value]
     differ = [m for m in models if standard[m].value != conservative[m].value]
-    sentences = [f"The tie rule decides nothing for {listed(same)}."] if same else []
+    sentences = [f"The tie rule decides nothing for {few(same)}."] if same else []
     for sure in (True, False):
         named = [
             f"{shown(m)} ({standard[m].value:.4f} under the standard rule, {conservative[m].value:.4f} under the "
@@ -51,7 +53,7 @@ def finding(frame: pd.DataFrame) -> str:
             if bool(conservative[m].moved) == sure
         ]
         how = "moves" if sure else "shows no difference beyond the intervals"
-        sentences += [f"{measured(frame)} {how} for {listed(named)}."] if named else []
+        sentences += [f"{measured(frame)} {how} for {few(named)}."] if named else []
     return " ".join(sentences)
 
 
