@@ -24,10 +24,7 @@ from sessrec_pipeline.studies.study import COLUMNS, Study
 GROUP, PAGE = "studies", "studies_report"
 LABORATORY = [
     "engine.py",
-    "evaluation/kernels.py",
-    "evaluation/metrics.py",
-    "evaluation/metrics.sql",
-    "evaluation/ranking.py",
+    "evaluation",
     "fitted.py",
     "models",
     "preparation",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.evaluation.metrics import bootstrap, session_sums
+from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
 from sessrec_pipeline.models.base import Recommender
@@ -193,7 +193,8 @@ class Laboratory:
     def rows(self, model: str, sums: pd.DataFrame, variation: str, **about: Any) -> list[Row]:
         """The rows of one model: ``sums`` has for each session the predictions and the sums of METRICS over them."""
         values, counts = _arrays(sums)
-        low, high = bootstrap(values, counts, self.feed.evaluation.bootstrap_samples, self.feed.evaluation.seed)
+        evaluation = self.feed.evaluation
+        low, high = interval(resampled([sums], evaluation.bootstrap_samples, evaluation.seed)[0])
         self.sums[variation, model] = sums
         common = {"variation": variation, "model": model, "k": self.k, **about}
         common |= {"predictions": int(counts.sum()), "sessions": len(counts)}
@@ -226,20 +227,36 @@ class Laboratory:
 def difference(ours: pd.DataFrame, other: pd.DataFrame, samples: int, seed: int) -> NDArray[np.float64]:
     """Difference of the means of METRICS and its 95 % interval, float (3, metrics): value, low, high.
 
-    Sums by session, as for ``Laboratory.rows``. Sessions of both sides are resampled together, so what the two have
-    in common does not widen the interval.
+    Sums by session, as for ``Laboratory.rows``.
     """
-    sessions = ours.index.union(other.index)
-    columns = [*METRICS, "predictions"]
-    sides = [_arrays(side[columns].reindex(sessions, fill_value=0)) for side in (ours, other)]
+    means = [values.sum(axis=0) / counts.sum() for values, counts in (_arrays(ours), _arrays(other))]
+    draws = resampled([ours, other], samples, seed)
+    return np.stack([means[0] - means[1], *interval(draws[0] - draws[1])])
+
+
+def resampled(sides: Sequence[pd.DataFrame], samples: int, seed: int) -> NDArray[np.float64]:
+    """Means of METRICS, float (sides, samples, metrics), each sample over the same sessions of all sides.
+
+    Sessions of all sides are drawn together, so what two sides have in common does not widen their difference. NaN
+    where a sample has no session of a side.
+    """
+    sessions = sides[0].index
+    for side in sides[1:]:
+        sessions = sessions.union(side.index)
+    arrays = [_arrays(side[[*METRICS, "predictions"]].reindex(sessions, fill_value=0)) for side in sides]
     rng, n = np.random.default_rng(seed), len(sessions)
-    draws = np.empty((samples + 1, len(METRICS)))
-    for i in range(samples + 1):
-        weights = np.bincount(rng.integers(n, size=n), minlength=n) if i else np.ones(n)
-        with np.errstate(invalid="ignore"):  # a resample may miss all sessions of a small side
-            means = [weights @ values / (weights @ counts) for values, counts in sides]
-        draws[i] = means[0] - means[1]
-    return np.stack([draws[0], *np.nanquantile(draws[1:], [0.025, 0.975], axis=0)])
+    means = np.empty((len(sides), samples, len(METRICS)))
+    for i in range(samples):
+        weights = np.bincount(rng.integers(n, size=n), minlength=n)
+        with np.errstate(invalid="ignore"):
+            means[:, i] = [weights @ values / (weights @ counts) for values, counts in arrays]
+    return means
+
+
+def interval(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Percentile interval (2.5 %, 97.5 %) of resampled values (samples, metrics): float (2, metrics)."""
+    found: NDArray[np.float64] = np.nanquantile(means, [0.025, 0.975], axis=0)
+    return found
 
 
 def _arrays(sums: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
