@@ -27,7 +27,7 @@ SETTINGS = {
     "synthetic": SyntheticSettings(sessions=300, items=60, days=2),
     "gru4rec": GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16),
     "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=200),
-    "studies": StudySettings(negatives=20),
+    "studies": StudySettings(negatives=20, models=["popularity", "markov"]),
 }
 
 
@@ -78,6 +78,9 @@ def make_feed(home: Path) -> Feed:
         fit = fits(settings, compute)[artefact]
         stored[artefact] = store.publish(artefact, fit.make(settings, store, stored))
     for model in models_of(settings):
-        table = rank(*load_model(model, stored, settings, compute), stored["test_split"].arrow(), batch_size=256, top=5)
+        recommender, vocabulary = load_model(
+            model, {name: stored[name] for name in ARTEFACTS[model]}, settings, compute
+        )
+        table = rank(recommender, vocabulary, stored["test_split"].arrow(), batch_size=256, top=5)
         stored[f"{model}_rankings"] = store.publish(f"{model}_rankings", Table(table))
     return Feed(settings, stored)
