@@ -147,5 +147,6 @@ def order(frame: pd.DataFrame, to: str) -> str:
     if len(after) <= MANY:
         verb = "becomes" if places else "stays"
         return f" The order of the models {verb} {listed([shown(m) for m in after])}."
-    first = f"{shown(after[0])} {'stays' if after[0] == before[0] else 'becomes'} the first"
-    return f" {first}, and {f'{places} of the {len(after)} models change places' if places else 'the order stays'}."
+    first = f"{shown(after[0])} {'stays' if after[0] == before[0] else 'becomes'} first"
+    moved = f"{places} of the {len(after)} models change places" if places else "the order of the models stays"
+    return f" {first}, and {moved}."

@@ -70,10 +70,10 @@ def test_of_many_models_some_are_named() -> None:
     cases = [("a", f"model_{i}", 0.3 - i / 100, None) for i in range(6)]
     turned = frame([*cases, *[("b", f"model_{i}", 0.1 + i / 100, -0.1) for i in range(6)]])
     assert changes(turned, "b").count(" to ") == 3 and changes(turned, "b").endswith(" and 3 others")
-    assert order(turned, "b") == " Model 5 becomes the first, and 6 of the 6 models change places."
+    assert order(turned, "b") == " Model 5 becomes first, and 6 of the 6 models change places."
     level = frame([*cases, *[("b", f"model_{i}", 0.3 - i / 100, 0.0) for i in range(6)]])
     assert changes(level, "b").endswith("for Model 0, Model 1, Model 2 and 3 others")
-    assert order(level, "b") == " Model 0 stays the first, and the order stays."
+    assert order(level, "b") == " Model 0 stays first, and the order of the models stays."
 
 
 def test_sampling_that_turns_the_order_is_told() -> None:
