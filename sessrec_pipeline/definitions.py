@@ -26,11 +26,10 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
         watched = ("leaderboard",) if spec.key == report.key else ()
-        by_hand = spec.partitions_def or spec.group_name == GROUP
-        condition = None if by_hand else automation.rebuild_when_changed(*watched)
+        condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
-            automation_condition=condition,
+            automation_condition=None if spec.group_name == GROUP else condition,  # studies are made by hand
             freshness_policy=alerts.freshness_policy(settings, spec.key),
         )
 
@@ -46,10 +45,9 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         evaluation.metrics_asset(names),
         evaluation.leaderboard,
         report,
-        *studies_assets(settings),
     ]
     return dg.Definitions(
-        assets=[asset.map_asset_specs(finish) for asset in graph],
+        assets=[asset.map_asset_specs(finish) for asset in [*graph, *studies_assets(settings)]],
         asset_checks=[
             checks.ingestion_checks,
             checks.drift_checks,
