@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.ingestion import landed_logs
+from assets.studies import GROUP
 from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -41,8 +42,15 @@ ingest_job = dg.define_asset_job(
 )
 rebuild_job = dg.define_asset_job(
     "rebuild",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_sessions", "quarantine"),
+    selection=dg.AssetSelection.all()
+    - dg.AssetSelection.assets("raw_sessions", "quarantine")
+    - dg.AssetSelection.groups(GROUP),
     description="Everything after ingestion, from sessions to the report.",
+)
+studies_job = dg.define_asset_job(
+    "studies",
+    selection=dg.AssetSelection.groups(GROUP),
+    description="The studies and their page: slow, so they run when somebody asks for them.",
 )
 checks_job = dg.define_asset_job(
     "checks",

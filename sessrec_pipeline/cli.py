@@ -238,6 +238,39 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1)
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the findings, as a table.")
+@click.pass_obj
+def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> None:
+    """Make the studies NAMES (default: all) on what is materialized; print their tables and findings.
+
+    Exit code 2 when one of them could not be made.
+    """
+    settings = _existing(home)
+    _prepare_home(settings)
+    from sessrec_pipeline.runs import open_instance, run_studies
+    from sessrec_pipeline.studies.register import studies_of
+    from sessrec_pipeline.studies.tables import as_markdown, as_text
+
+    known = {study.name: study for study in studies_of(settings)}
+    if strange := [name for name in names if name not in known]:
+        raise Failure(f"no study {strange[0]!r}; there are {', '.join(known)}")
+    chosen = [study for name, study in known.items() if not names or name in names]
+    with open_instance(settings) as instance:
+        failed = run_studies(settings, instance, chosen)
+    if failed:
+        raise Failure("\n".join(f"{step}: {reason}" for step, reason in failed.items()))
+    found = [(study, _find(_store(settings), study.asset).arrow().to_pandas()) for study in chosen]
+    if markdown is not None:
+        _write(markdown, as_markdown(found).encode())
+    for study, frame in found:
+        click.echo(f"\n{study.title}: {study.question}\n")
+        _table(*as_text(frame))
+        click.echo(f"\n{study.finding(frame)}")
+    click.echo(f"\nPage: {settings.reports / 'studies_report.html'}")
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True)
 @click.pass_obj
 def dev(home: Path | None, port: int) -> None:

@@ -7,6 +7,7 @@ from assets.gru4rec import gru4rec_assets
 from assets.rankings import rankings
 from assets.report import REPORTED, report
 from assets.stage import READS_KEY, SOURCES_KEY
+from assets.studies import GROUP, studies_assets
 from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
@@ -29,7 +30,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
-            automation_condition=condition,
+            automation_condition=None if spec.group_name == GROUP else condition,  # studies are made by hand
             freshness_policy=alerts.freshness_policy(settings, spec.key),
         )
 
@@ -46,7 +47,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         report(names),
     ]
     return dg.Definitions(
-        assets=[asset.map_asset_specs(finish) for asset in graph],
+        assets=[asset.map_asset_specs(finish) for asset in [*graph, *studies_assets(settings)]],
         asset_checks=[
             checks.ingestion_checks,
             checks.drift_checks,
@@ -57,7 +58,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             *checks.result_checks(names, settings),
             *checks.analysis_checks(names, settings),
         ],
-        jobs=[automation.ingest_job, automation.rebuild_job, automation.checks_job],
+        jobs=[automation.ingest_job, automation.rebuild_job, automation.studies_job, automation.checks_job],
         sensors=[
             automation.landing_sensor(settings),
             automation.rebuild_sensor(settings),

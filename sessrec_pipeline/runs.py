@@ -14,7 +14,8 @@ import dagster as dg
 from filelock import FileLock
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job
+from assets.studies import GROUP, PAGE
+from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job, studies_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
 from sessrec_pipeline.progress import reason
@@ -23,6 +24,7 @@ from sessrec_pipeline.quality.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
+from sessrec_pipeline.studies.study import Study
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
@@ -117,13 +119,15 @@ def out_of_date(
 ) -> list[dg.AssetKey]:
     """Assets after ingestion that are missing or rest on other inputs, settings or code than now, and all below them.
 
-    In the order of the graph; all of them if ``everything``.
+    In the order of the graph; all of them if ``everything``. The studies are not among them.
     """
     graph = definitions.resolve_asset_graph()
     current: dict[dg.AssetKey, set[str]] = {}
     late: list[dg.AssetKey] = []
     for key in graph.toposorted_asset_keys:
         node, name = graph.get(key), key.to_user_string()
+        if node.group_name == GROUP:
+            continue
         if node.is_partitioned:
             current[key] = {store.find(name, log).node.id for log in logs}
             continue
@@ -138,6 +142,13 @@ def out_of_date(
                 continue
         late.append(key)
     return late
+
+
+def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:
+    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays."""
+    selection = [dg.AssetKey(study.asset) for study in studies] + [dg.AssetKey(PAGE)]
+    job = build(settings).resolve_job_def(studies_job.name)
+    return _failures(execute(job, instance, asset_selection=selection))
 
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:

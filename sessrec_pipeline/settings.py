@@ -433,6 +433,19 @@ class EvaluationSettings(Section):
         return self
 
 
+class StudySettings(Section):
+    """What the studies work with (``sessrec studies``); they are made on request, never by a rebuild."""
+
+    models: list[str] | None = None
+    """Models that are fitted anew for each variation; by default all of the feed's that are counted, not trained."""
+    gru4rec: bool = False
+    """Train GRU4Rec, too, for each variation, with its configured epochs: some twenty trainings for all studies."""
+    negatives: Annotated[int, Field(ge=1)] = 100
+    """Items that the target is ranked among where negatives are sampled."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of shuffling and of sampled negatives."""
+
+
 class DriftSettings(Section):
     """When a day counts as drifted. Each day (UTC) is compared with the weeks before it.
 
@@ -554,6 +567,7 @@ class Settings(BaseSettings):
     gru4rec: GRU4RecConfig = GRU4RecConfig()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    studies: StudySettings = StudySettings()
     drift: DriftSettings = DriftSettings()
     synthetic: SyntheticSettings | None = None
     compute: ComputeSettings = ComputeSettings()

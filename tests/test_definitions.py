@@ -86,6 +86,21 @@ GRAPH = {
     "vsknn_rankings": {"popularity", "recent_sessions", "test_split"},
     "vstan_rankings": {"popularity", "recent_sessions", "test_split"},
 }
+EVIDENCE = {"gru4rec_rankings", "markov_rankings", "oracle_rankings", "popularity_rankings"}
+STUDIES = {
+    "study_catalogue_size": {"popularity", "test_split", "train_split"},
+    "study_markov_alpha": {"markov", "popularity", "test_split"},
+    "study_null_feed": set(),
+    "study_sampled_negatives": EVIDENCE | {"gru4rec_checkpoint", "markov", "popularity", "test_split"},
+    "study_session_length": EVIDENCE | {"test_split"},
+    "study_shuffled_sessions": {"test_split", "train_split"},
+    "study_tie_rules": EVIDENCE | {"markov", "popularity", "test_split"},
+    "study_train_ratio": {"sessions"},
+    "study_training_sessions": {"test_split", "train_split"},
+    "study_unseen_items": {"sessions"},
+}
+"""The group that is made on request."""
+STUDIES_AND_PAGE: dict[str, set[str]] = STUDIES | {"studies_report": set(STUDIES)}
 UNPARTITIONED = set(GRAPH) - {"raw_sessions", "quarantine"}
 TIMED = {"costs", "report"}
 """Assets that show how long the runs took, and so differ from run to run."""
@@ -97,7 +112,7 @@ def asset_graph(settings: Settings) -> dict[str, set[str]]:
 
 
 def test_graph_is_the_one_that_is_documented(feed: Callable[..., Settings]) -> None:
-    assert asset_graph(feed(synthetic=SMALL)) == GRAPH
+    assert asset_graph(feed(synthetic=SMALL)) == GRAPH | STUDIES_AND_PAGE
 
 
 def test_code_location_loads(feed: Callable[..., Settings]) -> None:
@@ -119,11 +134,35 @@ def test_a_feed_builds_the_models_that_it_names(feed: Callable[..., Settings]) -
     dg.Definitions.validate_loadable(build(feed(models=["vsknn"], synthetic=SMALL)))
 
 
+def test_studies_are_made_on_request_alone(feed: Callable[..., Settings]) -> None:
+    definitions = build(feed(synthetic=SMALL))
+    graph = definitions.resolve_asset_graph()
+    for name in STUDIES_AND_PAGE:
+        node = graph.get(dg.AssetKey(name))
+        assert (node.group_name, node.automation_condition) == ("studies", None), name
+    for job, expected in (("studies", set(STUDIES_AND_PAGE)), ("rebuild", UNPARTITIONED)):
+        keys = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+        assert {key.to_user_string() for key in keys} == expected, job
+
+
+def test_a_study_is_stale_when_what_it_works_with_changed(feed: Callable[..., Settings]) -> None:
+    def versions(**sections: object) -> dict[str, str | None]:
+        nodes = build(feed(synthetic=SMALL, **sections)).resolve_asset_graph().asset_nodes
+        return {n.key.to_user_string(): n.code_version for n in nodes if n.group_name == "studies"}
+
+    before = versions()
+    for sections in ({"studies": {"seed": 1}}, {"evaluation": {"seed": 1}}, {"markov": {"alpha": 0.5}}):
+        after = versions(**sections)
+        assert all(after[name] != before[name] for name in STUDIES), sections
+    assert versions(split={"keep_unseen_items": True})["study_unseen_items"] != before["study_unseen_items"]
+    assert versions(drift={"min_days": 3}) == before
+
+
 def test_every_asset_tells_what_it_is(feed: Callable[..., Settings]) -> None:
     for node in build(feed(synthetic=SMALL)).resolve_asset_graph().asset_nodes:
         key = node.key.to_user_string()
         assert node.description and len(node.description) > 40, key
-        assert node.group_name in {"ingestion", "preparation", "models", "evaluation"}, key
+        assert node.group_name in {"ingestion", "preparation", "models", "evaluation", "studies"}, key
         assert node.kinds and node.owners and node.code_version, key
 
 

@@ -1,7 +1,7 @@
 """``sessrec reproduce``: recipes, the table, resuming, and what it says when it cannot run."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +101,27 @@ def test_shipped_recipes_are_settings(name: str, tmp_path: Path) -> None:
     assert "[recipe]" not in toml and recipe.files and recipe.predictions
     (tmp_path / "sessrec.toml").write_text(toml)
     settings = load_settings(tmp_path)
-    assert settings.split.rule == "given" and settings.split.tuning.rule == "ratio"
+    assert settings.split.rule == ("ratio" if name == "study_demo" else "given")
+    assert settings.split.tuning.rule == "ratio"
     assert settings.published and settings.evaluation.tie_rule == "conservative"
+
+
+def test_the_study_is_reproduced_to_six_digits(
+    dataset: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSREC_GRU4REC__N_EPOCHS", "1")  # the claim about GRU4Rec is not what is checked
+    monkeypatch.setenv("SESSREC_EVALUATION__BOOTSTRAP_SAMPLES", "100")
+    data = dataset("seed_demo")
+    result = sessrec(tmp_path / "home", "reproduce", "study_demo", "--data", str(data), "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    assert "claimed, never measured" in result.output
+    rows = Store(load_settings(tmp_path / "home")).find("reproduction").arrow().to_pandas()
+    rows = rows[(rows["metric"] == "recall") & (rows["k"] == 20)]
+    published = rows[rows["kind"] == "published"].set_index("model")["value"]
+    assert published["GRU4Rec"] == 0.39
+    ours = rows[(rows["kind"] == "ours") & (rows["tie_rule"] == "conservative")].set_index("model")["value"]
+    assert round(ours["popularity"], 6) == published["Popularity"] == 0.342792
+    assert round(ours["markov"], 6) == published["Markov"] == 0.277803
 
 
 def test_two_seeds_from_the_raw_file_to_the_table(finished: Finished) -> None:

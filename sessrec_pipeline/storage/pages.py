@@ -15,6 +15,8 @@ class Page:
     """What a report asset returns: a whole HTML document, up to and with ``</html>``."""
 
     html: str
+    origins: tuple[Lineage, ...] = ()
+    """Lineages beyond the upstream assets' that the IO manager loaded."""
 
     def content_hash(self) -> str:
         """sha256 of the text."""

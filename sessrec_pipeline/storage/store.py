@@ -40,6 +40,16 @@ WAREHOUSE_TABLES = (
     "beyond_accuracy",
     "costs",
     "reproduction",
+    "study_sampled_negatives",
+    "study_tie_rules",
+    "study_null_feed",
+    "study_shuffled_sessions",
+    "study_training_sessions",
+    "study_train_ratio",
+    "study_unseen_items",
+    "study_catalogue_size",
+    "study_markov_alpha",
+    "study_session_length",
 )
 """Assets whose rows are also loaded into the warehouse, for people with SQL."""
 
@@ -133,8 +143,8 @@ class Store:
         if isinstance(value, Table):
             return self._publish_table(value, draft, parents)
         suffix = ".safetensors" if isinstance(value, Checkpoint) else ".html"
-        stats, origins = (value.stats, value.origins) if isinstance(value, Checkpoint) else ({}, ())
-        lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *origins])
+        stats = value.stats if isinstance(value, Checkpoint) else {}
+        lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *value.origins])
         path = self.path(asset, partition, suffix)
         with replacing(path) as temporary:
             if isinstance(value, Checkpoint):

@@ -1,0 +1,41 @@
+"""A study's table for people: a line for each variation, model after model, as text."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sessrec_pipeline.studies.study import Study, interval, measured, shown, variations
+
+COUNTS = {"train_sessions": "training sessions", "items": "items", "left_out": "test events left out"}
+
+
+def as_text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines: variation, model, both metrics with intervals, Recall's difference, the study's counts."""
+    counts = {column: name for column, name in COUNTS.items() if frame[column].notna().any()}
+    recall = frame[frame["metric"] == "recall"]
+    mrr = frame[frame["metric"] == "mrr"].set_index(["variation", "model"])
+    lines = []
+    for variation in variations(frame):
+        own = recall[recall["variation"] == variation].sort_values(["value", "model"], ascending=[False, True])
+        for row in own.to_dict("records"):
+            other = mrr.loc[(variation, row["model"])]
+            same = pd.isna(row["difference"])
+            lines.append(
+                [
+                    variation,
+                    shown(str(row["model"])),
+                    interval(row["value"], row["low"], row["high"]),
+                    "" if same else interval(row["difference"], row["difference_low"], row["difference_high"], "+"),
+                    interval(other["value"], other["low"], other["high"]),
+                    f"{int(row['predictions']):,}",
+                    *["" if pd.isna(row[column]) else f"{int(row[column]):,}" for column in counts],
+                ]
+            )
+    header = ["variation", "model", measured(frame), "difference", measured(frame, "mrr"), "predictions"]
+    return [*header, *counts.values()], lines
+
+
+def as_markdown(found: Sequence[tuple[Study, pd.DataFrame]]) -> str:
+    """A table of the studies and their findings."""
+    lines = [f"| {study.title} | {study.finding(frame)} |" for study, frame in found]
+    return "\n".join(["| study | finding |", "| --- | --- |", *lines]) + "\n"

@@ -1,0 +1,73 @@
+"""The three tie rules on the stored rankings, and on Markov with and without padding."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from sessrec_pipeline.fitted import ARTEFACTS, models_of
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import Stored
+from sessrec_pipeline.studies.figures import points
+from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
+
+RULES = ("standard", "median", "conservative")
+OTHER = {True: "markov_unpadded", False: "markov_padded"}
+"""Name of the Markov that the feed does not have, by the padding of the one that it has."""
+
+
+def inputs(settings: Settings) -> Sequence[str]:
+    """The stored rankings, and where the feed has Markov its counts for the other one."""
+    models = models_of(settings)
+    other = ["test_split", *ARTEFACTS["markov"]] if "markov" in models else []
+    return [*other, *[f"{model}_rankings" for model in models]]
+
+
+def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
+    """A row for each rule, model and metric."""
+    rankings = {model: stored[f"{model}_rankings"].arrow() for model in models_of(lab.feed)}
+    if "markov" in rankings:
+        padding = lab.feed.markov.padding
+        other = lab.feed.markov.model_copy(update={"padding": not padding})
+        settings = lab.settings.model_copy(update={"markov": other})
+        rankings[OTHER[padding]] = lab.rank("markov", stored, stored["test_split"].arrow(), settings)
+    rows: list[Row] = []
+    for x, rule in enumerate(RULES):
+        rows += lab.measure(rankings, rule, variation=rule, x=float(x))
+    return lab.compared(rows)
+
+
+def finding(frame: pd.DataFrame) -> str:
+    """For whom the rule decides nothing, and for whom how much."""
+    standard, conservative = cells(frame, RULES[0]), cells(frame, RULES[-1])
+    models = sorted(standard)
+    same = [shown(m) for m in models if standard[m].value == conservative[m].value]
+    differ = [m for m in models if standard[m].value != conservative[m].value]
+    sentences = [f"The tie rule decides nothing for {few(same)}."] if same else []
+    for sure in (True, False):
+        named = [
+            f"{shown(m)} ({standard[m].value:.4f} under the standard rule, {conservative[m].value:.4f} under the "
+            "conservative one)"
+            for m in differ
+            if bool(conservative[m].moved) == sure
+        ]
+        how = "moves" if sure else "shows no difference beyond the intervals"
+        sentences += [f"{measured(frame)} {how} for {few(named)}."] if named else []
+    return " ".join(sentences)
+
+
+def figure(frame: pd.DataFrame) -> str:
+    """The three rules side by side."""
+    return points(frame, "Recall under the three tie rules")
+
+
+STUDY = Study(
+    "tie_rules",
+    "Tie rules",
+    "How much of a figure is the rule by which equal scores are ranked?",
+    inputs,
+    measure,
+    finding,
+    figure,
+)

@@ -1,0 +1,86 @@
+"""A small demo feed with everything that studies read, made by the pipeline's functions without Dagster."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from assets.studies import fits
+from sessrec_pipeline.compute import Compute
+from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
+from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.preparation.sessions import prepare_sessions
+from sessrec_pipeline.preparation.split import test_split as make_test_split
+from sessrec_pipeline.preparation.split import train_split
+from sessrec_pipeline.settings import EvaluationSettings, GRU4RecConfig, Settings, StudySettings, SyntheticSettings
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Stored
+from sessrec_pipeline.studies.laboratory import Laboratory, Shelf
+from sessrec_pipeline.studies.study import Study
+
+SETTINGS = {
+    "synthetic": SyntheticSettings(sessions=300, items=60, days=2),
+    "gru4rec": GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16),
+    "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=200),
+    "studies": StudySettings(negatives=20, models=["popularity", "markov"]),
+}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A feed's settings and its artefacts by asset."""
+
+    settings: Settings
+    stored: dict[str, Stored]
+
+    def laboratory(self, **sections: object) -> Laboratory:
+        settings = self.settings.model_copy(update=sections)
+        compute = Compute(settings.compute)
+        return Laboratory(settings, fits(settings, compute), compute)
+
+    def table(self, study: Study, **sections: object) -> pd.DataFrame:
+        with self.laboratory(**sections) as laboratory:
+            return study.measure(laboratory, self.stored).to_pandas()
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
+    """Read it, never write to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SESSREC_HOME", raising=False)
+        yield make_feed(tmp_path_factory.mktemp("studies"))
+
+
+def make_feed(home: Path) -> Feed:
+    settings = Settings(home=home, **SETTINGS)  # type: ignore[arg-type]
+    store, compute = Shelf(settings), Compute(settings.compute)
+    assert settings.synthetic is not None
+    raw = []
+    for log in write_logs(settings.synthetic, settings.landing):
+        ingested = ingest_landed(settings, log.name, lambda _: None)
+        store.publish("quarantine", ingested.quarantine, partition=log.name)
+        raw.append(store.publish("raw_sessions", ingested.events, partition=log.name).path)
+    stored: dict[str, Stored] = {}
+    with DuckDBEngine(settings) as engine:
+        stored["sessions"] = store.publish("sessions", prepare_sessions(engine, settings, raw, lambda _: None))
+    sessions = stored["sessions"].path
+    with DuckDBEngine(settings) as engine:
+        stored["train_split"] = store.publish("train_split", train_split(engine, settings.split, sessions))
+    train = stored["train_split"].path
+    with DuckDBEngine(settings) as engine:
+        stored["test_split"] = store.publish("test_split", make_test_split(engine, settings.split, sessions, train))
+    for artefact in dict.fromkeys(name for model in models_of(settings) for name in ARTEFACTS[model]):
+        fit = fits(settings, compute)[artefact]
+        stored[artefact] = store.publish(artefact, fit.make(settings, store, stored))
+    for model in models_of(settings):
+        recommender, vocabulary = load_model(
+            model, {name: stored[name] for name in ARTEFACTS[model]}, settings, compute
+        )
+        table = rank(recommender, vocabulary, stored["test_split"].arrow(), batch_size=256, top=5)
+        stored[f"{model}_rankings"] = store.publish(f"{model}_rankings", Table(table))
+    return Feed(settings, stored)

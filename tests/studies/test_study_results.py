@@ -1,0 +1,282 @@
+"""Each study on data with a known answer."""
+
+from math import comb
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import Feed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sessrec_pipeline.evaluation.ranking import MISS, rank
+from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.models.popularity import Popularity
+from sessrec_pipeline.report.figures import as_markdown
+from sessrec_pipeline.settings import StudySettings
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.studies import (
+    catalogue_size,
+    markov_alpha,
+    null_feed,
+    sampled_negatives,
+    session_length,
+    shuffled_sessions,
+    tie_rules,
+    train_ratio,
+    training_sessions,
+    unseen_items,
+)
+from sessrec_pipeline.studies.study import COLUMNS, Study, cells, variations
+
+LIMIT = 45_000
+
+
+def looked_at(study: Study, frame: pd.DataFrame) -> str:
+    """The finding, once table and figure are what every study's must be."""
+    assert list(frame.columns) == list(COLUMNS)
+    assert ((frame["low"] <= frame["value"] + 1e-12) & (frame["value"] <= frame["high"] + 1e-12)).all()
+    assert frame["value"].between(0, 1).all()
+    assert frame["x"].notna().all()
+    svg = study.figure(frame)
+    assert len(as_markdown(svg, study.title)) < LIMIT and svg == study.figure(frame)
+    finding = study.finding(frame)
+    assert finding.endswith(".") and "nan" not in finding
+    return finding
+
+
+def value(frame: pd.DataFrame, variation: str, model: str, metric: str = "recall") -> float:
+    return cells(frame, variation, metric)[model].value
+
+
+# --- sampled negatives ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+@settings(max_examples=40, deadline=None)
+def test_expected_recall_is_hypergeometric(case: tuple[int, int, int]) -> None:
+    n, others, m = case
+    k = 5
+    chances = [comb(others, j) * comb(n - others, m - j) / comb(n, m) for j in range(min(k, m + 1))]
+    recall, mrr = sampled_negatives.expected(np.array([others]), n, m, k)[:, 0]
+    assert recall == pytest.approx(sum(chances))
+    assert mrr == pytest.approx(sum(chance / (j + 1) for j, chance in enumerate(chances)))
+
+
+def test_expected_values_are_what_sampling_gives() -> None:
+    n, m, k, rng = 59, 20, 5, np.random.default_rng(0)
+    others = np.array([0, 3, 10, 25, 59])
+    drawn = np.stack([rng.hypergeometric(own, n - own, m, size=20_000) for own in others])
+    simulated = np.stack([(drawn < k).mean(axis=1), ((drawn < k) / (drawn + 1)).mean(axis=1)])
+    assert np.abs(sampled_negatives.expected(others, n, m, k) - simulated).max() < 0.015
+
+
+def test_negatives_are_drawn_by_weight_without_the_target() -> None:
+    weights = np.array([8.0, 4.0, 2.0, 1.0, 1.0])
+    drawn = sampled_negatives.draw(np.zeros(20_000, np.int64), weights, 1, np.random.default_rng(0))
+    shares = np.bincount(drawn[:, 0], minlength=5) / len(drawn)
+    assert shares[0] == 0 and np.abs(shares[1:] - np.array([0.5, 0.25, 0.125, 0.125])).max() < 0.015
+    four = sampled_negatives.draw(np.full(9, 2), weights, 4, np.random.default_rng(0))
+    assert (np.sort(four, axis=1) == [0, 1, 3, 4]).all()
+
+
+def test_negatives_skip_what_training_never_saw(small: Feed) -> None:
+    items = ["a", "b", "new", "c", "d", "new", "new", "e", "a"]
+    test = pa.table(
+        {
+            "session": list("ssssttuuv"),
+            "session_number": pa.array([0, 0, 0, 0, 1, 1, 2, 2, 3], pa.int64()),
+            "position": pa.array([0, 1, 2, 3, 0, 1, 0, 1, 0], pa.int64()),
+            "item": items,
+        }
+    )
+    model, vocabulary = Popularity(5), ["c", "b", "a", "d", "e"]
+    counts = rank(model, vocabulary, test, batch_size=4, top=1)
+    known = counts["greater"].to_numpy() < MISS
+    with small.laboratory() as lab:
+        found = sampled_negatives.not_below(model, vocabulary, test, np.ones(5), 4, lab)
+    assert counts["target"].filter(pa.array(known)).to_pylist() == ["b", "c"]
+    assert found.tolist() == counts["greater"].to_numpy()[known].tolist() == [1, 0]
+
+
+def test_sampling_inflates(small: Feed) -> None:
+    frame = small.table(sampled_negatives.STUDY)
+    finding = looked_at(sampled_negatives.STUDY, frame)
+    full, uniform, popular = variations(frame)
+    assert uniform == "20 uniform negatives" and set(cells(frame, full)) == set(models_of(small.settings))
+    for model, cell in cells(frame, uniform).items():
+        assert cell.value >= value(frame, full, model), model
+        assert cell.moved == 1 or model not in ("popularity", "markov", "oracle"), model
+    assert value(frame, popular, "popularity") < value(frame, uniform, "popularity")
+    assert "Against 20 uniform negatives Recall@5 is" in finding and "times that of the full ranking" in finding
+    assert frame.equals(small.table(sampled_negatives.STUDY)), "the seed is fixed"
+
+
+def test_all_other_items_as_negatives_are_the_full_ranking(small: Feed) -> None:
+    frame = small.table(sampled_negatives.STUDY, studies=StudySettings(negatives=500))
+    full, *others = variations(frame)
+    for name in others:
+        for metric in ("recall", "mrr"):
+            for model in cells(frame, full):
+                assert value(frame, name, model, metric) == pytest.approx(value(frame, full, model, metric))
+    finding = sampled_negatives.STUDY.finding(frame)
+    assert finding.count("shows no difference beyond the intervals") == 2
+    assert "becomes" not in finding and "change places" not in finding
+
+
+# --- the others -------------------------------------------------------------------------------------------------------
+
+
+def test_shuffling_takes_from_markov_and_not_from_popularity(small: Feed) -> None:
+    frame = small.table(shuffled_sessions.STUDY)
+    finding = looked_at(shuffled_sessions.STUDY, frame)
+    for name in (shuffled_sessions.TRAIN, shuffled_sessions.HISTORY):
+        own = frame[(frame["variation"] == name) & (frame["model"] == "popularity")]
+        assert (own["difference"] == 0).all()
+        assert cells(frame, name, "mrr")["markov"].moved == -1
+    assert set(frame["predictions"]) == {small.stored["test_split"].stats["predictions"]}
+    assert "no difference beyond the intervals for" in finding and "Popularity" in finding
+
+
+def test_shuffled_histories_keep_the_target_and_the_company() -> None:
+    test = pa.table(
+        {
+            "session": ["a"] * 4 + ["b"] * 2,
+            "session_number": pa.array([0, 0, 0, 0, 1, 1], pa.int64()),
+            "position": pa.array([0, 1, 2, 3, 0, 1], pa.int64()),
+            "item": list("wxyzuv"),
+        }
+    )
+    found = shuffled_sessions.shuffled_histories(test, np.random.default_rng(3)).to_pandas()
+    groups = [own for _, own in found.groupby("session_number")]
+    assert [("".join(sorted(g["item"][:-1])), g["item"].iloc[-1]) for g in groups] == [
+        ("w", "x"), ("wx", "y"), ("wxy", "z"), ("u", "v")
+    ]  # fmt: skip
+    assert [g["position"].tolist() for g in groups] == [[-1, 1], [-1, -1, 2], [-1, -1, -1, 3], [-1, 1]]
+    orders = {
+        "".join(shuffled_sessions.shuffled_histories(test, np.random.default_rng(seed)).to_pandas()["item"])
+        for seed in range(20)
+    }
+    assert len(orders) > 5
+
+
+def test_shuffled_training_keeps_sessions_together(small: Feed) -> None:
+    train = small.stored["train_split"].arrow()
+    mixed = shuffled_sessions.shuffled(train, np.random.default_rng(1))
+    before, after = train.to_pandas(), mixed.to_pandas()
+    assert not before["item"].equals(after["item"])
+    assert before.drop(columns="item").equals(after.drop(columns="item"))
+    by_session = [frame.groupby("session")["item"].apply(sorted) for frame in (before, after)]
+    assert by_session[0].equals(by_session[1])
+
+
+def test_more_sessions_are_the_most_recent_ones(small: Feed) -> None:
+    frame = small.table(training_sessions.STUDY)
+    finding = looked_at(training_sessions.STUDY, frame)
+    assert frame["train_sessions"].unique().tolist() == [15, 30, 60, 120, 240]
+    assert frame["train_sessions"].tolist() == frame["x"].astype(int).tolist()
+    counts = small.stored["popularity_rankings"].arrow()
+    hits = (counts["greater"].to_numpy() + counts["equal"].to_numpy()) <= 5
+    assert value(frame, "240 sessions", "popularity") == pytest.approx(hits.mean())
+    train = small.stored["train_split"].arrow().to_pandas()
+    recent = train[train["session_number"] >= 225]
+    assert frame["items"].iloc[0] == recent["item"].nunique()
+    assert set(frame["predictions"]) == {small.stored["test_split"].stats["predictions"]}
+    assert finding.startswith("From the most recent 15 sessions to all 240 sessions, Recall@5 rises for Markov")
+
+
+def test_ratios_part_the_sessions(small: Feed) -> None:
+    frame = small.table(train_ratio.STUDY)
+    looked_at(train_ratio.STUDY, frame)
+    assert variations(frame) == ["50% train", "60% train", "70% train", "80% train", "90% train"]
+    assert frame["train_sessions"].unique().tolist() == [150, 180, 210, 240, 270]
+    assert frame["predictions"].is_monotonic_decreasing
+
+
+def test_smaller_catalogues_are_counted_right(small: Feed) -> None:
+    frame = small.table(catalogue_size.STUDY)
+    finding = looked_at(catalogue_size.STUDY, frame)
+    assert frame["items"].unique().tolist() == [7, 15, 30, 60]
+    test = small.stored["test_split"].arrow().to_pandas()
+    top = small.stored["popularity"].arrow()["item"].to_pylist()[:30]
+    inside = test[test["item"].isin(top)]
+    lengths = inside.groupby("session").size()
+    own = frame[frame["items"] == 30].iloc[0]
+    assert own["left_out"] == len(test) - lengths[lengths >= 2].sum()
+    assert own["predictions"] == (lengths[lengths >= 2] - 1).sum()
+    assert own["sessions"] == (lengths >= 2).sum()
+    assert "Recall@5 falls for" in finding and "leaves out" in finding
+
+
+def test_unseen_items_are_counted_and_cost(small: Feed) -> None:
+    frame = small.table(unseen_items.STUDY)
+    assert "filtering changes nothing" in looked_at(unseen_items.STUDY, frame)
+    sessions = small.stored["sessions"].arrow()
+    names = np.array(sessions["item"].to_pylist(), dtype=object)
+    late = (sessions["session_number"].to_numpy() >= 260) & (sessions["position"].to_numpy() == 1)
+    names[late] = "new"
+    table = sessions.set_column(sessions.schema.get_field_index("item"), "item", pa.array(names, pa.string()))
+    with small.laboratory() as lab:
+        stored = Store(lab.settings).publish("other", Table(table))
+        frame = unseen_items.measure(lab, {"sessions": stored}).to_pandas()
+    dropped = frame[frame["variation"] == unseen_items.DROPPED]
+    kept = frame[frame["variation"] == unseen_items.KEPT]
+    assert set(dropped["left_out"]) == {40} and set(kept["left_out"]) == {0}
+    # Where only the unseen item and one more event are left, the session goes with it.
+    assert kept["predictions"].iloc[0] - dropped["predictions"].iloc[0] >= 40
+    finding = looked_at(unseen_items.STUDY, frame)
+    assert (
+        finding.startswith("40 test events are on items that training never saw.") and "Recall@5 falls for" in finding
+    )
+
+
+def test_alpha_1_is_popularity(small: Feed) -> None:
+    frame = small.table(markov_alpha.STUDY)
+    finding = looked_at(markov_alpha.STUDY, frame)
+    for metric in ("recall", "mrr"):
+        assert value(frame, "alpha 1", "markov", metric) == value(frame, "alpha 1", "popularity", metric)
+    assert value(frame, "alpha 0", "markov") > value(frame, "alpha 1", "markov")
+    assert finding.endswith("Alpha 1 is Popularity.")
+    counts = small.stored["markov_rankings"].arrow()
+    hits = (counts["greater"].to_numpy() + counts["equal"].to_numpy()) <= 5
+    assert value(frame, "alpha 0", "markov") == pytest.approx(hits.mean())
+
+
+def test_lengths_part_the_predictions(small: Feed) -> None:
+    frame = small.table(session_length.STUDY)
+    looked_at(session_length.STUDY, frame)
+    own = frame[(frame["model"] == "markov") & (frame["metric"] == "recall")]
+    assert own["predictions"].sum() == small.stored["test_split"].stats["predictions"]
+    assert own["sessions"].sum() == small.stored["test_split"].stats["sessions"]
+    assert len(own) == session_length.GROUPS and own["x"].is_monotonic_increasing
+
+
+def test_lengths_are_grouped_by_predictions() -> None:
+    lengths = pd.Series([2] * 30 + [3] * 15 + [7] * 5 + [31])
+    assert session_length.groups(lengths).groupby(lengths).first().to_dict() == {2: 0, 3: 1, 7: 2, 31: 3}
+    assert set(session_length.groups(pd.Series([4, 4, 4]))) == {2}
+
+
+def test_only_what_ties_depends_on_the_rule(small: Feed) -> None:
+    frame = small.table(tie_rules.STUDY)
+    finding = looked_at(tie_rules.STUDY, frame)
+    for model in ("popularity", "markov"):
+        assert value(frame, "standard", model) == value(frame, "conservative", model)
+    assert value(frame, "standard", "markov_unpadded") > value(frame, "conservative", "markov_unpadded")
+    assert set(frame["tie_rule"]) == set(tie_rules.RULES)
+    assert "decides nothing for" in finding and "Markov unpadded" in finding
+    unpadded = small.settings.markov.model_copy(update={"padding": False})
+    assert "markov_padded" in set(small.table(tie_rules.STUDY, markov=unpadded)["model"])
+
+
+def test_nothing_beats_the_oracle(small: Feed) -> None:
+    frame = small.table(null_feed.STUDY)
+    finding = looked_at(null_feed.STUDY, frame)
+    for name in variations(frame):
+        found = cells(frame, name)
+        assert all(cell.moved <= 0 for cell in found.values()), name
+    assert cells(frame, "demo feed")["markov"].moved == -1
+    assert cells(frame, "null feed")["popularity"].value >= cells(frame, "null feed")["markov"].value
+    assert "leak" not in finding and "On the null feed Popularity is best" in finding
