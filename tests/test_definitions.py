@@ -86,15 +86,14 @@ GRAPH = {
     "vsknn_rankings": {"popularity", "recent_sessions", "test_split"},
     "vstan_rankings": {"popularity", "recent_sessions", "test_split"},
 }
-EVIDENCE = {"gru4rec_rankings", "markov_rankings", "oracle_rankings", "popularity_rankings"}
 STUDIES = {
     "study_catalogue_size": {"popularity", "test_split", "train_split"},
     "study_markov_alpha": {"markov", "popularity", "test_split"},
     "study_null_feed": set(),
-    "study_sampled_negatives": EVIDENCE | {"gru4rec_checkpoint", "markov", "popularity", "test_split"},
-    "study_session_length": EVIDENCE | {"test_split"},
+    "study_sampled_negatives": EVERY_RANKING | FITTED | {"test_split"},
+    "study_session_length": EVERY_RANKING | {"test_split"},
     "study_shuffled_sessions": {"test_split", "train_split"},
-    "study_tie_rules": EVIDENCE | {"markov", "popularity", "test_split"},
+    "study_tie_rules": EVERY_RANKING | {"markov", "popularity", "test_split"},
     "study_train_ratio": {"sessions"},
     "study_training_sessions": {"test_split", "train_split"},
     "study_unseen_items": {"sessions"},
