@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets.stage import stage
-from sessrec_pipeline.engine import DuckDBEngine
+from assets.stage import ENGINE, stage
+from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.models.markov import fit_markov
 from sessrec_pipeline.models.popularity import fit_popularity
 from sessrec_pipeline.settings import Settings
@@ -15,7 +15,7 @@ from sessrec_pipeline.storage.store import Stored
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/popularity.py", "models/popularity.sql", "engine.py"],
+        sources=["models/popularity.py", "models/popularity.sql", *ENGINE],
         columns={
             "item": ("string", "Item id"),
             "events": ("int64", "Training events on the item"),
@@ -26,7 +26,7 @@ from sessrec_pipeline.storage.store import Stored
 )
 def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Items by number of training events, first seen first among equals. Also the catalogue that every model ranks."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_popularity(engine, train_split.path)
 
 
@@ -34,7 +34,7 @@ def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Tab
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/markov.py", "models/markov.sql", "engine.py"],
+        sources=["models/markov.py", "models/markov.sql", *ENGINE],
         columns={
             "item": ("string", "Item id"),
             "next_item": ("string", "Item that came right after it in a training session"),
@@ -46,5 +46,5 @@ def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Tab
 )
 def markov(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """How often each item followed each other one: a first-order Markov chain as a table of counts."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_markov(engine, train_split.path)
