@@ -29,6 +29,10 @@ class EngineError(RuntimeError):
     """What an engine outside this process could not do: what, where, and what to do."""
 
 
+class EngineLostError(EngineError, ConnectionError):
+    """Nobody answers, or nobody does any more; it may pass by itself."""
+
+
 class Engine(Protocol):
     """Runs SQL over Parquet. Values are bound as ``$name`` and never become SQL text."""
 

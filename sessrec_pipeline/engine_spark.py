@@ -21,7 +21,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sessrec_pipeline.engine import DuckDBEngine, EngineError, Value, parquet_files
+from sessrec_pipeline.engine import DuckDBEngine, EngineError, EngineLostError, Value, parquet_files
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import sweep
 from sessrec_pipeline.storage.lake import Stats, Table
@@ -61,7 +61,8 @@ class Kept:
 class SparkEngine:
     """Spark, or another server of its protocol, in a session of our own.
 
-    EngineError where the server cannot be reached, is lost on the way or cannot see what it has to read and write.
+    EngineLostError where the server cannot be reached or is lost on the way, EngineError where it does not see what it
+    has to read or write, or refuses a query.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -243,7 +244,7 @@ class SparkEngine:
             text = " ".join(str(error).split("JVM stacktrace:")[0].split())
             if code == StatusCode.UNAVAILABLE and self.session is not None:
                 self.session.release_session_on_close = False  # nobody is there to be told
-                raise EngineError(
+                raise EngineLostError(
                     f"no Spark Connect server answers at {self.where} ({doing}): start it or mend [engine] url in "
                     'sessrec.toml, or set kind = "duckdb"; nothing was published, so materialize again'
                 ) from error

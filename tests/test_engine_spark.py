@@ -22,7 +22,7 @@ from engines import Made, assert_same, landed, prepared
 from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import rebuild_job
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.engine import Engine, EngineError, integer, open_engine
+from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import execute, ingest
 from sessrec_pipeline.settings import Settings, SyntheticSettings
@@ -331,7 +331,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_url_is_told(feed: Callable[..., Settings]) -> None:
     address = f"sc://127.0.0.1:{free_port()}"
     settings = feed(engine={"kind": "spark", "url": f"{address}/;token=secret"})
-    with pytest.raises(EngineError, match=re.escape(f"no Spark Connect server answers at {address} (connecting)")) as e:
+    with pytest.raises(
+        EngineLostError, match=re.escape(f"no Spark Connect server answers at {address} (connecting)")
+    ) as e:
         open_engine(settings)
     assert "[engine] url in sessrec.toml" in str(e.value) and "secret" not in str(e.value)
     assert list(settings.scratch.iterdir()) == []
@@ -381,7 +383,7 @@ def server() -> Iterator[Server]:
 def test_a_server_that_dies_between_steps_is_told(feed: Callable[..., Settings], server: Server) -> None:
     settings = feed(engine={"kind": "spark", "url": server.url})
     raw = landed(settings.home / "raw", {"a.tsv": visits(np.random.default_rng(1), 50, STRANGE)})
-    with pytest.raises(EngineError, match=f"answers at {server.url} .* materialize again"):
+    with pytest.raises(EngineLostError, match=f"answers at {server.url} .* materialize again"):
         prepared(settings, raw, after={"sessions": server.process.kill})
     assert [path.name for path in settings.lake.iterdir()] == ["sessions.parquet"]
     assert list(settings.scratch.iterdir()) == []
@@ -392,7 +394,7 @@ def test_a_server_that_dies_between_steps_is_told(feed: Callable[..., Settings],
 @pytest.mark.filterwarnings("ignore:.*RETRIES_EXCEEDED")
 def test_a_server_that_dies_while_it_writes_is_told(feed: Callable[..., Settings], server: Server) -> None:
     settings = feed(engine={"kind": "spark", "url": server.url})
-    with pytest.raises(EngineError, match=r"answers at .* \(writing t\)"), open_engine(settings) as engine:
+    with pytest.raises(EngineLostError, match=r"answers at .* \(writing t\)"), open_engine(settings) as engine:
         threading.Timer(0.5, server.process.kill).start()
         engine.write("t", "SELECT COUNT(*) AS n FROM range(3000000) AS a JOIN range(3000000) AS b ON a.id < b.id")
     assert list(settings.scratch.iterdir()) == []
