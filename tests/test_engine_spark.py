@@ -208,12 +208,11 @@ CLEAN = {"drop_consecutive_repeats": True, "min_item_support": 3, "max_session_l
 RULES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "every rule of sessions": {"sessions": {**CLEAN, "inactivity_gap_minutes": 30}, "split": {"rule": "days"}},
-    "sessions of a log": {
+    "given by logs": {
         "logs": {"session_scope": "log"},
         "sessions": {"drop_duplicates": False},
-        "split": {"rule": "days", "days": 2, "tuning_rule": "ratio", "keep_unseen_items": True},
+        "split": {"rule": "given", "test_logs": ["it's $2.tsv"], "keep_unseen_items": True},
     },
-    "given by logs": {"split": {"rule": "given", "test_logs": ["it's $2.tsv"]}},
     "given by a column": {
         "logs": {"extra_columns": ['Preis "€" `x`', "part"]},
         "split": {"rule": "given", "column": "part"},
