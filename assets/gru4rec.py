@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from assets.stage import stage
 from sessrec_pipeline.compute import Compute, gpu
-from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.evaluation.validation import TuningData, ValidatedEpoch, best_epoch, validate_epochs
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.popularity import fit_popularity
@@ -265,10 +265,8 @@ def _chosen(settings: Settings, choices: Mapping[str, Stored]) -> GRU4RecConfig:
 
 
 def _tuning_data(settings: Settings, train: Stored, test: Stored) -> TuningData:
-    with DuckDBEngine(settings) as engine:
-        fit_popularity(engine, train.path)
-        vocabulary = engine.connection.sql("SELECT item FROM popularity ORDER BY popularity_rank").fetchall()
-    items = [item for (item,) in vocabulary]
+    with open_engine(settings) as engine:
+        items: list[str] = fit_popularity(engine, train.path).arrow()["item"].to_pylist()
     return TuningData(Sessions.from_table(train.arrow(["session_number", "item"]), items), test.arrow(), items)
 
 

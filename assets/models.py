@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets.stage import stage
-from sessrec_pipeline.engine import DuckDBEngine
+from assets.stage import ENGINE, stage
+from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.models.association_rules import fit_association_rules
 from sessrec_pipeline.models.item_knn import fit_item_knn
 from sessrec_pipeline.models.markov import fit_markov
@@ -21,7 +21,7 @@ from sessrec_pipeline.storage.store import Stored
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/popularity.py", "models/popularity.sql", "engine.py"],
+        sources=["models/popularity.py", "models/popularity.sql", *ENGINE],
         columns={
             "item": ("string", "Item id"),
             "events": ("int64", "Training events on the item"),
@@ -33,7 +33,7 @@ from sessrec_pipeline.storage.store import Stored
 @retried
 def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Items by number of training events, first seen first among equals. Also the catalogue that every model ranks."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_popularity(engine, train_split.path)
 
 
@@ -41,7 +41,7 @@ def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Tab
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/markov.py", "models/markov.sql", "engine.py"],
+        sources=["models/markov.py", "models/markov.sql", *ENGINE],
         columns={
             "item": ("string", "Item id"),
             "next_item": ("string", "Item that came right after it in a training session"),
@@ -54,7 +54,7 @@ def popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Tab
 @retried
 def markov(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """How often each item followed each other one: a first-order Markov chain as a table of counts."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_markov(engine, train_split.path)
 
 
@@ -62,7 +62,7 @@ def markov(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/recent_popularity.py", "models/recent_popularity.sql", "engine.py"],
+        sources=["models/recent_popularity.py", "models/recent_popularity.sql", *ENGINE],
         reads=["recent_popularity"],
         columns={
             "item": ("string", "Item id"),
@@ -76,7 +76,7 @@ def markov(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
 @retried
 def recent_popularity(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Items by number of training events in the last days before the end of training, the rest by all their events."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_recent_popularity(engine, train_split.path, settings.recent_popularity)
 
 
@@ -88,7 +88,7 @@ def recent_popularity(settings: dg.ResourceParam[Settings], train_split: Stored)
             "models/association_rules.py",
             "models/association_rules.sql",
             "models/numbered.sql",
-            "engine.py",
+            *ENGINE,
         ],
         reads=["ar.pruning"],
         columns={
@@ -102,7 +102,7 @@ def recent_popularity(settings: dg.ResourceParam[Settings], train_split: Stored)
 @retried
 def ar(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Association rules: how often two items shared a training session, the strongest rules of each item."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_association_rules(engine, train_split.path, settings.ar)
 
 
@@ -110,7 +110,7 @@ def ar(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/sequential_rules.py", "models/sequential_rules.sql", "engine.py"],
+        sources=["models/sequential_rules.py", "models/sequential_rules.sql", *ENGINE],
         reads=["sr.steps", "sr.weighting", "sr.pruning"],
         columns={
             "item": ("string", "Item id"),
@@ -123,7 +123,7 @@ def ar(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
 @retried
 def sr(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """Sequential rules: what came within a few events after each item, the nearer the more weight."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_sequential_rules(engine, train_split.path, settings.sr)
 
 
@@ -131,7 +131,7 @@ def sr(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/item_knn.py", "models/item_knn.sql", "models/visited.sql", "models/visits.sql", "engine.py"],
+        sources=["models/item_knn.py", "models/item_knn.sql", "models/visited.sql", "models/visits.sql", *ENGINE],
         reads=["item_knn.neighbours", "item_knn.regularisation"],
         columns={
             "item": ("string", "Item id"),
@@ -144,7 +144,7 @@ def sr(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
 @retried
 def item_knn(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """The items whose training sessions are most like those of each item: regularised cosine over co-occurrence."""
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_item_knn(engine, train_split.path, settings.item_knn)
 
 
@@ -152,7 +152,7 @@ def item_knn(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table
     **stage(
         "models",
         ["duckdb", "parquet"],
-        sources=["models/session_knn.py", "models/recent_sessions.sql", "models/visited.sql", "engine.py"],
+        sources=["models/session_knn.py", "models/recent_sessions.sql", "models/visited.sql", *ENGINE],
         reads=["sknn.sample_size", "vsknn.sample_size", "stan.sample_size", "vstan.sample_size"],
         columns={
             "recency": ("int64", "1 for the training session that ended last"),
@@ -168,7 +168,7 @@ def item_knn(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table
 def recent_sessions(settings: dg.ResourceParam[Settings], train_split: Stored) -> Table:
     """The most recent training sessions of each item, which the session-KNN models look for neighbours in."""
     models = (settings.sknn, settings.vsknn, settings.stan, settings.vstan)
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         return fit_recent_sessions(engine, train_split.path, max(model.sample_size for model in models))
 
 

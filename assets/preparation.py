@@ -5,8 +5,8 @@ from collections.abc import Callable
 import dagster as dg
 import numpy as np
 
-from assets.stage import EVENT, stage
-from sessrec_pipeline.engine import DuckDBEngine
+from assets.stage import ENGINE, EVENT, stage
+from sessrec_pipeline.engine import Engine, open_engine
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.report import figures
@@ -15,7 +15,7 @@ from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 
-PREPARATION = ["preparation", "engine.py"]
+PREPARATION = ["preparation", *ENGINE]
 
 
 @dg.asset(
@@ -37,10 +37,10 @@ def sessions(
     """
     if not raw_sessions:
         raise dg.Failure(f"no log has been ingested yet: put logs into {settings.landing} and materialize raw_sessions")
-    with DuckDBEngine(settings) as engine:
+    with open_engine(settings) as engine:
         table = prepare_sessions(engine, settings, [log.path for log in raw_sessions], context.log.info)
-        items = engine.connection.sql("SELECT COUNT(*) AS n FROM ordered GROUP BY item").fetchnumpy()["n"]
-        svg = figures.popularity(items.astype(np.int64))
+        items = engine.rows("SELECT COUNT(*) AS n FROM ordered GROUP BY item")["n"]
+        svg = figures.popularity(items.to_numpy().astype(np.int64))
         context.add_output_metadata({"popularity": dg.MarkdownMetadataValue(figures.as_markdown(svg, "popularity"))})
         return table
 
@@ -58,7 +58,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
     )
     @retried
     def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
-        with DuckDBEngine(settings) as engine:
+        with open_engine(settings) as engine:
             table = train_split(engine, rule(settings), source.path)
             _show_lengths(context, engine, "train")
             return table
@@ -74,7 +74,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
     def test(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored, train: Stored
     ) -> Table:
-        with DuckDBEngine(settings) as engine:
+        with open_engine(settings) as engine:
             table = test_split(engine, rule(settings), source.path, train.path)
             _show_lengths(context, engine, "train", "test")
             return table
@@ -82,13 +82,13 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
     return [train, test]
 
 
-def _show_lengths(context: dg.AssetExecutionContext, engine: DuckDBEngine, *tables: str) -> None:
+def _show_lengths(context: dg.AssetExecutionContext, engine: Engine, *tables: str) -> None:
     lengths = [
-        engine.connection.sql(f"SELECT COUNT(*) AS n FROM {table} GROUP BY session").fetchnumpy()["n"]
+        engine.rows(f"SELECT COUNT(*) AS n FROM {table} GROUP BY session")["n"].to_numpy().astype(np.int64)
         for table in tables
     ]
     train, test = lengths[0], lengths[1] if len(lengths) > 1 else np.array([], dtype=np.int64)
-    svg = figures.session_lengths(train.astype(np.int64), test.astype(np.int64))
+    svg = figures.session_lengths(train, test)
     context.add_output_metadata({"session lengths": dg.MarkdownMetadataValue(figures.as_markdown(svg, "lengths"))})
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+ENGINE = ("engine.py", "engine_spark.py")
+"""Sources of every asset that runs SQL through ``open_engine``."""
 SOURCES_KEY = "sessrec/sources"
 """Asset metadata: modules, or folders of them, whose text is the asset's code version."""
 READS_KEY = "sessrec/settings"

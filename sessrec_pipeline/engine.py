@@ -1,8 +1,8 @@
-"""The verbs of bulk work: register Parquet, write a query's rows, drop them, read one value, hand a table out, close.
+"""The verbs of bulk work: register Parquet, write a query's rows, drop them, read values, hand a table out, close.
 
 Preparation and count models are SQL texts in a subset that DuckDB and Spark share; an engine runs them. What is written
-stays in the engine, in memory up to its limit and then on disk. Rows leave it as a stream; only the store publishes
-them.
+stays in the engine. Rows leave it as a stream; only the store publishes them. ``open_engine`` gives the one that the
+settings name.
 """
 
 import os
@@ -23,6 +23,14 @@ from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier
 
 Value = int | float | str | bool | None
+
+
+class EngineError(RuntimeError):
+    """What an engine outside this process could not do: what, where, and what to do."""
+
+
+class EngineLostError(EngineError, ConnectionError):
+    """Nobody answers, or nobody does any more; it may pass by itself."""
 
 
 class Engine(Protocol):
@@ -49,13 +57,40 @@ class Engine(Protocol):
         """First column of the first row."""
         ...
 
+    def rows(self, sql: str, **values: Value) -> pa.Table:
+        """All rows of a query, in memory: for counts, not for events."""
+        ...
+
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
-        """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
+        """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then.
+
+        They come in the order that the query of ``write`` ends with; without an ORDER BY there is none to rely on.
+        """
         ...
 
     def close(self) -> None:
         """Give back what the engine holds, once the tables that it handed out have been read."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_engine(settings: Settings) -> Engine:
+    """The engine that ``[engine]`` names; EngineError where it cannot be had."""
+    if settings.engine.kind == "duckdb":
+        return DuckDBEngine(settings)
+    try:
+        from sessrec_pipeline.engine_spark import SparkEngine  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise EngineError(
+            f'[engine] kind = "spark" needs the extra spark ({error}): '
+            "pip install 'sessrec_pipeline[spark]' with the constraints of the project"
+        ) from error
+    return SparkEngine(settings)
 
 
 def integer(engine: Engine, sql: str, **values: Value) -> int:
@@ -66,17 +101,27 @@ def integer(engine: Engine, sql: str, **values: Value) -> int:
     return value
 
 
-class DuckDBEngine:
-    """DuckDB inside this process, jailed to the feed's home and held to a memory limit."""
+def parquet_files(source: Path | Sequence[Path]) -> list[Path]:
+    """The files of Parquet tables, a folder of which is one, in order."""
+    paths = [source] if isinstance(source, Path) else source
+    return [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
 
-    def __init__(self, settings: Settings) -> None:
-        settings.scratch.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(dir=settings.scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
+
+class DuckDBEngine:
+    """DuckDB inside this process, jailed to the feed's home and its ``scratch``, and held to a memory limit.
+
+    What is written is in memory up to the limit, and then on disk.
+    """
+
+    def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
+        scratch = scratch or settings.scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
         self.unread: set[str] = set()
         self.closed = False
         self.connection = duckdb.connect()
         options: dict[str, object] = {
-            "allowed_directories": [str(settings.home)],
+            "allowed_directories": [str(settings.home), str(self.folder)],
             "memory_limit": settings.memory_limit,
             "temp_directory": str(self.folder / "spill"),
             "TimeZone": "UTC",
@@ -98,9 +143,7 @@ class DuckDBEngine:
         if isinstance(source, str):
             self.connection.execute(f"CREATE VIEW {identifier(name)} AS FROM {identifier(source)}")
             return
-        paths = [source] if isinstance(source, Path) else source
-        files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
-        create_view(self.connection, name, files)
+        create_view(self.connection, name, parquet_files(source))
 
     def write(self, name: str, sql: str, **values: Value) -> None:
         """Run a query and keep its rows, in order, as the table ``name``; it may have read an older one of the name."""
@@ -124,14 +167,20 @@ class DuckDBEngine:
         value: Value = rows[0][0] if rows else None
         return value
 
+    def rows(self, sql: str, **values: Value) -> pa.Table:
+        """All rows of a query, in memory: for counts, not for events."""
+        return self.connection.sql(sql, params=values or None).to_arrow_table()
+
     def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
+        return Table(self.stream(name, f"FROM {identifier(name)}"), stats or {}, origins, self.label)
+
+    def stream(self, name: str, sql: str) -> pa.RecordBatchReader:
+        """The rows of a query over the table ``name``, to be read once; the engine is not closed before."""
         # A connection of its own, for one connection reads one result at a time.
-        reader = self.connection.cursor().table(identifier(name)).to_arrow_reader(ROWS)
+        reader = self.connection.cursor().sql(sql).to_arrow_reader(ROWS)
         self.unread.add(name)
-        return Table(
-            pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader)), stats or {}, origins, self.label
-        )
+        return pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader))
 
     def _read(self, name: str, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:

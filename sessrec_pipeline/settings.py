@@ -492,6 +492,34 @@ class SyntheticSettings(Section):
     """Seed of the law and of the draws."""
 
 
+class EngineSettings(Section):
+    """Where the SQL of preparation and of the count models runs; the rows are the same, and so are their hashes."""
+
+    kind: Literal["duckdb", "spark"] = "duckdb"
+    """duckdb: inside this process; spark: on any server of Spark Connect (extra ``spark``)."""
+    url: str | None = Field(default=None, pattern=r"^sc://(\[[0-9a-fA-F:]+\]|[^\s/:;]+)(:\d{1,5})?(/(;\S*)?)?$")
+    """spark: where the server listens, ``sc://host:port``; options such as ``/;use_ssl=true;token=...`` may follow."""
+    lake: Path | None = None
+    """spark: a folder that the cluster sees under the same path, through which all rows travel; by default the feed's
+    home is one. Where another is named, what a step reads is copied into it first."""
+
+    @model_validator(mode="after")
+    def _fit_the_kind(self) -> Self:
+        if self.kind == "spark" and self.url is None:
+            raise ValueError('kind = "spark" needs url = "sc://host:port"')
+        for name in ("url", "lake"):
+            if self.kind == "duckdb" and getattr(self, name) is not None:
+                raise ValueError(f'{name} is for kind = "spark"')
+        return self
+
+    @field_validator("lake")
+    @classmethod
+    def _absolute(cls, lake: Path | None) -> Path | None:
+        if lake is not None and not lake.is_absolute():
+            raise ValueError(f"{lake} must be an absolute path, for the cluster has folders of its own")
+        return lake
+
+
 class ComputeSettings(Section):
     """Where training and scoring run."""
 
@@ -570,6 +598,7 @@ class Settings(BaseSettings):
     studies: StudySettings = StudySettings()
     drift: DriftSettings = DriftSettings()
     synthetic: SyntheticSettings | None = None
+    engine: EngineSettings = EngineSettings()
     compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
     published: list[PublishedFigure] = []
@@ -610,6 +639,13 @@ class Settings(BaseSettings):
             days.append("sessions.inactivity_gap_minutes")
         if self.logs.time_unit == "order" and days:
             raise ValueError(f'[logs] time_unit = "order" knows no minutes and days, which {days[0]} counts')
+        return self
+
+    @model_validator(mode="after")
+    def _spark_takes_paths_as_they_are(self) -> Self:
+        through = self.engine.lake or self.home
+        if self.engine.kind == "spark" and set(str(through)) & set("*?[]{}\\"):
+            raise ValueError(f"{through} holds * ? [ ] {{ }} or \\, which Spark takes for a pattern; rename the folder")
         return self
 
     @classmethod

@@ -4,11 +4,16 @@ It goes by patterns, not by a grammar: it catches what slips in by habit, and a 
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sessrec_pipeline
+from sessrec_pipeline.preparation.sessions import landed_events
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.sql import final_order
 
 TEXTS = sorted(
     path
@@ -39,6 +44,7 @@ NEVER = {
     "list or array function": r"\b((LIST|ARRAY)(_\w+)?|STRING_AGG|LISTAGG|GROUP_CONCAT|COLLECT_LIST|UNNEST)\s*\(",
     "engine hash function": r"\b\w*HASH\w*\s*\(",
     ":: cast": r"::",
+    "VARCHAR without a length (write STRING)": r"\bVARCHAR\b(?!\s*\()",
     "division without NULLIF": r"/\s*(?!\s|NULLIF\b|[1-9])",
     "cast of a quotient without FLOOR": r"\bCAST\((?!\s*FLOOR\b)[^()]*/[^()]*(\([^()]*\))?[^()]*\bAS\s+BIGINT",
 }
@@ -105,6 +111,26 @@ def test_text_is_portable(path: Path) -> None:
     assert lint(path.read_text(encoding="utf-8"), published=path.stem in PUBLISHED) == []
 
 
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.stem in PUBLISHED], ids=lambda path: path.stem)
+def test_rows_leave_in_an_order_of_their_own_columns(path: Path) -> None:
+    """Another engine leaves files, which are put in order by what is in them."""
+    text = plain(path.read_text(encoding="utf-8"))
+    order = final_order(text)
+    assert order is not None
+    assert {key.split()[0] for key in order.split(", ")} <= {name for _, name in select_lists(text)[0]}
+
+
+@pytest.mark.parametrize("logs", [{}, {"session_scope": "log"}, {"extra_columns": ["a", "part"]}])
+@pytest.mark.parametrize("split", [{}, {"rule": "given", "test_logs": ["x"]}, {"rule": "given", "column": "part"}])
+def test_text_of_landed_events_is_portable(
+    feed: Callable[..., Settings], logs: dict[str, Any], split: dict[str, Any]
+) -> None:
+    if "column" in split:
+        logs = {"extra_columns": ["part"]}
+    sql, _ = landed_events(feed(logs=logs, split=split))
+    assert [name for name, pattern in NEVER.items() if re.search(pattern, plain(sql))] == []
+
+
 GOOD = "SELECT item, CAST(COUNT(*) AS BIGINT) AS n FROM t GROUP BY item ORDER BY n DESC, position"
 
 
@@ -127,6 +153,7 @@ GOOD = "SELECT item, CAST(COUNT(*) AS BIGINT) AS n FROM t GROUP BY item ORDER BY
         ("SELECT hash(a) AS b FROM t ORDER BY line", "engine hash function"),
         ("SELECT xxhash64(a) AS b FROM t ORDER BY line", "engine hash function"),
         ("SELECT a::BIGINT AS b FROM t ORDER BY line", ":: cast"),
+        ("SELECT CAST(a AS VARCHAR) AS b FROM t ORDER BY line", "VARCHAR without a length (write STRING)"),
         ("SELECT a / b AS c FROM t ORDER BY line", "division without NULLIF"),
         ("SELECT CAST(a / 7 AS BIGINT) AS c FROM t ORDER BY line", "cast of a quotient without FLOOR"),
         ("SELECT COUNT(*) AS n FROM t ORDER BY line", "N is not cast to BIGINT"),

@@ -55,6 +55,15 @@ def test_defaults_are_the_format_of_the_study(tmp_path: Path) -> None:
         ("models = ['vsknn', 'vsan']", "models: there is no model 'vsan', but popularity, "),
         ("models = ['vsan']", "; did you mean 'vstan'?"),
         ("models = ['oracle']", "models: there is no model 'oracle'"),
+        ('[engine]\nkind = "flink"', "engine.kind"),
+        ('[engine]\nkind = "spark"', 'kind = "spark" needs url = "sc://host:port"'),
+        ('[engine]\nkind = "spark"\nurl = "spark://host:7077"', "engine.url"),
+        ('[engine]\nkind = "spark"\nurl = "sc://host:port"', "engine.url"),
+        ('[engine]\nkind = "spark"\nurl = "sc://host:1/path"', "engine.url"),
+        ('[engine]\nkind = "spark"\nurl = "sc://host"\nlake = "near"', "near must be an absolute path"),
+        ('[engine]\nkind = "spark"\nurl = "sc://host"\nlake = "/a{b}"', "which Spark takes for a pattern"),
+        ('[engine]\nurl = "sc://host"', 'url is for kind = "spark"'),
+        ('[engine]\nlake = "/shared"', 'lake is for kind = "spark"'),
         ("[[logs.keep]]\ncolumn = 'a'", "exactly one of one_of, not_prefix, minimum"),
         ("[[logs.keep]]\ncolumn = 'a'\nminimum = 1\nnot_prefix = 'C'", "exactly one of one_of, not_prefix, minimum"),
         ('[split]\nrule = "given"', "needs either column or test_logs"),
@@ -136,6 +145,11 @@ def test_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: li
     assert load_settings().home == tmp_path / home
     monkeypatch.setenv("SESSREC_HOME", str(tmp_path / "shop"))
     assert default_home() == tmp_path / "shop"
+
+
+@pytest.mark.parametrize("url", ["sc://host", "sc://10.0.0.1:15002", "sc://[::1]:1/;use_ssl=true;token=a.b-c="])
+def test_urls_of_spark_connect(feed: Callable[..., Settings], url: str) -> None:
+    assert feed(engine={"kind": "spark", "url": url}).engine.url == url
 
 
 def test_tuning_split_follows_the_split_unless_told_otherwise(feed: Callable[..., Settings]) -> None:

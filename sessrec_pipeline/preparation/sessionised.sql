@@ -2,7 +2,7 @@
 -- the second part of 'a' and a session that the log itself calls 'a#2' would be one.
 -- In: deduplicated (session, item, time, place, split). Values: $gap in microseconds.
 SELECT
-    session || '#' || CAST(part + 1 AS VARCHAR) AS session,
+    session || '#' || CAST(part + 1 AS STRING) AS session,
     item, time, place, split
 FROM (
     SELECT

@@ -90,7 +90,7 @@ def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:
     """
     session = "log || '/' || session" if settings.logs.session_scope == "log" else "session"
     values: dict[str, str] = {}
-    split = "CAST(NULL AS VARCHAR)"
+    split = "CAST(NULL AS STRING)"
     if settings.split.rule == "given":
         if settings.split.column is not None:
             split = f"LOWER({quoted(settings.split.column)})"

@@ -97,6 +97,7 @@ class StoreIOManager(dg.IOManager):
                 "bytes": stored.path.stat().st_size,
                 "content hash": stored.node.data_version,
                 "lineage id": stored.node.id,
+                "engine": stored.node.engine,
                 **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
                 **stored.stats,
             }

@@ -28,6 +28,38 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Seque
     connection.from_parquet(paths, hive_partitioning=False).create_view(identifier(name), replace=True)
 
 
+TOKEN = re.compile(
+    r"""(?P<text>'(?:[^']|'')*') | "(?P<name>(?:[^"]|"")*)" | (?P<comment>--[^\n]*|/\*.*?\*/) | \$(?P<value>\w+)""",
+    re.VERBOSE | re.DOTALL,
+)
+LAST_ORDER = re.compile(r"\bORDER\s+BY\s+([^()]+?)\s*$", re.IGNORECASE)
+KEY = re.compile(r"(?:\w+\.)?(\w+(?:\s+(?:ASC|DESC))?(?:\s+NULLS\s+(?:FIRST|LAST))?)", re.IGNORECASE)
+
+
+def spark_text(sql: str) -> str:
+    """``sql`` as Spark spells it: ``:name`` for ``$name``, names quoted by backticks, backslashes in text."""
+
+    def spelled(token: re.Match[str]) -> str:
+        if token["value"]:
+            return f":{token['value']}"
+        if token["name"] is not None:
+            return "`" + token["name"].replace('""', '"').replace("`", "``") + "`"
+        if token["text"]:
+            text = token["text"][1:-1].replace("''", "'")
+            return "'" + text.replace("\\", r"\\").replace("'", r"\'") + "'"
+        return token[0]
+
+    return TOKEN.sub(spelled, sql)
+
+
+def final_order(sql: str) -> str | None:
+    """The keys of the ORDER BY that ends ``sql``, as columns of its rows; None where it ends otherwise."""
+    bare = TOKEN.sub(lambda token: " " if token["comment"] else "''" if token["text"] else token[0], sql)
+    found = LAST_ORDER.search(bare)
+    keys = [KEY.fullmatch(key.strip()) for key in found[1].split(",")] if found else [None]
+    return ", ".join(key[1] for key in keys if key) if all(keys) else None
+
+
 @cache
 def sql_text(package: str, name: str) -> str:
     """The text of ``name``.sql beside the modules of ``sessrec_pipeline.<package>``."""

@@ -47,8 +47,7 @@ def fitted(sessions: list[list[str]]) -> Fitted:
     with tempfile.TemporaryDirectory() as home, DuckDBEngine(Settings(home=Path(home))) as engine:
         train = Path(home, "train.parquet").resolve()
         pq.write_table(pa.table({"session_number": number, "position": position, "item": item}), train)
-        tables = [fit(engine, train).data for fit in (fit_popularity, fit_markov)]
-        popularity, markov = (pq.read_table(table) for table in tables)
+        popularity, markov = (fit(engine, train).arrow() for fit in (fit_popularity, fit_markov))
     following = {item: Counter[str]() for session in sessions for item in session}
     for session in sessions:
         for one, other in pairwise(session):

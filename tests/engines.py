@@ -1,0 +1,116 @@
+"""The whole of what SQL makes, on any engine, and whether two engines made the same."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.engine import Engine, open_engine
+from sessrec_pipeline.models.association_rules import fit_association_rules
+from sessrec_pipeline.models.item_knn import fit_item_knn
+from sessrec_pipeline.models.markov import fit_markov
+from sessrec_pipeline.models.popularity import fit_popularity
+from sessrec_pipeline.models.recent_popularity import fit_recent_popularity
+from sessrec_pipeline.models.sequential_rules import fit_sequential_rules
+from sessrec_pipeline.models.session_knn import fit_recent_sessions
+from sessrec_pipeline.preparation.sessions import prepare_sessions
+from sessrec_pipeline.preparation.split import test_split as cut_test
+from sessrec_pipeline.preparation.split import train_split as cut_train
+from sessrec_pipeline.settings import (
+    AssociationRulesSettings,
+    ItemKNNSettings,
+    RecentPopularitySettings,
+    SequentialRulesSettings,
+    Settings,
+)
+from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.lake import Stats, Table, write_table
+
+FITTED: dict[str, Callable[[Engine, Path], Table]] = {
+    "popularity": fit_popularity,
+    "markov": fit_markov,
+    "recent_popularity": partial(fit_recent_popularity, config=RecentPopularitySettings()),
+    "ar": partial(fit_association_rules, config=AssociationRulesSettings()),
+    "sr": partial(fit_sequential_rules, config=SequentialRulesSettings()),
+    "item_knn": partial(fit_item_knn, config=ItemKNNSettings()),
+    "recent_sessions": partial(fit_recent_sessions, sample_size=5),
+}
+"""Every table that is fitted in SQL on the training events, by its asset's name."""
+
+
+def landed(folder: Path, logs: dict[str, list[tuple[str, str, int]]], **extra: list[str | None]) -> list[Path]:
+    """Ingested logs of (session, item, time) as Parquet; ``extra`` columns run through all logs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, start = [], 0
+    for name, events in logs.items():
+        sessions, items, times = zip(*events, strict=True)
+        columns = {
+            "log": pa.array([name] * len(events)),
+            "line": pa.array(range(1, len(events) + 1), pa.int64()),
+            "session": pa.array(sessions),
+            "item": pa.array(items),
+            "time": pa.array(times, pa.int64()),
+        }
+        columns |= {key: pa.array(values[start : start + len(events)], pa.string()) for key, values in extra.items()}
+        start += len(events)
+        paths.append(folder / f"{name}.parquet")
+        write_table(paths[-1], pa.table(columns))[0].close()
+    return paths
+
+
+class Made(NamedTuple):
+    """A table on disk."""
+
+    path: Path
+    content: str
+    rows: int | None
+    stats: Stats
+
+
+def prepared(
+    settings: Settings, raw: Sequence[Path], after: Mapping[str, Callable[[], None]] = MappingProxyType({})
+) -> dict[str, Made]:
+    """Sessions, both splits and the fitted tables in the lake, each by an engine of its own as the assets do it.
+
+    ``after`` says what happens once a table is there.
+    """
+    made: dict[str, Made] = {}
+
+    def publish(asset: str, make: Callable[[Engine], Table]) -> Path:
+        with open_engine(settings) as engine:
+            table = make(engine)
+        path = settings.lake / f"{asset}.parquet"
+        with replacing(path) as temporary:
+            writer, content, rows = write_table(temporary, table.data)
+            writer.close()
+        made[asset] = Made(path, content, rows, table.stats)
+        after.get(asset, bool)()
+        return path
+
+    sessions = publish("sessions", lambda engine: prepare_sessions(engine, settings, raw, lambda line: None))
+    train = publish("train_split", lambda engine: cut_train(engine, settings.split, sessions))
+    publish("test_split", lambda engine: cut_test(engine, settings.split, sessions, train))
+    tuning = settings.split.tuning
+    fitting = publish("tuning_train_split", lambda engine: cut_train(engine, tuning, train))
+    publish("tuning_test_split", lambda engine: cut_test(engine, tuning, train, fitting))
+    for asset, fit in FITTED.items():
+        publish(asset, lambda engine, fit=fit: fit(engine, train))  # type: ignore[misc]
+    return made
+
+
+def assert_same(one: dict[str, Made], other: dict[str, Made]) -> None:
+    """Types, rows in both directions, order of rows, and counts."""
+    assert one.keys() == other.keys()
+    for asset, mine in one.items():
+        theirs = other[asset]
+        assert pq.read_schema(mine.path).remove_metadata() == pq.read_schema(theirs.path).remove_metadata(), asset
+        for left, right in ((mine.path, theirs.path), (theirs.path, mine.path)):
+            sql = "SELECT COUNT(*) FROM (FROM read_parquet($left) EXCEPT ALL FROM read_parquet($right)) AS rest"
+            rest = duckdb.connect().execute(sql, {"left": str(left), "right": str(right)}).fetchall()
+            assert rest == [(0,)], asset
+        assert mine[1:] == theirs[1:], asset
