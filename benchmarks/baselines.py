@@ -95,14 +95,14 @@ def ours(log: Log, settings: Settings) -> tuple[dict[str, Recommender], list[str
     pq.write_table(table_of(log), train)
     neighbours = (settings.sknn, settings.vsknn, settings.stan, settings.vstan)
     with DuckDBEngine(settings) as engine:
-        popularity = pq.read_table(fit_popularity(engine, train).data)
-        markov = pq.read_table(fit_markov(engine, train).data)
+        popularity = fit_popularity(engine, train).arrow()
+        markov = fit_markov(engine, train).arrow()
         rules = {
-            "ar": pq.read_table(fit_association_rules(engine, train, settings.ar).data),
-            "sr": pq.read_table(fit_sequential_rules(engine, train, settings.sr).data),
-            "item_knn": pq.read_table(fit_item_knn(engine, train, settings.item_knn).data),
+            "ar": fit_association_rules(engine, train, settings.ar).arrow(),
+            "sr": fit_sequential_rules(engine, train, settings.sr).arrow(),
+            "item_knn": fit_item_knn(engine, train, settings.item_knn).arrow(),
         }
-        recent = pq.read_table(fit_recent_sessions(engine, train, max(n.sample_size for n in neighbours)).data)
+        recent = fit_recent_sessions(engine, train, max(n.sample_size for n in neighbours)).arrow()
     models: dict[str, Recommender] = {"markov": Markov.from_tables(popularity, markov, settings.markov)[0]}
     for name, table in rules.items():
         models[name] = Rules.from_tables(popularity, table, padding=getattr(settings, name).padding)[0]

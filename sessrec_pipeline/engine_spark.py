@@ -9,6 +9,7 @@ server would all have to fit into its memory.
 import logging
 import platform
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import final_order, identifier, spark_text
 
+# pyspark takes a main module without a file, as processes have that somebody else started, for a run of its doctests.
+vars(sys.modules["__main__"]).setdefault("__file__", __file__)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # of pandas 3, through which no row goes here
     from grpc import RpcError, StatusCode

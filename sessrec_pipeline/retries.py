@@ -40,7 +40,11 @@ def retried(compute: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(compute)
     def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
-        with tried_again(dg.AssetExecutionContext.get().retry_number):
+        try:
+            tries = dg.AssetExecutionContext.get().retry_number
+        except dg.DagsterInvariantViolationError:  # called as a plain function, by no step that could be tried again
+            return compute(*args, **kwargs)
+        with tried_again(tries):
             return compute(*args, **kwargs)
 
     return attempt

@@ -42,7 +42,7 @@ def fit(*fits: tuple[Any, ...], sessions: Sessions, times: Sequence[Sequence[int
     with tempfile.TemporaryDirectory() as home, DuckDBEngine(Settings(home=Path(home))) as engine:
         train = Path(home, "train.parquet").resolve()
         pq.write_table(pa.table(columns), train)
-        return [pq.read_table(function(engine, train, *arguments).data) for function, *arguments in fits]
+        return [function(engine, train, *arguments).arrow() for function, *arguments in fits]
 
 
 def ranked(row: NDArray[np.floating], vocabulary: list[str]) -> list[str]:
