@@ -1,11 +1,10 @@
 """A small demo feed with everything that studies read, made by the pipeline's functions without Dagster."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from small_feed import Feed
 
 from assets.studies import fits
 from sessrec_pipeline.compute import Compute
@@ -20,8 +19,7 @@ from sessrec_pipeline.preparation.split import train_split
 from sessrec_pipeline.settings import EvaluationSettings, GRU4RecConfig, Settings, StudySettings, SyntheticSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
-from sessrec_pipeline.studies.laboratory import Laboratory, Shelf
-from sessrec_pipeline.studies.study import Study
+from sessrec_pipeline.studies.laboratory import Shelf
 
 SETTINGS = {
     "synthetic": SyntheticSettings(sessions=300, items=60, days=2),
@@ -29,23 +27,6 @@ SETTINGS = {
     "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=200),
     "studies": StudySettings(negatives=20, models=["popularity", "markov"]),
 }
-
-
-@dataclass(frozen=True)
-class Feed:
-    """A feed's settings and its artefacts by asset."""
-
-    settings: Settings
-    stored: dict[str, Stored]
-
-    def laboratory(self, **sections: object) -> Laboratory:
-        settings = self.settings.model_copy(update=sections)
-        compute = Compute(settings.compute)
-        return Laboratory(settings, fits(settings, compute), compute)
-
-    def table(self, study: Study, **sections: object) -> pd.DataFrame:
-        with self.laboratory(**sections) as laboratory:
-            return study.measure(laboratory, self.stored).to_pandas()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Feed
+from small_feed import Feed
 
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.settings import StudySettings

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_feed import Feed
 
 from sessrec_pipeline.evaluation.ranking import MISS, rank
 from sessrec_pipeline.fitted import models_of
