@@ -30,6 +30,12 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that run the graph and look at something else: figures take half of a small run's time."""
+    monkeypatch.setattr("sessrec_pipeline.report.drawing._svg", lambda figure, title: "<svg/>\n")
+
+
+@pytest.fixture
 def feed(tmp_path: Path) -> Callable[..., Settings]:
     """``feed(split={"rule": "days"})``: settings of a new feed in a temporary home, with a landing folder."""
 

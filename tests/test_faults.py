@@ -17,6 +17,8 @@ from sessrec_pipeline.runs import Outcome, materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
+pytestmark = pytest.mark.usefixtures("no_drawings")
+
 LAW = SyntheticSettings(sessions=120, items=60, days=2)
 FEW = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)

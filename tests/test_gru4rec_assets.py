@@ -13,6 +13,8 @@ from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_drawings")
+
 SMALL = SyntheticSettings(sessions=200, items=60, days=2)
 QUICK = GRU4RecConfig(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
 

@@ -15,6 +15,8 @@ from sessrec_pipeline.reproduce import ReproductionError, read_recipe, recipe_na
 from sessrec_pipeline.settings import MODELS, Settings, load_settings
 from sessrec_pipeline.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_drawings")
+
 TINY = """\
 published = [
   { model = "Rival", metric = "recall", value = 0.4321, source = "Someone, 2020", note = "other ties" },

@@ -10,6 +10,8 @@ from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
+pytestmark = pytest.mark.usefixtures("no_drawings")
+
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 DAY = 86_400
 
