@@ -387,9 +387,10 @@ class TrainingSettings(Section):
     patience: Annotated[int, Field(ge=1)] = 2
     """Validation stops after so many epochs without a better one."""
     metric: Literal["recall", "mrr"] = "mrr"
-    """What validation and tuning look at, at the largest cutoff and under the conservative tie rule."""
+    """What validation and tuning look at, for all models, at the largest cutoff under the conservative tie rule."""
     tuning_trials: Annotated[int, Field(ge=0)] = 0
-    """Add the asset gru4rec_tuning: so many trials of Optuna (extra ``tuning``); its best settings are trained."""
+    """Add the assets gru4rec_tuning and baseline_tuning: so many trials of Optuna (extra ``tuning``) for every model
+    that has something to tune; the best settings of each are what it is made with."""
 
 
 class EvaluationSettings(Section):
@@ -413,7 +414,7 @@ class EvaluationSettings(Section):
     diversity_lists: Annotated[int, Field(ge=1)] = 1000
     """Lists, drawn at random from the predictions and the same for all models, from which diversity is measured."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of all draws: resamples, sign flips, lists."""
+    """Seed of all draws: resamples, sign flips, lists, trials of baselines."""
 
     @field_validator("cutoffs")
     @classmethod

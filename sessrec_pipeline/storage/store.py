@@ -30,6 +30,7 @@ WAREHOUSE_TABLES = (
     "ar",
     "sr",
     "item_knn",
+    "baseline_tuning",
     "gru4rec_tuning",
     "gru4rec_validation",
     "metrics",
