@@ -40,6 +40,7 @@ LABORATORY = [
 SOURCES = {"null_feed": ["logs"]}
 STUDY_READS = {
     "train_ratio": ["split.keep_unseen_items"],
+    "sliding_windows": ["split.keep_unseen_items"],
     "unseen_items": ["split"],
     "null_feed": ["synthetic"],
 }

@@ -443,6 +443,13 @@ class StudySettings(Section):
     """Train GRU4Rec, too, for each variation, with its configured epochs: some twenty trainings for all studies."""
     negatives: Annotated[int, Field(ge=1)] = 100
     """Items that the target is ranked among where negatives are sampled."""
+    windows: Annotated[int, Field(ge=2)] = 5
+    """Sliding windows: test periods one upon the other up to the end of the log, each with its training before it."""
+    window_train_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the training of each window; by default four times that of its test."""
+    window_test_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the test of each window; by default a quarter of its training, and where that is not set either, as
+    much as fills the log."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of shuffling and of sampled negatives."""
 
@@ -638,6 +645,7 @@ class Settings(BaseSettings):
         days = [name for name, rule in uses.items() if rule == "days"]
         if self.sessions.inactivity_gap_minutes is not None:
             days.append("sessions.inactivity_gap_minutes")
+        days += [f"studies.{name}" for name in ("window_train_days", "window_test_days") if getattr(self.studies, name)]
         if self.logs.time_unit == "order" and days:
             raise ValueError(f'[logs] time_unit = "order" knows no minutes and days, which {days[0]} counts')
         return self

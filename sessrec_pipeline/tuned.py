@@ -42,8 +42,8 @@ SPACES: dict[str, Space] = {
     "stan": {**NEIGHBOURS, **FADING},
     "vstan": {**NEIGHBOURS, **FADING, "lambda_ipw": Span(0.1, 8.0), "lambda_idf": Span(0.0, 10.0, log=False)},
 }
-"""What is searched for each baseline, under the names of its settings, which are those of Ludewig et al. (2021) where the
-model is among theirs. GRU4Rec's space stands with its search; the other models have nothing to tune."""
+"""What is searched for each baseline, under the names of its settings, which are those of Ludewig et al. (2021) where
+the model is among theirs. GRU4Rec's space stands with its search; the other models have nothing to tune."""
 
 Trials = Sequence[Mapping[str, Any]]
 """Rows of one model: trial, value, seconds, config (JSON of its section)."""

@@ -232,9 +232,8 @@ def test_what_reads_tuned_settings_rests_on_the_trials(tmp_path: Path) -> None:
     baselines = {"recent_popularity", "ar", "sr", "recent_sessions"}
     baselines |= {f"{model}_rankings" for model in ("markov", "ar", "sr", "sknn")}
     both = {"baseline_tuning", "gru4rec_tuning"}
-    assert added == dict.fromkeys(baselines, {"baseline_tuning"}) | {"gru4rec_checkpoint": {"gru4rec_tuning"}} | (
-        dict.fromkeys([*studies, "leaderboard"], both)
-    )
+    expected = {name: {"baseline_tuning"} for name in baselines} | {"gru4rec_checkpoint": {"gru4rec_tuning"}}
+    assert added == expected | dict.fromkeys((*studies, "leaderboard"), both)
     assert not both & set(off)
 
 
