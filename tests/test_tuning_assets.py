@@ -1,16 +1,17 @@
 """Every model is tuned with the same budget, inside train, and what it found is what is fitted and ranked."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets.ingestion import landed_logs
 from sessrec_pipeline import tuned
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.runs import execute, ingest, materialize_all
 from sessrec_pipeline.settings import (
     EvaluationSettings,
     GRU4RecConfig,
@@ -29,8 +30,6 @@ QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learni
 MODELS = ["session_popularity", "recent_popularity", "markov", "ar", "sr", "sknn", "gru4rec"]
 TUNED = [model for model in MODELS if model != "session_popularity"]
 TRIALS = 3
-
-Make = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +55,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInsta
     write_logs(SMALL, settings.landing)
     assert materialize_all(settings, instance).success
     return settings
+
+
+def made(settings: Settings, *assets: str) -> Store:
+    """The feed's store, once what landed has been read and these assets and all above them were made."""
+    definitions, logs = build(settings), [log.name for log in settings.landing.iterdir()]
+    above = dg.AssetSelection.assets(*assets).upstream() - dg.AssetSelection.assets("raw_sessions", "quarantine")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(landed_logs.name), logs)
+        assert not ingest(definitions, logs, instance)
+        job = definitions.resolve_job_def("rebuild")
+        keys = list(above.resolve(definitions.resolve_asset_graph()))
+        assert execute(job, instance, asset_selection=keys).success
+    return Store(settings)
 
 
 def rows(settings: Settings) -> dict[str, list[dict[str, object]]]:
@@ -91,9 +103,13 @@ def test_the_first_trial_is_the_value_of_what_is_configured(settings: Settings, 
     log = train.assign(Time=train["time"] / 1e6)[["session", "item", "Time"]]
     log.columns = ["SessionId", "ItemId", "Time"]
     log.to_csv(aside.landing / "train.tsv", sep="\t", index=False, float_format="%.6f")
-    with dg.DagsterInstance.ephemeral() as fresh:
-        assert materialize_all(aside, fresh).success
-    metrics = Store(aside).find("metrics").arrow().to_pandas().set_index(["model", "metric", "k", "tie_rule"])["value"]
+    metrics = (
+        made(aside, "metrics")
+        .find("metrics")
+        .arrow()
+        .to_pandas()
+        .set_index(["model", "metric", "k", "tie_rule"])["value"]
+    )
     for model in ("markov", "sknn", "ar"):
         assert rows(settings)[model][0]["value"] == pytest.approx(metrics[model, "mrr", 5, "conservative"]), model
 
@@ -114,9 +130,7 @@ def best(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object
     yield found
 
 
-def test_the_best_settings_are_fitted_and_ranked(
-    feed: Make, tmp_path: Path, best: dict[str, dict[str, object]]
-) -> None:
+def test_the_best_settings_are_fitted_and_ranked(tmp_path: Path, best: dict[str, dict[str, object]]) -> None:
     best |= {"ar": {"pruning": 1}, "markov": {"alpha": 0.75}, "sknn": {"k": 2, "sample_size": 3}}
     models = ["markov", "ar", "sknn"]
     by_search = make(tmp_path / "searched", models=models)
@@ -126,16 +140,11 @@ def test_the_best_settings_are_fitted_and_ranked(
     for settings in (by_search, by_hand, plain):
         settings.landing.mkdir(parents=True)
         write_logs(SMALL, settings.landing)
-        with dg.DagsterInstance.ephemeral() as fresh:
-            assert materialize_all(settings, fresh).success
-    versions = [
-        {name: Store(settings).find(name).node.data_version for name in ("ar", "markov_rankings", "ar_rankings",
-                                                                         "sknn_rankings", "recent_sessions")}
-        for settings in (by_search, by_hand, plain)
-    ]  # fmt: skip
-    assert versions[0] == versions[1]
-    for name in ("ar", "markov_rankings", "ar_rankings", "sknn_rankings"):
-        assert versions[0][name] != versions[2][name], name
+    names = ("ar", "markov_rankings", "ar_rankings", "sknn_rankings")
+    stores = [made(settings, *names) for settings in (by_search, by_hand, plain)]
+    for name in names:
+        searched, configured, untuned = (store.find(name).node.data_version for store in stores)
+        assert searched == configured != untuned, name
 
 
 def with_best_by_hand(settings: Settings, best: dict[str, dict[str, object]]) -> Settings:
@@ -188,20 +197,21 @@ def test_an_interrupted_search_does_no_trial_twice(
     assert rows(settings) == before, "fewer trials are the first ones: the budget is the same for all"
 
 
-def test_another_configured_section_begins_anew_for_its_model_alone(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_another_configured_section_begins_anew_for_its_model_alone(tmp_path: Path) -> None:
+    settings = make(tmp_path, models=["markov", "ar"])
+    write_logs(SMALL, settings.landing)
+    made(settings, "baseline_tuning")
     before = rows(settings)
     other = settings.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
-    assert materialize_all(other, instance).success
+    made(other, "baseline_tuning")
     after = rows(other)
     assert after.pop("markov") != before.pop("markov") and after == before
-    assert materialize_all(settings, instance).success
 
 
 def test_trials_do_not_change_when_the_test_split_does(tmp_path: Path) -> None:
     models = ["markov", "sr", "sknn"]
     split = SplitSettings(rule="given", test_logs=["test.tsv"], keep_unseen_items=True)
+    versions: list[str] = []
 
     def trials(name: str, test: list[str]) -> list[dict[str, object]]:
         settings = make(tmp_path / name, models=models, split=split)
@@ -210,13 +220,14 @@ def test_trials_do_not_change_when_the_test_split_does(tmp_path: Path) -> None:
         last = max(line.split("\t")[2] for log in logs for line in log.read_text().splitlines()[1:])
         lines = [f"late{i}\t{item}\t{float(last) + 60 + i}" for i in range(9) for item in test]
         (settings.landing / "test.tsv").write_text("\n".join([heading, *lines]) + "\n")
-        with dg.DagsterInstance.ephemeral() as fresh:
-            assert materialize_all(settings, fresh).success
-        found = Store(settings).find("baseline_tuning")
+        store = made(settings, "baseline_tuning", "test_split")
+        versions.append(store.find("test_split").node.data_version)
+        found = store.find("baseline_tuning")
         assert "test_split" not in {node.asset for node in found.lineage.ancestors}
         return [{k: v for k, v in row.items() if k != "seconds"} for row in found.arrow().to_pylist()]
 
     assert trials("one", ["1", "2", "3"]) == trials("other", ["7", "new", "7", "9", "1"])
+    assert versions[0] != versions[1]
 
 
 def graph(settings: Settings) -> dict[str, set[str]]:
