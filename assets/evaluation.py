@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import dagster as dg
+import pyarrow as pa
 
 from assets.stage import stage
 from sessrec_pipeline.evaluation import comparisons as pairs
@@ -11,6 +12,7 @@ from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
+from sessrec_pipeline.tuned import effort, trials_of
 
 EVIDENCE = ["evaluation/gains.sql", "evaluation/evidence.py", "evaluation/resampling.py"]
 CELL = {
@@ -25,8 +27,11 @@ COUNTS = {
 TIE_RULE = {"tie_rule": ("string", "standard, median or conservative")}
 
 
-def evaluation_assets(models: Sequence[str]) -> list[dg.AssetsDefinition]:
-    """The assets ``metrics`` and ``comparisons`` over the rankings of ``models``, and ``leaderboard``."""
+def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.AssetsDefinition]:
+    """The assets ``metrics`` and ``comparisons`` over the rankings of ``models``, and ``leaderboard``.
+
+    tuning: the assets with trials, of which the leaderboard tells.
+    """
     ins = {model: dg.AssetIn(f"{model}_rankings") for model in models}
 
     @dg.asset(
@@ -94,24 +99,35 @@ def evaluation_assets(models: Sequence[str]) -> list[dg.AssetsDefinition]:
         context.add_output_metadata({"comparisons": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
-    return [metrics, comparisons, leaderboard]
-
-
-@dg.asset(
-    **stage(
-        "evaluation",
-        ["duckdb", "parquet"],
-        sources=["evaluation/metrics.py", "evaluation/comparisons.py"],
-        reads=["evaluation"],
+    @dg.asset(
+        ins={name: dg.AssetIn(name) for name in tuning},
+        **stage(
+            "evaluation",
+            ["duckdb", "parquet"],
+            sources=["evaluation/metrics.py", "evaluation/comparisons.py", "tuned.py"],
+            reads=["evaluation"],
+        ),
     )
-)
-@retried
-def leaderboard(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], metrics: Stored, comparisons: Stored
-) -> Table:
-    """One row per model under the settings' tie rule, the best recall at the largest cutoff first, and who is level."""
-    table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
-    shown = table.to_pandas().drop(columns="rankings").round(4)
-    shown = shown[[c for c in shown if not c.endswith(("_low", "_high"))]]
-    context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
-    return Table(table)
+    @retried
+    def leaderboard(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        metrics: Stored,
+        comparisons: Stored,
+        **tuning: Stored,
+    ) -> Table:
+        """One row per model under the settings' tie rule, the best recall at the largest cutoff first.
+
+        Beside the figures stand who is level, and what was done to tune the model: how many trials, how long, on what.
+        """
+        table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
+        trials = trials_of(tuning)
+        efforts = pa.Table.from_pylist([effort(model, trials) for model in table["model"].to_pylist()])
+        for name in efforts.column_names:
+            table = table.append_column(name, efforts[name])
+        shown = table.to_pandas().drop(columns="rankings").round(4)
+        shown = shown[[c for c in shown if not c.endswith(("_low", "_high"))]]
+        context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
+        return Table(table)
+
+    return [metrics, comparisons, leaderboard]

@@ -54,7 +54,7 @@ def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     **stage(
         "models",
         ["torch", "optuna"],
-        sources=[*CHOSEN, "evaluation/tuning.py"],
+        sources=[*CHOSEN, "evaluation/tuning.py", "tuned.py"],
         reads=["gru4rec", "training.tuning_trials", "training.metric", "evaluation.cutoffs"],
         columns={
             "trial": ("int64", "Number of the trial"),
@@ -77,13 +77,14 @@ def gru4rec_tuning(
 
     A search that was interrupted goes on where it was. The configured settings are the first trial.
     """
-    from sessrec_pipeline.evaluation.tuning import Trial, search  # noqa: PLC0415 - imports optuna, an extra
+    # Imports optuna, an extra.
+    from sessrec_pipeline.evaluation.tuning import Trial, gru4rec_worth, search, suggest_gru4rec  # noqa: PLC0415
 
     training, k = settings.training, max(settings.evaluation.cutoffs)
     data = _tuning_data(settings, tuning_train_split, tuning_test_split)
     key = _key(settings.gru4rec, training.metric, k, tuning_train_split, tuning_test_split)
 
-    def say(trial: Trial) -> None:
+    def say(trial: Trial[GRU4RecConfig]) -> None:
         context.log.info(f"trial {trial.number}: {training.metric}@{k} {trial.value:.4f} in {trial.seconds:.0f} s")
         metadata: dict[str, Any] = {
             "trial": trial.number,
@@ -92,15 +93,14 @@ def gru4rec_tuning(
         }
         context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
+    batch_size = settings.evaluation.batch_size
     trials = search(
-        data,
         settings.gru4rec,
+        suggest_gru4rec,
+        gru4rec_worth(data, device=compute.device(), k=k, batch_size=batch_size, metric=training.metric),
         settings.training_states / f"tuning-{key[:16]}.journal",
         trials=training.tuning_trials,
-        device=compute.device(),
-        k=k,
-        batch_size=settings.evaluation.batch_size,
-        metric=training.metric,
+        seed=settings.gru4rec.seed,
         say=say,
     )
     best = max(trials, key=lambda trial: (trial.value, -trial.number))

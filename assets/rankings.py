@@ -1,6 +1,7 @@
 """The evidence: for each model one row per prediction, from a ranking of the whole catalogue."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import dagster as dg
@@ -15,6 +16,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.io_managers import SECONDS
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
+from sessrec_pipeline.tuned import with_best
 
 WARM_UP = 32
 """Test events that are ranked before the clock starts: what is compiled or allocated once is no cost per prediction."""
@@ -57,18 +59,19 @@ READS = {
 }
 
 
-def rankings(model: str) -> dg.AssetsDefinition:
-    """The asset ``<model>_rankings``."""
+def rankings(model: str, tuning: Sequence[str] = ()) -> dg.AssetsDefinition:
+    """The asset ``<model>_rankings``; ``tuning`` are the assets whose best settings stand for the configured ones."""
 
     @dg.asset(
         name=f"{model}_rankings",
-        ins={"test_split": dg.AssetIn("test_split")} | {name: dg.AssetIn(name) for name in ARTEFACTS[model]},
+        ins={"test_split": dg.AssetIn("test_split")}
+        | {name: dg.AssetIn(name) for name in [*ARTEFACTS[model], *tuning]},
         description=f"Every catalogue item ranked by {model} for every test event from the second of its session on. "
         "The rank of a target follows from the counts under any tie rule; all metrics are computed from these rows.",
         **stage(
             "evaluation",
             ["python", "parquet"],
-            sources=["evaluation/kernels.py", "evaluation/ranking.py", *SOURCES[model]],
+            sources=["evaluation/kernels.py", "evaluation/ranking.py", "tuned.py", *SOURCES[model]],
             reads=["evaluation.top_items", *READS.get(model, [])],
             columns=COLUMNS,
         ),
@@ -82,7 +85,8 @@ def rankings(model: str) -> dg.AssetsDefinition:
         test_split: Stored,
         **stored: Stored,
     ) -> Table:
-        recommender, vocabulary = load_model(model, stored, settings, compute)
+        own = {name: stored[name] for name in ARTEFACTS[model]}
+        recommender, vocabulary = load_model(model, own, with_best(settings, stored), compute)
         test, evaluation = test_split.arrow(), settings.evaluation
         ranked_by = partial(rank, recommender, vocabulary, batch_size=evaluation.batch_size, top=evaluation.top_items)
         ranked_by(test.slice(0, WARM_UP))

@@ -20,6 +20,7 @@ from sessrec_pipeline.studies.laboratory import Fit, Laboratory
 from sessrec_pipeline.studies.page import render
 from sessrec_pipeline.studies.register import studies_of
 from sessrec_pipeline.studies.study import COLUMNS, Study
+from sessrec_pipeline.tuned import tuning_assets, with_best
 
 GROUP, PAGE = "studies", "studies_report"
 LABORATORY = [
@@ -33,18 +34,20 @@ LABORATORY = [
     "studies/figures.py",
     "studies/laboratory.py",
     "studies/study.py",
+    "tuned.py",
 ]
 """What every study works with."""
 SOURCES = {"null_feed": ["logs"]}
 STUDY_READS = {
     "train_ratio": ["split.keep_unseen_items"],
+    "sliding_windows": ["split.keep_unseen_items"],
     "unseen_items": ["split"],
     "null_feed": ["synthetic"],
 }
 
 
 def fitted_assets(settings: Settings) -> dict[str, dg.AssetsDefinition]:
-    """The assets that fit models, by name. What is tuned or trained on belongs to the feed, not to a variation."""
+    """The assets that fit models, by name, as configured: nothing is tuned or trained on for a variation of its own."""
     plain = gru4rec_assets(settings.model_copy(update={"training": TrainingSettings()}))
     found = [asset for asset in vars(models).values() if isinstance(asset, dg.AssetsDefinition)]
     by_name = {asset.key.to_user_string(): asset for asset in [*found, *plain]}
@@ -65,7 +68,7 @@ def _fit(asset: dg.AssetsDefinition, compute: Compute) -> Fit:
             made = asset(context, **{name: stored[key] for name, key in inputs.items()})
         return cast(Publishable, made)
 
-    return Fit(tuple(inputs.values()), make)
+    return Fit(tuple(inputs.values()), tuple(asset.metadata_by_key[asset.key][READS_KEY]), make)
 
 
 def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
@@ -75,10 +78,11 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
     reads |= {name for metadata in fitted for name in metadata[READS_KEY] if not name.startswith("training.")}
     reads |= {name for model in models_of(settings) for name in READS.get(model, [])}
     fit_sources = {source for metadata in fitted for source in metadata[SOURCES_KEY]}
+    tuning = tuning_assets(settings)
 
     @dg.asset(
         name=study.asset,
-        ins={name: dg.AssetIn(name) for name in study.inputs(settings)},
+        ins={name: dg.AssetIn(name) for name in [*study.inputs(settings), *tuning]},
         description=f"{study.question} A table of Recall and MRR with intervals; the finding is computed from it.",
         **stage(
             GROUP,
@@ -100,7 +104,8 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
         compute: dg.ResourceParam[Compute],
         **stored: Stored,
     ) -> Table:
-        with Laboratory(settings, fits(settings, compute), compute) as laboratory:
+        own = with_best(settings, stored)  # what is tuned on the leaderboard must not be untuned here
+        with Laboratory(own, fits(own, compute), compute) as laboratory:
             table = study.measure(laboratory, stored)
         frame = table.to_pandas()
         finding = study.finding(frame)

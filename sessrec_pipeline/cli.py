@@ -180,10 +180,10 @@ def _print_leaderboard(settings: Settings) -> None:
     click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
     body = [
         [row["model"], *[f"{row[c]:.4f} [{row[f'{c}_low']:.3f} {row[f'{c}_high']:.3f}]" for c in columns],
-         _told(row, "best"), _told(row, "next"), f"{row['predictions']:,}"]
+         _told(row, "best"), _told(row, "next"), f"{row['predictions']:,}", row["tuned"]]
         for row in rows
     ]  # fmt: skip
-    _table(["model", *header, "vs best", "vs next", "predictions"], body)
+    _table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body)
     alpha = settings.evaluation.alpha
     click.echo(
         f"\nvs best, vs next: paired test of R@{max(cutoffs)} over the same sessions, p corrected by Holm over all "
@@ -397,12 +397,14 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     from sessrec_pipeline.evaluation.ranking import observe
     from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
     from sessrec_pipeline.models.base import Sessions
+    from sessrec_pipeline.tuned import tuning_assets, with_best
 
     if model not in models_of(settings):
         raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")
     store = _store(settings)
     stored = {name: _find(store, name).verified() for name in ARTEFACTS[model]}
-    recommender, vocabulary = load_model(model, stored, settings, Compute(settings.compute))
+    chosen = with_best(settings, {name: _find(store, name).verified() for name in tuning_assets(settings)})
+    recommender, vocabulary = load_model(model, stored, chosen, Compute(settings.compute))
     index = {item: i for i, item in enumerate(vocabulary)}
     session = [item.strip() for item in items.split(",") if item.strip()]
     unknown = [item for item in session if item not in index]

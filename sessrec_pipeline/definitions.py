@@ -4,10 +4,10 @@ import dagster as dg
 
 from assets import analyses, checks, drift, evaluation, ingestion, models, preparation
 from assets.gru4rec import gru4rec_assets
-from assets.rankings import rankings
 from assets.report import REPORTED, report
 from assets.stage import READS_KEY, SOURCES_KEY
 from assets.studies import GROUP, studies_assets
+from assets.tuning import baseline_tuning_assets, tuned, tuned_rankings
 from sessrec_pipeline import alerts, automation
 from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
@@ -15,6 +15,7 @@ from sessrec_pipeline.progress import progress_logger, quiet_teardown
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.io_managers import CONFIG_KEY, StoreIOManager
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.tuned import tuning_assets
 from sessrec_pipeline.versions import code_version, settings_read
 
 
@@ -39,10 +40,11 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         drift.drift,
         preparation.sessions,
         *preparation.splits,
-        *[asset for name, asset in models.FITTED.items() if name in needed],
+        *baseline_tuning_assets(settings),
+        *[tuned(asset, settings) for name, asset in models.FITTED.items() if name in needed],
         *(gru4rec_assets(settings) if "gru4rec" in names else []),
-        *[rankings(name) for name in names],
-        *evaluation.evaluation_assets(names),
+        *[tuned_rankings(name, settings) for name in names],
+        *evaluation.evaluation_assets(names, tuning_assets(settings)),
         *analyses.analysis_assets(names),
         report(names),
     ]

@@ -387,9 +387,10 @@ class TrainingSettings(Section):
     patience: Annotated[int, Field(ge=1)] = 2
     """Validation stops after so many epochs without a better one."""
     metric: Literal["recall", "mrr"] = "mrr"
-    """What validation and tuning look at, at the largest cutoff and under the conservative tie rule."""
+    """What validation and tuning look at, for all models, at the largest cutoff under the conservative tie rule."""
     tuning_trials: Annotated[int, Field(ge=0)] = 0
-    """Add the asset gru4rec_tuning: so many trials of Optuna (extra ``tuning``); its best settings are trained."""
+    """Add the assets gru4rec_tuning and baseline_tuning: so many trials of Optuna (extra ``tuning``) for every model
+    that has something to tune; the best settings of each are what it is made with."""
 
 
 class EvaluationSettings(Section):
@@ -413,7 +414,7 @@ class EvaluationSettings(Section):
     diversity_lists: Annotated[int, Field(ge=1)] = 1000
     """Lists, drawn at random from the predictions and the same for all models, from which diversity is measured."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of all draws: resamples, sign flips, lists."""
+    """Seed of all draws: resamples, sign flips, lists, trials of baselines."""
 
     @field_validator("cutoffs")
     @classmethod
@@ -442,6 +443,13 @@ class StudySettings(Section):
     """Train GRU4Rec, too, for each variation, with its configured epochs: some twenty trainings for all studies."""
     negatives: Annotated[int, Field(ge=1)] = 100
     """Items that the target is ranked among where negatives are sampled."""
+    windows: Annotated[int, Field(ge=2)] = 5
+    """Sliding windows: test periods one upon the other up to the end of the log, each with its training before it."""
+    window_train_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the training of each window; by default four times that of its test."""
+    window_test_days: Annotated[float, Field(gt=0)] | None = None
+    """Length of the test of each window; by default a quarter of its training, and where that is not set either, as
+    much as fills the log."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of shuffling and of sampled negatives."""
 
@@ -637,6 +645,7 @@ class Settings(BaseSettings):
         days = [name for name, rule in uses.items() if rule == "days"]
         if self.sessions.inactivity_gap_minutes is not None:
             days.append("sessions.inactivity_gap_minutes")
+        days += [f"studies.{name}" for name in ("window_train_days", "window_test_days") if getattr(self.studies, name)]
         if self.logs.time_unit == "order" and days:
             raise ValueError(f'[logs] time_unit = "order" knows no minutes and days, which {days[0]} counts')
         return self

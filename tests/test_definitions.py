@@ -92,6 +92,7 @@ STUDIES = {
     "study_null_feed": set(),
     "study_sampled_negatives": EVERY_RANKING | FITTED | {"test_split"},
     "study_session_length": EVERY_RANKING | {"test_split"},
+    "study_sliding_windows": {"sessions"},
     "study_shuffled_sessions": {"test_split", "train_split"},
     "study_tie_rules": EVERY_RANKING | {"markov", "popularity", "test_split"},
     "study_train_ratio": {"sessions"},

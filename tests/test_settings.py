@@ -218,3 +218,10 @@ def test_cutoffs_beyond_the_kept_items_are_refused(tmp_path: Path) -> None:
     assert "evaluation: cutoffs go up to 50, but only top_items = 20" in text and "set top_items = 50" in text
     home = home_with(tmp_path, "[evaluation]\ncutoffs = [10, 50]\ntop_items = 50\n")
     assert load_settings(home).evaluation.cutoffs == [10, 50]
+
+
+def test_windows_in_days_need_a_clock(tmp_path: Path) -> None:
+    order = '[logs]\ntime_unit = "order"\n'
+    text = refusal(home_with(tmp_path, f"{order}[studies]\nwindow_test_days = 2\n"))
+    assert 'time_unit = "order" knows no minutes and days, which studies.window_test_days counts' in text
+    assert load_settings(home_with(tmp_path, f"{order}[studies]\nwindows = 3\n")).studies.windows == 3

@@ -1,14 +1,14 @@
-"""A search through GRU4Rec's published parameter space with Optuna, on the tuning split alone.
+"""A search through a model's settings with Optuna, on the tuning split alone.
 
-The space is that of Hidasi & Czapp (RecSys 2023, arXiv 2307.14956): sizes, dropouts, learning rate, momentum and
-sampling for both losses; 2,048 samples as configured. The study lives in a journal file: a search that was killed goes
-on where it was, and trials are never done twice.
+GRU4Rec's space is that of Hidasi & Czapp (RecSys 2023, arXiv 2307.14956): sizes, dropouts, learning rate, momentum and
+sampling for both losses; 2,048 samples as configured. Those of the baselines stand in ``tuned.SPACES``. A study lives
+in a journal file: a search that was killed goes on where it was, and trials are never done twice.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import optuna
 from optuna.storages import JournalStorage
@@ -16,23 +16,38 @@ from optuna.storages.journal import JournalFileBackend
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.evaluation.validation import TuningData, conservative
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.settings import GRU4RecConfig, Section
+from sessrec_pipeline.tuned import Space
 
 BROKEN = 0.0
 """Value of a trial whose training diverged: worse than any model that ranks."""
+C = TypeVar("C", bound=Section)
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Generic[C]):
     """One configuration and what it was worth on the tuning test split."""
 
     number: int
     value: float
-    config: GRU4RecConfig
+    config: C
     seconds: float
 
 
-def suggest(trial: optuna.Trial, base: GRU4RecConfig) -> GRU4RecConfig:
+def suggest(trial: optuna.Trial, base: C, space: Space) -> C:
+    """A configuration from ``space``; what is not in it stays that of ``base``."""
+    changes: dict[str, object] = {}
+    for name, choice in space.items():
+        if isinstance(choice, tuple):
+            changes[name] = trial.suggest_categorical(name, choice)
+        elif isinstance(choice.low, int) and isinstance(choice.high, int):
+            changes[name] = trial.suggest_int(name, choice.low, choice.high, log=choice.log)
+        else:
+            changes[name] = trial.suggest_float(name, choice.low, choice.high, log=choice.log)
+    return type(base).model_validate(base.model_dump() | changes)
+
+
+def suggest_gru4rec(trial: optuna.Trial, base: GRU4RecConfig) -> GRU4RecConfig:
     """A configuration from the published space; epochs, samples and seed stay those of ``base``."""
     loss = trial.suggest_categorical("loss", ["cross-entropy", "bpr-max"])
     changes: dict[str, object] = {
@@ -54,27 +69,13 @@ def suggest(trial: optuna.Trial, base: GRU4RecConfig) -> GRU4RecConfig:
     return GRU4RecConfig.model_validate(base.model_dump() | changes)
 
 
-def search(
-    data: TuningData,
-    base: GRU4RecConfig,
-    journal: Path,
-    *,
-    trials: int,
-    device: str,
-    k: int,
-    batch_size: int,
-    metric: Literal["recall", "mrr"],
-    say: Callable[[Trial], None] = lambda trial: None,
-) -> list[Trial]:
-    """All finished trials of the study in ``journal``, in their order, once there are ``trials`` of them.
-
-    ``base`` is the first trial, so the search can only improve on what is configured.
-    """
+def gru4rec_worth(
+    data: TuningData, *, device: str, k: int, batch_size: int, metric: Literal["recall", "mrr"]
+) -> Callable[[GRU4RecConfig], float]:
+    """What a configuration of GRU4Rec is worth: trained on the tuning train split, measured on its test split."""
     from sessrec_pipeline.models.gru4rec_training import TrainingDiverged, fit  # noqa: PLC0415 - imports torch
 
-    def objective(trial: optuna.Trial) -> float:
-        config = suggest(trial, base) if _finished(study) else base
-        trial.set_user_attr("config", config.model_dump(mode="json"))
+    def worth(config: GRU4RecConfig) -> float:
         try:
             model = fit(data.train, len(data.vocabulary), config, device)
             rankings = rank(model, data.vocabulary, data.test, batch_size=batch_size, top=1)
@@ -82,32 +83,51 @@ def search(
             return BROKEN
         return conservative(rankings, k)[metric]
 
-    def told(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
-        say(_trial(frozen))
+    return worth
+
+
+def search(
+    base: C,
+    suggested: Callable[[optuna.Trial, C], C],
+    worth: Callable[[C], float],
+    journal: Path,
+    *,
+    trials: int,
+    seed: int,
+    say: Callable[[Trial[C]], None] = lambda trial: None,
+) -> list[Trial[C]]:
+    """All finished trials of the study in ``journal``, in their order, once there are ``trials`` of them.
+
+    ``base`` is the first trial, so the search can only improve on what is configured.
+    """
+
+    def objective(trial: optuna.Trial) -> float:
+        config = suggested(trial, base) if _finished(study) else base
+        trial.set_user_attr("config", config.model_dump(mode="json"))
+        return worth(config)
+
+    def read(frozen: optuna.trial.FrozenTrial) -> Trial[C]:
+        return Trial(
+            number=frozen.number,
+            value=float(frozen.value or BROKEN),
+            config=type(base).model_validate(frozen.user_attrs["config"]),
+            seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
+        )
 
     journal.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        study_name="gru4rec",
+        study_name="tuning",
         direction="maximize",
         storage=JournalStorage(JournalFileBackend(str(journal))),
         load_if_exists=True,
     )
     done = _finished(study)
     # The sampler is seeded by how far the study is, so a search that goes on does not repeat its own draws.
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(done))
-    study.optimize(objective, n_trials=max(trials - len(done), 0), callbacks=[told])
-    return [_trial(frozen) for frozen in _finished(study)]
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(done))
+    study.optimize(objective, n_trials=max(trials - len(done), 0), callbacks=[lambda _, frozen: say(read(frozen))])
+    return [read(frozen) for frozen in _finished(study)[:trials]]
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-
-
-def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
-    return Trial(
-        number=frozen.number,
-        value=float(frozen.value or BROKEN),
-        config=GRU4RecConfig.model_validate(frozen.user_attrs["config"]),
-        seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
-    )

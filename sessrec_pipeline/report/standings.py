@@ -143,6 +143,10 @@ class ModelRow:
     """In the order of METRIC_NAMES and, inside, of the cutoffs."""
     marks: list[Mark | None]
     """From the best model and from the one in the next row; None where there is none."""
+    tuned: str
+    """What was done to tune it."""
+    tuned_settings: str
+    """The settings that were searched; empty where none was."""
 
 
 def leaderboard_rows(data: ReportData) -> list[ModelRow]:
@@ -160,7 +164,8 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
             None if pd.isna(row[f"p_{other}"]) else Mark(bool(row[f"level_with_{other}"]), float(row[f"p_{other}"]))
             for other in ("best", "next")
         ]
-        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks))
+        tuned = str(row["tuned"]), str(row["tuned_settings"])
+        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks, *tuned))
     return rows
 
 

@@ -30,6 +30,7 @@ WAREHOUSE_TABLES = (
     "ar",
     "sr",
     "item_knn",
+    "baseline_tuning",
     "gru4rec_tuning",
     "gru4rec_validation",
     "metrics",
@@ -50,6 +51,7 @@ WAREHOUSE_TABLES = (
     "study_catalogue_size",
     "study_markov_alpha",
     "study_session_length",
+    "study_sliding_windows",
 )
 """Assets whose rows are also loaded into the warehouse, for people with SQL."""
 

@@ -68,7 +68,13 @@ class Fit:
     """How the pipeline makes one fitted artefact: the assets that it reads, and the asset's own function."""
 
     inputs: tuple[str, ...]
+    reads: tuple[str, ...]
+    """Dotted names of the settings that it reads."""
     make: Callable[[Settings, Store, Mapping[str, Stored]], Publishable]
+
+    def depends_on(self, section: str) -> bool:
+        """Whether it reads any setting of a section."""
+        return any(name.split(".")[0] == section for name in self.reads)
 
 
 def studied_models(settings: Settings) -> list[str]:
@@ -142,21 +148,30 @@ class Laboratory:
             test = self.store.publish("test_split", test_split(engine, split, sessions.path, train.path))
         return train, test
 
-    def fit(self, train: Stored, models: Sequence[str] | None = None) -> dict[str, Stored]:
-        """The artefacts of the models (default: those of the study), fitted on training events that are here."""
-        stored = {"train_split": train}
+    def fit(
+        self,
+        train: Stored,
+        models: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        fitted: Mapping[str, Stored] | None = None,
+    ) -> dict[str, Stored]:
+        """The artefacts of the models (default: those of the study), fitted on training events that are here.
+
+        settings: in place of the laboratory's own; fitted: artefacts on the same events that need no fitting.
+        """
+        stored = {"train_split": train, **(fitted or {})}
         for model in self.models if models is None else models:
             for artefact in ARTEFACTS[model]:
-                self._fit(artefact, stored)
+                self._fit(artefact, stored, settings or self.settings)
         return stored
 
-    def _fit(self, artefact: str, stored: dict[str, Stored]) -> None:
+    def _fit(self, artefact: str, stored: dict[str, Stored], settings: Settings) -> None:
         if artefact in stored:
             return
         fit = self.fits[artefact]
         for name in fit.inputs:
-            self._fit(name, stored)
-        made = fit.make(self.settings, self.store, {name: stored[name] for name in fit.inputs})
+            self._fit(name, stored, settings)
+        made = fit.make(settings, self.store, {name: stored[name] for name in fit.inputs})
         stored[artefact] = self.store.publish(artefact, made)
 
     def load(

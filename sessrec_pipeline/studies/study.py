@@ -20,8 +20,11 @@ COLUMNS = {
     "k": ("int64", "Cutoff"),
     "tie_rule": ("string", "standard, median or conservative"),
     "value": ("double", "Mean over predictions"),
-    "low": ("double", "2.5 % quantile over resampled test sessions"),
-    "high": ("double", "97.5 % quantile over resampled test sessions"),
+    "low": (
+        "double",
+        "2.5 % quantile over resampled test sessions (mean of windows: less a standard deviation of them)",
+    ),
+    "high": ("double", "97.5 % quantile over resampled test sessions (mean of windows: plus a standard deviation)"),
     "difference": ("double", "From the same model under the first variation (null feed: from the oracle)"),
     "difference_low": ("double", "2.5 % quantile over resampled test sessions, both sides the same"),
     "difference_high": ("double", "97.5 % quantile likewise"),

@@ -40,6 +40,10 @@ def tables(models: dict[str, float], half: float = 0.02, ties: float = 0.0) -> t
                 for rule, more in (("standard", ties), ("median", ties / 2), ("conservative", 0.0)):
                     v = value + (more if model == "popularity" else 0.0)
                     metrics.append((model, metric, k, rule, v, v - half, v + half, 900, 200, "id"))
+        searched = (
+            ("nothing to tune", "") if model == "oracle" else ("50 trials, 12 min, tuning split", "k, sample_size")
+        )
+        row |= dict(zip(("tuned", "tuned_settings"), searched, strict=True))
         board.append(row | {"predictions": 900, "sessions": 200, "tie_rule": "conservative", "rankings": "id"})
     competing = [row for row in board if row["model"] != "oracle"]
     for row, after in zip(board, [*board[1:], None], strict=True):
@@ -327,10 +331,11 @@ def test_headline_says_whether_the_best_two_can_be_told_apart(full: ReportData) 
 def test_the_board_says_who_can_be_told_apart(full: ReportData) -> None:
     text = text_of(plain(full, {"oracle": 0.6, "a": 0.5, "b": 0.49, "c": 0.3}))
     board = text[text.index("best next") : text.index("What the tie rule decides")]
-    assert re.search(rf" a .*? {DASH} nop = 0\.210 b ", board)
-    assert re.search(r" b .*? nop = 0\.210 yesp < 0\.001 c ", board)
+    tuned = "50 trials, 12 min, tuning splitk, sample_size"
+    assert re.search(rf" a .*? {DASH} nop = 0\.210 {tuned} b ", board)
+    assert re.search(rf" b .*? nop = 0\.210 yesp < 0\.001 {tuned} c ", board)
     assert re.search(rf" c .*? yesp < 0\.001 {DASH}", board)
-    assert re.search(rf"compete .*? {DASH} {DASH} a ", board), "the oracle is compared with nobody"
+    assert re.search(rf"compete .*? {DASH} {DASH} nothing to tune a ", board), "the oracle is compared with nobody"
 
 
 def test_slices_where_another_model_is_ahead_are_told(full: ReportData) -> None:

@@ -13,6 +13,7 @@ from small_feed import Feed
 from sessrec_pipeline.evaluation.ranking import MISS, rank
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.models.popularity import Popularity
+from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
 from sessrec_pipeline.report.figures import as_markdown
 from sessrec_pipeline.settings import StudySettings
 from sessrec_pipeline.storage.lake import Table
@@ -24,6 +25,7 @@ from sessrec_pipeline.studies import (
     sampled_negatives,
     session_length,
     shuffled_sessions,
+    sliding_windows,
     tie_rules,
     train_ratio,
     training_sessions,
@@ -193,6 +195,91 @@ def test_ratios_part_the_sessions(small: Feed) -> None:
     assert variations(frame) == ["50% train", "60% train", "70% train", "80% train", "90% train"]
     assert frame["train_sessions"].unique().tolist() == [150, 180, 210, 240, 270]
     assert frame["predictions"].is_monotonic_decreasing
+
+
+def days_of_a_cycle(days: int, items: int) -> pa.Table:
+    """Each day a session (i, i + 1) of every item i in turn, but on the last day (i, i - 1)."""
+    rows = []
+    for day in range(days):
+        for i in range(items):
+            step = -1 if day == days - 1 else 1
+            start = day * MICROSECONDS_PER_DAY + i * 1_000_000_000
+            for position, item in enumerate((i, (i + step) % items)):
+                number = day * items + i
+                rows.append((f"s{number}", number, position, str(item), start + position * 10_000_000, start))
+    names = ["session", "session_number", "position", "item", "time", "session_start"]
+    return pa.table(dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=True)))
+
+
+def test_windows_slide_along_the_log(small: Feed) -> None:
+    studies = StudySettings(models=["popularity", "markov"], windows=5, window_train_days=4, window_test_days=1)
+    with small.laboratory(studies=studies) as lab:
+        sessions = lab.put("sessions", days_of_a_cycle(10, 30))
+        frame = sliding_windows.STUDY.measure(lab, {"sessions": sessions}).to_pandas()
+    finding = looked_at(sliding_windows.STUDY, frame)
+    windows = [f"window {i}" for i in range(1, 6)]
+    assert variations(frame) == [*windows, sliding_windows.MEAN]
+    own = frame[frame["variation"] != sliding_windows.MEAN]
+    assert set(own["train_sessions"]) == {120} and set(own["predictions"]) == {30} and set(own["left_out"]) == {0}
+    # Popularity lists the five items first seen; Markov the successor and four of them, which the last day turns.
+    for name in windows:
+        assert value(frame, name, "popularity") == pytest.approx(5 / 30)
+        assert value(frame, name, "markov") == pytest.approx(4 / 30 if name == "window 5" else 1)
+    mean = cells(frame, sliding_windows.MEAN)
+    values = [1, 1, 1, 1, 4 / 30]
+    assert mean["markov"].value == pytest.approx(np.mean(values))
+    assert mean["markov"].high - mean["markov"].value == pytest.approx(np.std(values, ddof=1))
+    assert mean["popularity"].low == pytest.approx(mean["popularity"].high) == pytest.approx(5 / 30)
+    whole = frame[frame["variation"] == sliding_windows.MEAN]
+    assert set(whole["predictions"]) == {150} and whole["difference"].isna().all()
+    assert finding == (
+        "Over 5 windows Markov has the highest mean Recall@5, 0.8267 (standard deviation 0.3876, from 0.1333 to "
+        "1.0000). First is Markov in 4 and Popularity in 1. The order of the models is not the same in every window: 2 "
+        "different orders, the most frequent one in 4 of 5 windows."
+    )
+    same = sliding_windows.finding(frame[frame["variation"] != "window 5"])
+    assert same.endswith(
+        "Markov is first in every window. The order of the models is the same in every window: Markov and Popularity."
+    )
+
+
+def test_windows_train_on_what_lies_before_their_test(small: Feed) -> None:
+    sessions, day = days_of_a_cycle(10, 30), MICROSECONDS_PER_DAY
+    # A session that is still going on at the cut trains with what came before it, and at the end tests likewise.
+    late = sessions.to_pandas()
+    late.loc[(late["session_number"] == 4 * 30 + 29) & (late["position"] == 1), "time"] = 5 * day
+    late.loc[(late["session_number"] == 5 * 30 + 29) & (late["position"] == 1), "time"] = 6 * day
+    with small.laboratory() as lab:
+        train, test = (part.arrow() for part in sliding_windows.window(lab, sessions, 2 * day, 5 * day, 6 * day))
+        cut = [part.arrow() for part in sliding_windows.window(lab, pa.table(late), 2 * day, 5 * day, 6 * day)]
+        with pytest.raises(ValueError, match="no session starts in it"):
+            sliding_windows.window(lab, sessions, 20 * day, 21 * day, 22 * day)
+        with pytest.raises(ValueError, match="no event lies in its test period"):
+            sliding_windows.window(lab, sessions, 8 * day, 11 * day, 12 * day)
+    for part, days in ((train, {2, 3, 4}), (test, {5})):
+        assert {time // day for time in part["time"].to_pylist()} == days
+    assert (train.num_rows, test.num_rows) == (180, 60)
+    assert [part.num_rows for part in cut] == [178, 58], "one event is no session"
+
+
+def test_windows_fill_the_log_or_are_refused() -> None:
+    day = MICROSECONDS_PER_DAY
+    for lengths, expected in (
+        ({}, (4, 1)),
+        ({"window_test_days": 0.5}, (2, 0.5)),
+        ({"window_train_days": 2}, (2, 0.5)),
+        ({"windows": 2, "window_train_days": 5, "window_test_days": 2}, (5, 2)),
+    ):
+        found = sliding_windows.lengths(StudySettings.model_validate(lengths), 9 * day)
+        assert found == tuple(int(days * day) for days in expected), lengths
+    with pytest.raises(ValueError, match=r"5 windows of 2 days of test.* and 8 days of training .* the 9 days of this"):
+        sliding_windows.lengths(StudySettings(window_test_days=2), 9 * day)
+
+
+def test_windows_work_on_a_feed(small: Feed) -> None:
+    frame = small.table(sliding_windows.STUDY)
+    looked_at(sliding_windows.STUDY, frame)
+    assert frame.equals(small.table(sliding_windows.STUDY))
 
 
 def test_smaller_catalogues_are_counted_right(small: Feed) -> None:

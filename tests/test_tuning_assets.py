@@ -1,0 +1,298 @@
+"""Every model is tuned with the same budget, inside train, and what it found is what is fitted and ranked."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.ingestion import landed_logs
+from sessrec_pipeline import tuned
+from sessrec_pipeline.definitions import build
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.runs import execute, ingest, materialize_all
+from sessrec_pipeline.settings import (
+    EvaluationSettings,
+    GRU4RecConfig,
+    MarkovSettings,
+    Settings,
+    SKNNSettings,
+    SplitSettings,
+    SyntheticSettings,
+    TrainingSettings,
+)
+from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.tuned import SPACES, effort, trials_of, tuning_assets, with_best
+
+SMALL = SyntheticSettings(sessions=120, items=50, days=2)
+QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learning_rate=0.1)
+MODELS = ["session_popularity", "recent_popularity", "markov", "ar", "sr", "sknn", "gru4rec"]
+TUNED = [model for model in MODELS if model != "session_popularity"]
+TRIALS = 3
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def make(home: Path, trials: int = TRIALS, models: list[str] = MODELS, **sections: object) -> Settings:
+    whole: dict[str, object] = {
+        "models": models,
+        "gru4rec": QUICK,
+        "training": TrainingSettings(tuning_trials=trials),
+        "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=100, permutations=1000),
+    }
+    return Settings(home=home, **(whole | sections))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> Settings:
+    """A feed after everything was materialized with tuning on; read it, or leave it as it was."""
+    settings = make(tmp_path_factory.mktemp("tuned"))
+    write_logs(SMALL, settings.landing)
+    assert materialize_all(settings, instance).success
+    return settings
+
+
+def made(settings: Settings, *assets: str) -> Store:
+    """The feed's store, once what landed has been read and these assets and all above them were made."""
+    definitions, logs = build(settings), [log.name for log in settings.landing.iterdir()]
+    above = dg.AssetSelection.assets(*assets).upstream() - dg.AssetSelection.assets("raw_sessions", "quarantine")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(landed_logs.name), logs)
+        assert not ingest(definitions, logs, instance)
+        job = definitions.resolve_job_def("rebuild")
+        keys = list(above.resolve(definitions.resolve_asset_graph()))
+        assert execute(job, instance, asset_selection=keys).success
+    return Store(settings)
+
+
+def rows(settings: Settings) -> dict[str, list[dict[str, object]]]:
+    store = Store(settings)
+    return trials_of({name: store.find(name) for name in tuning_assets(settings)})
+
+
+def test_all_models_have_the_same_number_of_trials(settings: Settings) -> None:
+    found = rows(settings)
+    assert set(found) == set(TUNED)
+    for model, trials in found.items():
+        assert [trial["trial"] for trial in trials] == list(range(TRIALS)), model
+        configs = [json.loads(str(trial["config"])) for trial in trials]
+        assert configs[0] == getattr(settings, model).model_dump(mode="json"), "what is configured comes first"
+        assert any(config != configs[0] for config in configs), model
+        if model in SPACES:
+            fixed = {name for name in configs[0] if name not in SPACES[model]}
+            assert all(config[name] == configs[0][name] for config in configs for name in fixed), model
+
+
+def test_trials_are_rows_of_the_warehouse(settings: Settings) -> None:
+    with Store(settings).warehouse.connect() as connection:
+        counts = connection.execute("SELECT model, COUNT(*) FROM baseline_tuning GROUP BY model").fetchall()
+    assert dict(counts) == {model: TRIALS for model in TUNED if model != "gru4rec"}
+
+
+def test_the_first_trial_is_the_value_of_what_is_configured(settings: Settings, tmp_path: Path) -> None:
+    """The feed's train as a feed of its own, whose test split is the tuning split, gives the same figures."""
+    store = Store(settings)
+    aside = make(tmp_path, trials=0, models=["markov", "sknn", "ar"])
+    aside.landing.mkdir(parents=True)
+    train = store.find("train_split").arrow().to_pandas()
+    log = train.assign(Time=train["time"] / 1e6)[["session", "item", "Time"]]
+    log.columns = ["SessionId", "ItemId", "Time"]
+    log.to_csv(aside.landing / "train.tsv", sep="\t", index=False, float_format="%.6f")
+    metrics = (
+        made(aside, "metrics")
+        .find("metrics")
+        .arrow()
+        .to_pandas()
+        .set_index(["model", "metric", "k", "tie_rule"])["value"]
+    )
+    for model in ("markov", "sknn", "ar"):
+        assert rows(settings)[model][0]["value"] == pytest.approx(metrics[model, "mrr", 5, "conservative"]), model
+
+
+@pytest.fixture
+def best(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object]]]:
+    """What the tests say is found, by model; the search itself is replaced."""
+    from sessrec_pipeline.evaluation import tuning
+
+    found: dict[str, dict[str, object]] = {}
+
+    def search(base, suggested, worth, journal, **others):  # type: ignore[no-untyped-def]
+        model = journal.name.split("-")[1]
+        better = type(base).model_validate(base.model_dump() | found.get(model, {}))
+        return [tuning.Trial(0, 0.1, base, 1.0), tuning.Trial(1, 0.2, better, 1.0), tuning.Trial(2, 0.2, base, 1.0)]
+
+    monkeypatch.setattr(tuning, "search", search)
+    yield found
+
+
+def test_the_best_settings_are_fitted_and_ranked(tmp_path: Path, best: dict[str, dict[str, object]]) -> None:
+    best |= {"ar": {"pruning": 1}, "markov": {"alpha": 0.75}, "sknn": {"k": 2, "sample_size": 3}}
+    models = ["markov", "ar", "sknn"]
+    by_search = make(tmp_path / "searched", models=models)
+    # What the search finds, written into the settings, must give the very same tables and rankings.
+    by_hand = with_best_by_hand(make(tmp_path / "configured", trials=0, models=models), best)
+    plain = make(tmp_path / "plain", trials=0, models=models)
+    for settings in (by_search, by_hand, plain):
+        settings.landing.mkdir(parents=True)
+        write_logs(SMALL, settings.landing)
+    names = ("ar", "markov_rankings", "ar_rankings", "sknn_rankings")
+    stores = [made(settings, *names) for settings in (by_search, by_hand, plain)]
+    for name in names:
+        searched, configured, untuned = (store.find(name).node.data_version for store in stores)
+        assert searched == configured != untuned, name
+
+
+def with_best_by_hand(settings: Settings, best: dict[str, dict[str, object]]) -> Settings:
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=changes) for name, changes in best.items()}
+    )
+
+
+def test_the_configured_settings_stay_where_nothing_is_better() -> None:
+    trials = [{"trial": i, "value": value, "config": "{}"} for i, value in enumerate([0.3, 0.3, 0.1])]
+    assert tuned.best(trials)["trial"] == 0
+    assert tuned.best([*trials, {"trial": 3, "value": 0.4, "config": "{}"}])["trial"] == 3
+
+
+def test_only_sections_with_trials_are_replaced(settings: Settings) -> None:
+    store = Store(settings)
+    chosen = with_best(settings, {"baseline_tuning": store.find("baseline_tuning")})
+    assert chosen.gru4rec == settings.gru4rec and chosen.vsknn == settings.vsknn
+    assert isinstance(chosen.markov, MarkovSettings) and isinstance(chosen.sknn, SKNNSettings)
+    assert with_best(settings, {}) == settings
+
+
+def test_an_interrupted_search_does_no_trial_twice(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sessrec_pipeline.studies.laboratory import Laboratory
+
+    before = rows(settings)
+    ranked: list[str] = []
+    rank = Laboratory.rank
+
+    def dying(laboratory, model, *others):  # type: ignore[no-untyped-def]
+        ranked.append(model)
+        if len(ranked) == 2:
+            raise KeyError("the machine went away")
+        return rank(laboratory, model, *others)
+
+    more = settings.model_copy(update={"training": TrainingSettings(tuning_trials=TRIALS + 1)})
+    with monkeypatch.context() as patch:
+        patch.setattr(Laboratory, "rank", dying)
+        assert not materialize_all(more, instance).success
+        assert len(ranked) == 2
+        assert materialize_all(more, instance).success
+    after = rows(settings)
+    assert sorted(ranked) == sorted([*(model for model in TUNED if model != "gru4rec"), ranked[1]])
+    assert {model: trials[:TRIALS] for model, trials in after.items()} == before
+    assert {len(trials) for trials in after.values()} == {TRIALS + 1}
+    assert not list(settings.scratch.iterdir())
+    assert materialize_all(settings, instance).success
+    assert rows(settings) == before, "fewer trials are the first ones: the budget is the same for all"
+
+
+def test_another_configured_section_begins_anew_for_its_model_alone(tmp_path: Path) -> None:
+    settings = make(tmp_path, models=["markov", "ar"])
+    write_logs(SMALL, settings.landing)
+    made(settings, "baseline_tuning")
+    before = rows(settings)
+    other = settings.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
+    made(other, "baseline_tuning")
+    after = rows(other)
+    assert after.pop("markov") != before.pop("markov") and after == before
+
+
+def test_trials_do_not_change_when_the_test_split_does(tmp_path: Path) -> None:
+    models = ["markov", "sr", "sknn"]
+    split = SplitSettings(rule="given", test_logs=["test.tsv"], keep_unseen_items=True)
+    versions: list[str] = []
+
+    def trials(name: str, test: list[str]) -> list[dict[str, object]]:
+        settings = make(tmp_path / name, models=models, split=split)
+        logs = write_logs(SMALL, settings.landing)
+        heading = logs[0].read_text().splitlines()[0]
+        last = max(line.split("\t")[2] for log in logs for line in log.read_text().splitlines()[1:])
+        lines = [f"late{i}\t{item}\t{float(last) + 60 + i}" for i in range(9) for item in test]
+        (settings.landing / "test.tsv").write_text("\n".join([heading, *lines]) + "\n")
+        store = made(settings, "baseline_tuning", "test_split")
+        versions.append(store.find("test_split").node.data_version)
+        found = store.find("baseline_tuning")
+        assert "test_split" not in {node.asset for node in found.lineage.ancestors}
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in found.arrow().to_pylist()]
+
+    assert trials("one", ["1", "2", "3"]) == trials("other", ["7", "new", "7", "9", "1"])
+    assert versions[0] != versions[1]
+
+
+def graph(settings: Settings) -> dict[str, set[str]]:
+    nodes = build(settings).resolve_asset_graph().asset_nodes
+    return {n.key.to_user_string(): {p.to_user_string() for p in n.parent_keys} for n in nodes}
+
+
+def test_what_reads_tuned_settings_rests_on_the_trials(tmp_path: Path) -> None:
+    on, off = graph(make(tmp_path)), graph(make(tmp_path, trials=0))
+    assert on.pop("baseline_tuning") == on.pop("gru4rec_tuning") == {"tuning_train_split", "tuning_test_split"}
+    added = {name: parents - off[name] for name, parents in on.items() if parents != off[name]}
+    studies = {name for name in on if name.startswith("study_")}
+    baselines = {"recent_popularity", "ar", "sr", "recent_sessions"}
+    baselines |= {f"{model}_rankings" for model in ("markov", "ar", "sr", "sknn")}
+    both = {"baseline_tuning", "gru4rec_tuning"}
+    expected = {name: {"baseline_tuning"} for name in baselines} | {"gru4rec_checkpoint": {"gru4rec_tuning"}}
+    assert added == expected | dict.fromkeys((*studies, "leaderboard"), both)
+    assert not both & set(off)
+
+
+def test_a_feed_with_nothing_to_tune_has_no_trials(tmp_path: Path) -> None:
+    settings = make(tmp_path, models=["session_popularity"])
+    assert tuning_assets(settings) == [] and "baseline_tuning" not in graph(settings)
+
+
+def test_tuned_assets_keep_what_they_say_of_themselves(tmp_path: Path) -> None:
+    on, off = (build(make(tmp_path, trials=n)).resolve_asset_graph() for n in (TRIALS, 0))
+    for name in ("ar", "recent_sessions"):
+        a, b = on.get(dg.AssetKey(name)), off.get(dg.AssetKey(name))
+        assert (a.description, a.group_name, a.kinds, a.owners) == (b.description, b.group_name, b.kinds, b.owners)
+        schema = "dagster/column_schema"
+        assert a.metadata[schema] == b.metadata[schema] and a.automation_condition is not None
+
+
+def test_the_leaderboard_tells_what_was_tuned(settings: Settings) -> None:
+    board = {row["model"]: row for row in Store(settings).find("leaderboard").arrow().to_pylist()}
+    found = rows(settings)
+    for model in TUNED:
+        assert board[model]["tuning_trials"] == TRIALS
+        assert board[model]["tuning_seconds"] == pytest.approx(sum(float(str(t["seconds"])) for t in found[model]))
+        assert board[model]["tuned"].startswith("3 trials, ") and board[model]["tuned"].endswith(", tuning split")
+    assert board["markov"]["tuned_settings"] == "alpha"
+    assert "layers" in board["gru4rec"]["tuned_settings"]
+    for model in ("popularity", "session_popularity"):
+        assert (board[model]["tuned"], board[model]["tuning_trials"]) == ("nothing to tune", 0)
+    assert "3 trials, " in Store(settings).find("report").path.read_text()
+
+
+def test_effort_is_told_in_words() -> None:
+    def trials(count: int, seconds: float) -> dict[str, list[dict[str, object]]]:
+        return {"sknn": [{"trial": i, "value": 0.1, "seconds": seconds, "config": "{}"} for i in range(count)]}
+
+    assert effort("sknn", {})["tuned"] == effort("gru4rec", {})["tuned"] == "not tuned"
+    assert effort("oracle", {})["tuned"] == "nothing to tune"
+    assert effort("sknn", trials(50, 14.4))["tuned"] == "50 trials, 12 min, tuning split"
+    assert effort("sknn", trials(1, 0.1))["tuned"] == "1 trial, under 1 s, tuning split"
+    assert effort("sknn", trials(2, 21.0))["tuned"] == "2 trials, 42 s, tuning split"
+    assert effort("sknn", trials(100, 144.0))["tuned"] == "100 trials, 4.0 h, tuning split"
+    assert effort("sknn", trials(2, 1.0))["tuned_settings"] == ""
+
+
+def test_every_space_is_of_settings_that_are_there() -> None:
+    for model, space in SPACES.items():
+        section = Settings.model_fields[model].default
+        for name, choice in space.items():
+            ends = choice if isinstance(choice, tuple) else (choice.low, choice.high)
+            for end in ends:
+                assert getattr(type(section).model_validate({name: end}), name) == end, (model, name)
