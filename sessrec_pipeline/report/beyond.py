@@ -15,7 +15,7 @@ PROTOCOL_COLUMNS = [
     (mark("Next item"), "next_item", "mrr", "MRR"),
     (mark("Last item only"), "last_item", "recall", "Recall"),
     (mark("Last item only"), "last_item", "mrr", "MRR"),
-    (mark("All remaining items"), "remaining_items", "precision", "Precision"),
+    (mark("All remaining items"), "remaining_items", "precision", mark("Precision")),
     (mark("All remaining items"), "remaining_items", "recall", "Recall"),
     (mark("All remaining items"), "remaining_items", "map", "MAP"),
 ]

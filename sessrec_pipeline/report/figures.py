@@ -104,7 +104,7 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(t("events in the session"))
         axes.set_ylabel(t("share of sessions"))
-        axes.figure.legend(frameon=False, fontsize=9, loc="outside upper right", ncols=2)
+        axes.figure.legend(frameon=False, fontsize=9, loc="outside upper right")
         return svg()
 
 

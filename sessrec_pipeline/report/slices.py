@@ -58,7 +58,8 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
     found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
     x_of = {place: x for x, place in enumerate(found["place"])}
     rows = rows[rows["place"].isin(x_of)]
-    with drawing(t("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}") as (axes, svg):
+    height = max(3.1, 0.95 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its line's end
+    with drawing(t("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}", height) as (axes, svg):
         look_of = looks([str(model) for model in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
         for model, own in rows.sort_values(["model", "place"]).groupby("model", sort=True):
@@ -71,7 +72,7 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
             ends.append((float(recall[-1]), model_name(str(model))))
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, -0.05 * top), top)
-        for at, (_, label) in zip(apart([end for end, _ in ends], 0.085 * (top - bottom)), ends, strict=True):
+        for at, (_, label) in zip(apart([end for end, _ in ends], 0.27 / height * (top - bottom)), ends, strict=True):
             annotate(axes, shorten(label, 14), (len(x_of) - 1, at), (10, 0), va="center", annotation_clip=False)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
