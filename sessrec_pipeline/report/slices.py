@@ -71,9 +71,12 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
             axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=marker, markersize=5)
             ends.append((float(recall[-1]), model_name(str(model))))
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -0.05 * top), top)
-        for at, (_, label) in zip(apart([end for end, _ in ends], 0.27 / height * (top - bottom)), ends, strict=True):
-            annotate(axes, shorten(label, 14), (len(x_of) - 1, at), (10, 0), va="center", annotation_clip=False)
+        bottom = max(bottom, -0.05 * top)
+        axes.set_ylim(bottom, top)
+        places = apart([end for end, _ in ends], 0.27 / height * (top - bottom))
+        lift = max(0.0, bottom - min(places))  # or the lowest labels would stand among the bands' names
+        for at, (_, label) in zip(places, ends, strict=True):
+            annotate(axes, shorten(label, 14), (len(x_of) - 1, at + lift), (10, 0), va="center", annotation_clip=False)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
         axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name.startswith("day") else 9)

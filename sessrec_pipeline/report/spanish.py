@@ -129,7 +129,7 @@ SPANISH: dict[str, str] = {
     "{name} is enough: the paired test finds no difference in Recall@{k} from {best}, and a prediction takes {time} of its time.": "{name} basta: la prueba pareada no halla diferencia en Recall@{k} con {best}, y una predicción tarda el {time} de su tiempo.",
     "{best} is both the best and the fastest.": "{best} es a la vez el mejor y el más rápido.",
     "No faster model is enough: all of them are below {best} in Recall@{k} by more than chance.": "Ningún modelo más rápido basta: todos quedan por debajo de {best} en Recall@{k} más de lo que explica el azar.",
-    "{name} is level with {best} and takes {fit} of its time to fit, but a prediction takes {times} times as long.": "{name} iguala a {best} y se ajusta en el {fit} de su tiempo, pero una predicción tarda {times} veces más.",
+    "{name} is level with {best} and takes {fit} of its time to fit, but a prediction takes {times} times as long.": "{name} iguala a {best} y se ajusta en el {fit} de su tiempo, pero una predicción tarda {times} veces lo que una de {best}.",
     "{name} reaches {share} of {best}'s Recall@{k} in {time} of its time.": "{name} alcanza el {share} del Recall@{k} de {best} en el {time} de su tiempo.",
     "To fit": "Ajuste",
     "A prediction": "Una predicción",
