@@ -31,6 +31,7 @@ LABORATORY = [
     "preparation",
     "report/drawing.py",
     "report/looks.py",
+    "report/words.py",
     "studies/figures.py",
     "studies/laboratory.py",
     "studies/study.py",

@@ -8,24 +8,25 @@ import numpy as np
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.standings import Value
+from sessrec_pipeline.report.words import mark, t, word
 
 PROTOCOL_COLUMNS = [
-    ("Next item", "next_item", "recall", "Recall"),
-    ("Next item", "next_item", "mrr", "MRR"),
-    ("Last item only", "last_item", "recall", "Recall"),
-    ("Last item only", "last_item", "mrr", "MRR"),
-    ("All remaining items", "remaining_items", "precision", "Precision"),
-    ("All remaining items", "remaining_items", "recall", "Recall"),
-    ("All remaining items", "remaining_items", "map", "MAP"),
+    (mark("Next item"), "next_item", "recall", "Recall"),
+    (mark("Next item"), "next_item", "mrr", "MRR"),
+    (mark("Last item only"), "last_item", "recall", "Recall"),
+    (mark("Last item only"), "last_item", "mrr", "MRR"),
+    (mark("All remaining items"), "remaining_items", "precision", mark("Precision")),
+    (mark("All remaining items"), "remaining_items", "recall", "Recall"),
+    (mark("All remaining items"), "remaining_items", "map", "MAP"),
 ]
 """Heading, protocol, metric and its name."""
 Column = tuple[str, str, Callable[[float], str]]
 LIST_COLUMNS: list[Column] = [
-    ("coverage", "Coverage", lambda v: f"{100 * v:.1f}\u00a0%"),
-    ("gini", "Gini", lambda v: f"{v:.3f}"),
-    ("popularity_lift", "Popularity lift", lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
-    ("novelty", "Novelty, bits", lambda v: f"{v:.2f}"),
-    ("diversity", "Diversity", lambda v: f"{v:.3f}"),
+    ("coverage", mark("Coverage"), lambda v: f"{100 * v:.1f}\u00a0%"),
+    ("gini", mark("Gini"), lambda v: f"{v:.3f}"),
+    ("popularity_lift", mark("Popularity lift"), lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
+    ("novelty", mark("Novelty, bits"), lambda v: f"{v:.2f}"),
+    ("diversity", mark("Diversity"), lambda v: f"{v:.3f}"),
 ]
 """Measure, heading, and how its values are written."""
 
@@ -65,10 +66,14 @@ def protocol_notes(data: ReportData) -> list[str]:
     }
     first = next(iter(orders.values()))
     return [
-        f"{heading}: by recall the order is {', '.join(model_name(str(model)) for model in order)}."
+        t(
+            "{heading}: by recall the order is {names}.",
+            heading=word(heading),
+            names=", ".join(model_name(str(model)) for model in order),
+        )
         for heading, order in orders.items()
         if order != first
-    ] or ["By recall the order of the models is the same under all three."]
+    ] or [t("By recall the order of the models is the same under all three.")]
 
 
 def list_rows(data: ReportData) -> list[Row]:

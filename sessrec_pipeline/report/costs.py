@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
+from sessrec_pipeline.report.words import t
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def cost_figure(data: ReportData) -> str:
 
 def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
     """rows: a row per model, with the columns model, value, low, high, predict_microseconds."""
-    with drawing(f"{metric} of each model over microseconds per prediction") as (axes, svg):
+    with drawing(t("{metric} of each model over microseconds per prediction", metric=metric)) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
@@ -84,8 +85,8 @@ def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel("microseconds per prediction, logarithmic")
-        axes.set_ylabel(f"{metric}, with 95 % interval")
+        axes.set_xlabel(t("microseconds per prediction, logarithmic"))
+        axes.set_ylabel(t("{metric}, with 95 % interval", metric=metric))
         return svg()
 
 

@@ -100,8 +100,3 @@ def count(stats: Stats, name: str) -> int:
 def percent(share: float) -> str:
     """A share as text."""
     return f"{100 * share:.1f}\u00a0%"  # a no-break space
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them: a, b and c."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -3,7 +3,28 @@
 from dataclasses import dataclass
 
 from sessrec_pipeline.report.data import ReportData, count, percent
+from sessrec_pipeline.report.words import mark, t, word
 from sessrec_pipeline.storage.lake import Stats
+
+REASONS = (
+    mark("duplicates"),
+    mark("consecutive repeats"),
+    mark("rare items"),
+    mark("sessions too short"),
+    mark("sessions too long"),
+    mark("after the cutoff"),
+    mark("unlabelled"),
+    mark("unseen items"),
+    mark("session missing"),
+    mark("item missing"),
+    mark("session too long"),
+    mark("item too long"),
+    mark("time unreadable"),
+    mark("time in the future"),
+    mark("broken json"),
+    mark("not an object"),
+)
+"""Why rows leave, as the steps call it; a reason that is not here stands in English on every page."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +61,14 @@ class Funnel:
     def sum_text(self) -> str:
         """The sum, in words."""
         missing = self.rows_in - self.train - self.test - self.lost
-        tail = f" + {missing:,} that no count explains" if self.unaccounted else ""
-        return (
-            f"{self.rows_in:,} rows in = {self.train:,} train + {self.test:,} test + {self.lost:,} that left on the "
-            f"way{tail}."
+        tail = t(" + {n} that no count explains", n=f"{missing:,}") if self.unaccounted else ""
+        return t(
+            "{rows} rows in = {train} train + {test} test + {lost} that left on the way{tail}.",
+            rows=f"{self.rows_in:,}",
+            train=f"{self.train:,}",
+            test=f"{self.test:,}",
+            lost=f"{self.lost:,}",
+            tail=tail,
         )
 
     def width(self, row: FunnelRow) -> str:
@@ -62,7 +87,7 @@ class Funnel:
 def make_funnel(data: ReportData) -> Funnel:
     """The data funnel from the published counts."""
     rows_in = count(data.raw, "rows_in")
-    rows = [FunnelRow("Rows in the landed logs", rows_in, "total")]
+    rows = [FunnelRow(t("Rows in the landed logs"), rows_in, "total")]
 
     def step(lost: list[FunnelRow], label: str, into: int, note: str = "") -> None:
         """Lines of one step, which ends with ``into`` events; ``label`` is empty where no total is shown."""
@@ -73,38 +98,40 @@ def make_funnel(data: ReportData) -> Funnel:
             rows.append(FunnelRow(none, 0, "lost"))
         missing = before - sum(row.count for row in lost) - into
         if missing:
-            rows.append(FunnelRow("not accounted for", missing, "missing"))
+            rows.append(FunnelRow(t("not accounted for"), missing, "missing"))
         if label:
             rows.append(FunnelRow(label, into, "total", note))
 
     keep = ", ".join(sorted({rule.reason for rule in data.settings.logs.keep})).replace("_", " ")
-    reasons = _lost(data.raw, "quarantined: ", "quarantined: ")
+    reasons = _lost(data.raw, "quarantined: ", t("quarantined: "))
     unexplained = count(data.raw, "quarantined") - sum(row.count for row in reasons)
     if unexplained or not reasons:
-        reasons.append(FunnelRow("quarantined", unexplained, "lost"))
-    left_out = FunnelRow("left out by rule", count(data.raw, "left_out"), "lost", keep)
-    step([left_out, *reasons], "Events read", count(data.raw, "events"))
+        reasons.append(FunnelRow(t("quarantined"), unexplained, "lost"))
+    left_out = FunnelRow(t("left out by rule"), count(data.raw, "left_out"), "lost", keep)
+    step([left_out, *reasons], t("Events read"), count(data.raw, "events"))
 
     lost = _lost(data.sessions, "dropped: ")
     events = count(data.sessions, "events_in") - sum(row.count for row in lost)
-    step(lost, "Events in sessions", events, _size(data.sessions))
+    step(lost, t("Events in sessions"), events, _size(data.sessions))
 
     train, test = count(data.train, "events"), count(data.test, "events")
-    step([*_lost(data.train, "dropped: ", "train: "), *_lost(data.test, "dropped: ", "test: ")], "", train + test)
-    rows.append(FunnelRow("Train", train, "total", _size(data.train)))
-    predictions = count(data.test, "predictions")
-    rows.append(FunnelRow("Test", test, "total", f"{_size(data.test)}, {predictions:,} predictions"))
+    left = [*_lost(data.train, "dropped: ", t("train: ")), *_lost(data.test, "dropped: ", t("test: "))]
+    step(left, "", train + test)
+    rows.append(FunnelRow(t("Train"), train, "total", _size(data.train)))
+    predictions = t("{n} predictions", n=f"{count(data.test, 'predictions'):,}")
+    rows.append(FunnelRow(t("Test"), test, "total", f"{_size(data.test)}, {predictions}"))
     return Funnel(rows, rows_in, train, test)
 
 
 def _lost(stats: Stats, prefix: str, start: str = "") -> list[FunnelRow]:
     """What left, by the counts whose names begin with ``prefix``, for which the lines say ``start``."""
     return [
-        FunnelRow(start + name.removeprefix(prefix).replace("_", " "), int(rows), "lost")
+        FunnelRow(start + word(name.removeprefix(prefix).replace("_", " ")), int(rows), "lost")
         for name, rows in sorted(stats.items())
         if name.startswith(prefix)
     ]
 
 
 def _size(stats: Stats) -> str:
-    return f"{count(stats, 'sessions'):,} sessions, {count(stats, 'items'):,} items"
+    sessions, items = (f"{count(stats, name):,}" for name in ("sessions", "items"))
+    return t("{sessions} sessions, {items} items", sessions=sessions, items=items)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sessrec_pipeline.evaluation import metrics
+from sessrec_pipeline.report.words import mark, word
 
 GREY = "#7d7d7d"
 """Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
@@ -15,9 +16,9 @@ METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 MODEL_NAMES = {
     "gru4rec": "GRU4Rec",
     "markov": "Markov",
-    "popularity": "Popularity",
-    "recent_popularity": "Recent popularity",
-    "session_popularity": "Session popularity",
+    "popularity": mark("Popularity"),
+    "recent_popularity": mark("Recent popularity"),
+    "session_popularity": mark("Session popularity"),
     "ar": "AR",
     "sr": "SR",
     "item_knn": "Item-KNN",
@@ -25,7 +26,7 @@ MODEL_NAMES = {
     "vsknn": "VS-KNN",
     "stan": "STAN",
     "vstan": "VSTAN",
-    "oracle": "Oracle",
+    "oracle": mark("Oracle"),
 }
 ORACLE = metrics.ORACLE
 """Name of the model that is the ceiling of the others."""
@@ -55,7 +56,7 @@ SPARE_LOOKS = [
 
 def model_name(model: str) -> str:
     """A model's name for people."""
-    return MODEL_NAMES.get(model, printable(model))
+    return word(MODEL_NAMES[model]) if model in MODEL_NAMES else printable(model)
 
 
 def metric_name(metric: str) -> str:

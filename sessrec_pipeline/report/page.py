@@ -1,11 +1,13 @@
 """The report: one HTML file that says who is best, on what evidence, and where every row of the logs went.
 
-The page holds no script and asks the network for nothing. Every number in it is computed here from the data that are
-given, and all names are treated as hostile text. The same data give the same bytes.
+It says all in every language (``words.py``), one after the other; ``report.html#es`` shows the Spanish one. The page
+holds no script and asks the network for nothing. Every number in it is computed here from the data that are given, and
+all names are treated as hostile text. The same data give the same bytes.
 """
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sessrec_pipeline.report import figures
+from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
 from sessrec_pipeline.report.beyond import (
     LIST_COLUMNS,
     PROTOCOL_COLUMNS,
@@ -24,6 +27,7 @@ from sessrec_pipeline.report.beyond import (
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
 from sessrec_pipeline.report.data import ReportData, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
+from sessrec_pipeline.report.enough import enough
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES, printable
 from sessrec_pipeline.report.protocol import protocol, training
@@ -39,6 +43,7 @@ from sessrec_pipeline.report.standings import (
     tie_notes,
     tie_rows,
 )
+from sessrec_pipeline.report.words import LANGUAGES, language, listed, speaking, t, tn, word
 from sessrec_pipeline.storage.lineage import Node
 from sessrec_pipeline.storage.pages import Page
 
@@ -47,17 +52,34 @@ def render(data: ReportData) -> Page:
     """The whole page. ValueError where the leaderboard is empty."""
     if data.leaderboard.empty:
         raise ValueError("the leaderboard is empty; materialize the rankings of a model first")
+    mains = []
+    for code in LANGUAGES:
+        with speaking(code):
+            mains.append((code, Markup(_main(data))))  # noqa: S704 - rendered by the template, which escapes
+    return Page(_template("frame.html.j2").render(feed=data.feed, mains=mains).rstrip())
+
+
+def _main(data: ReportData) -> str:
+    """All that the page says, in the language that is spoken."""
     funnel = make_funnel(data)
     nodes = all_nodes(data)
     ties = tie_rows(data)
     drift_day, drift = last_judged(data.drift)
-    html = _template().render(
+    return _template("report.html.j2").render(
+        t=t,
+        tn=tn,
+        word=word,
+        languages=LANGUAGES,
+        language=language(),
         data=data,
         headline=headline(data),
         ceiling=ceiling(data),
+        enough=enough(data),
+        ageing_note=ageing_note(data),
+        what_data=_what_data(data),
         warnings=_warnings(data, funnel, nodes),
         key_numbers=_key_numbers(data),
-        tie_text=TIE_TEXTS[data.tie_rule],
+        tie_text=word(TIE_TEXTS[data.tie_rule]),
         metrics=list(METRIC_NAMES.values()),
         cutoffs=data.cutoffs,
         rows=leaderboard_rows(data),
@@ -66,13 +88,13 @@ def render(data: ReportData) -> Page:
         as_printed=as_printed,
         ties=ties,
         tie_notes=tie_notes(ties, data.tie_rule),
-        best_model=next((name for name, _ in ranked(data)[0]), "the best"),
+        best_model=next((name for name, _ in ranked(data)[0]), ""),
         slice_notes=slice_notes(data),
         protocol_columns=PROTOCOL_COLUMNS,
         protocol_headings=Counter(heading for heading, *_ in PROTOCOL_COLUMNS).items(),
         protocol_rows=protocol_rows(data),
         protocol_notes=protocol_notes(data),
-        list_columns=[heading for _, heading, _ in LIST_COLUMNS],
+        list_columns=[word(heading) for _, heading, _ in LIST_COLUMNS],
         list_rows=list_rows(data),
         costs=cost_rows(data),
         funnel=funnel,
@@ -84,11 +106,10 @@ def render(data: ReportData) -> Page:
         logs=landed_logs(nodes),
         artefacts=artefacts(nodes),
     )
-    return Page(html.rstrip())
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -96,7 +117,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("report.html.j2")
+    ).get_template(name)
 
 
 def _finalize(value: Any) -> Any:
@@ -107,8 +128,13 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
     """What makes the numbers of this page doubtful; empty when all is well."""
     models, oracle = ranked(data)
     found = [
-        f"{name} is above the oracle by more than chance ({value.whole} against {oracle.whole}): "
-        "it sees something that it should not."
+        t(
+            "{name} is above the oracle by more than chance ({value} against {oracle}): it sees something that it "
+            "should not.",
+            name=name,
+            value=value.whole,
+            oracle=oracle.whole,
+        )
         for name, value in models
         if oracle is not None and value.low > oracle.high
     ]
@@ -116,22 +142,32 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
     expected = count(data.test, "predictions")
     if len(predictions) > 1:
         numbers = ", ".join(f"{n:,}" for n in predictions)
-        found.append(f"The models were measured on different numbers of predictions ({numbers}); rank them again.")
+        found.append(
+            t(
+                "The models were measured on different numbers of predictions ({numbers}); rank them again.",
+                numbers=numbers,
+            )
+        )
     elif predictions != [expected]:
         found.append(
-            f"The models were measured on {predictions[0]:,} predictions, but the test split now has {expected:,}; "
-            "rank them again."
+            t(
+                "The models were measured on {n} predictions, but the test split now has {expected}; rank them again.",
+                n=f"{predictions[0]:,}",
+                expected=f"{expected:,}",
+            )
         )
     if funnel.unaccounted:
         found.append(
-            "Some rows are not accounted for below: most likely the tables come from different versions of the logs. "
-            "Materialize all of them again."
+            t(
+                "Some rows are not accounted for below: most likely the tables come from different versions of the "
+                "logs. Materialize all of them again."
+            )
         )
     versions = Counter(n.asset if n.partition is None else f"{n.asset} [{n.partition}]" for n in nodes)
     several = sorted(name for name, n in versions.items() if n > 1)
     if several:
-        more = f" and {len(several) - 5} more" if len(several) > 5 else ""
-        found.append(f"The results rest on more than one version of {', '.join(several[:5])}{more}.")
+        more = [t("{n} more", n=len(several) - 5)] if len(several) > 5 else []
+        found.append(t("The results rest on more than one version of {names}.", names=listed([*several[:5], *more])))
     return found
 
 
@@ -139,12 +175,32 @@ def _key_numbers(data: ReportData) -> list[tuple[str, str]]:
     """Number and what it counts."""
     first = data.leaderboard.iloc[0]
     return [
-        (f"{int(first['predictions']):,}", "predictions"),
-        (f"{int(first['sessions']):,}", "test sessions"),
-        (f"{count(data.train, 'sessions'):,}", "training sessions"),
-        (f"{count(data.train, 'events'):,}", "training events"),
-        (f"{count(data.train, 'items'):,}", "items in training"),
+        (f"{int(first['predictions']):,}", t("predictions")),
+        (f"{int(first['sessions']):,}", t("test sessions")),
+        (f"{count(data.train, 'sessions'):,}", t("training sessions")),
+        (f"{count(data.train, 'events'):,}", t("training events")),
+        (f"{count(data.train, 'items'):,}", t("items in training")),
     ]
+
+
+def _what_data(data: ReportData) -> str:
+    """Size and time span of what was evaluated."""
+    values = {
+        "events": f"{len(data.times_us):,}",
+        "items": f"{len(data.item_events):,}",
+        "sessions": f"{count(data.sessions, 'sessions'):,}",
+    }
+    if data.settings.logs.time_unit == "order" or not len(data.times_us):
+        return t("{events} events of {sessions} sessions on {items} items.", **values)
+    first, last = (
+        f"{datetime.fromtimestamp(int(us) / 1e6, UTC):%Y-%m-%d}" for us in (data.times_us.min(), data.times_us.max())
+    )
+    return t(
+        "{events} events of {sessions} sessions on {items} items, from {first} to {last}.",
+        first=first,
+        last=last,
+        **values,
+    )
 
 
 @dataclass(frozen=True)
@@ -158,21 +214,26 @@ class Drawing:
 
 
 def _drawings(data: ReportData) -> list[Drawing]:
-    found = [("models", f"Recall@{data.k}, best on top", figures.model_comparison(data.leaderboard, "recall", data.k))]
+    found = [
+        ("models", t("Recall@{k}, best on top", k=data.k), figures.model_comparison(data.leaderboard, "recall", data.k))
+    ]
     found += [
-        ("models", f"{name} over K", figures.metric_curves(data.metrics, metric, data.tie_rule))
+        ("models", t("{metric} over K", metric=name), figures.metric_curves(data.metrics, metric, data.tie_rule))
         for metric, name in METRIC_NAMES.items()
     ]
-    found += [("slices", title, svg) for title, svg in slice_figures(data)]
-    found.append(("costs", f"Recall@{data.k} against the time that a prediction takes", cost_figure(data)))
+    but = {"day"} if ageing_note(data) else set()
+    found += [("slices", title, svg) for title, svg in slice_figures(data, but)]
+    if but:
+        found.append(("ageing", t("Recall@{k} over the days since training", k=data.k), ageing_figure(data)))
+    found.append(("costs", t("Recall@{k} against the time that a prediction takes", k=data.k), cost_figure(data)))
     found += [
-        ("data", "Events over time", figures.events_over_time(data.times_us, data.boundary_us)),
-        ("data", "Session lengths", figures.session_lengths(data.train_lengths, data.test_lengths)),
-        ("data", "Item popularity", figures.popularity(data.item_events)),
+        ("data", t("Events over time"), figures.events_over_time(data.times_us, data.boundary_us)),
+        ("data", t("Session lengths"), figures.session_lengths(data.train_lengths, data.test_lengths)),
+        ("data", t("Item popularity"), figures.popularity(data.item_events)),
     ]
     if last_judged(data.drift)[1]:
-        found.append(("data", "Drift from the weeks before", drift_figure(data.drift)))
+        found.append(("data", t("Drift from the weeks before"), drift_figure(data.drift)))
     if data.losses:
-        found.append(("training", "Training loss", figures.loss_curve(data.losses)))
+        found.append(("training", t("Training loss"), figures.loss_curve(data.losses)))
     # Safe: drawn by figures.py alone, which escapes every name.
     return [Drawing(place, title, Markup(svg)) for place, title, svg in found]  # noqa: S704

@@ -3,8 +3,9 @@
 import json
 from datetime import UTC, datetime
 
-from sessrec_pipeline.report.data import ReportData, count, listed
+from sessrec_pipeline.report.data import ReportData, count
 from sessrec_pipeline.report.standings import TIE_TEXTS
+from sessrec_pipeline.report.words import listed, t, tn, word
 
 
 def protocol(data: ReportData) -> list[tuple[str, str]]:
@@ -12,67 +13,109 @@ def protocol(data: ReportData) -> list[tuple[str, str]]:
     split, sessions, evaluation = data.settings.split, data.settings.sessions, data.settings.evaluation
     first = data.leaderboard.iloc[0]
 
-    made = [f"Sessions have {sessions.min_session_length} to {sessions.max_session_length:,} events"]
+    shortest, longest = sessions.min_session_length, f"{sessions.max_session_length:,}"
+    made = [t("Sessions have {shortest} to {longest} events", shortest=shortest, longest=longest)]
     if sessions.min_item_support > 1:
-        made.append(f"items have at least {sessions.min_item_support} events")
+        made.append(t("items have at least {n} events", n=sessions.min_item_support))
     if sessions.inactivity_gap_minutes is not None:
-        made.append(f"a pause of {sessions.inactivity_gap_minutes:g} minutes starts a new session")
-    made.append(f"exact duplicates are {'dropped' if sessions.drop_duplicates else 'kept'}")
-    made.append(f"consecutive repeats of an item are {'dropped' if sessions.drop_consecutive_repeats else 'kept'}")
+        minutes = f"{sessions.inactivity_gap_minutes:g}"
+        made.append(t("a pause of {minutes} minutes starts a new session", minutes=minutes))
+    made.append(t("exact duplicates are dropped") if sessions.drop_duplicates else t("exact duplicates are kept"))
+    made.append(
+        t("consecutive repeats of an item are dropped")
+        if sessions.drop_consecutive_repeats
+        else t("consecutive repeats of an item are kept")
+    )
 
-    rules = {
-        "ratio": f"The first {100 * split.ratio:g}\u00a0% of the sessions in time order train, the others test.",
-        "days": (
-            f"Sessions that start in the last {split.days:g} day{'s' if split.days != 1 else ''}{_since(data)} test. "
-            "Training ends at that moment: what a training session did later belongs to neither."
-        ),
-        "given": "The log brings its own split: "
-        + (
-            f"the column “{split.column}” says train or test."
-            if split.column is not None
-            else f"{listed(split.test_logs)} {'are' if len(split.test_logs) > 1 else 'is'} the test set, "
-            "all other logs train."
-        ),
-    }
     unseen = count(data.test, "unseen items")
-    found = "there was none" if not unseen else f"there {'were' if unseen > 1 else 'was'} {unseen:,}"
-    fate = "is kept and counts as a miss" if split.keep_unseen_items else "is dropped before any model sees it"
+    fate = (
+        t("A test event on an item that training never saw is kept and counts as a miss")
+        if split.keep_unseen_items
+        else t("A test event on an item that training never saw is dropped before any model sees it")
+    )
+    found = tn("there was {n}", "there were {n}", unseen) if unseen else t("there was none")
     return [
-        ("Sessions", "; ".join(made) + "."),
-        ("Split", rules[split.rule]),
-        ("Unseen items", f"A test event on an item that training never saw {fate}; {found}."),
+        (t("Sessions"), "; ".join(made) + "."),
+        (t("Split"), _split(data)),
+        (t("Unseen items"), f"{fate}; {found}."),
         (
-            "Ranking",
-            f"After every event of a test session but its last, the whole catalogue of {count(data.train, 'items'):,} "
-            f"items is ranked, and the next event's item is looked up in that ranking: {int(first['predictions']):,} "
-            f"predictions in {int(first['sessions']):,} sessions. No candidates are sampled.",
-        ),
-        ("Ties", f"The leaderboard uses the {data.tie_rule} rule: {TIE_TEXTS[data.tie_rule]}."),
-        (
-            "Metrics",
-            f"Recall@K is the share of predictions with the target among the first K, MRR@K the mean of 1/rank and "
-            f"NDCG@K the mean of 1/log2(rank + 1), both 0 beyond K; K is {listed([str(k) for k in data.cutoffs])}. "
-            "Every prediction weighs the same.",
+            t("Ranking"),
+            t(
+                "After every event of a test session but its last, the whole catalogue of {items} items is ranked, and "
+                "the next event's item is looked up in that ranking: {predictions} predictions in {sessions} sessions. "
+                "No candidates are sampled.",
+                items=f"{count(data.train, 'items'):,}",
+                predictions=f"{int(first['predictions']):,}",
+                sessions=f"{int(first['sessions']):,}",
+            ),
         ),
         (
-            "Intervals",
-            f"95 % bootstrap intervals from {evaluation.bootstrap_samples:,} resamples of the test sessions "
-            f"(seed {evaluation.seed}); all models see the same resamples.",
+            t("Ties"),
+            t(
+                "The leaderboard uses the {rule} rule: {meaning}.",
+                rule=word(data.tie_rule),
+                meaning=word(TIE_TEXTS[data.tie_rule]),
+            ),
         ),
         (
-            "Differences",
-            f"Paired randomization tests with {evaluation.permutations:,} random swaps of the two models' results, "
-            f"session by session; p-values are corrected by Holm over all pairs, and a difference is significant below "
-            f"{evaluation.alpha:g}.",
+            t("Metrics"),
+            t(
+                "Recall@K is the share of predictions with the target among the first K, MRR@K the mean of 1/rank and "
+                "NDCG@K the mean of 1/log2(rank + 1), both 0 beyond K; K is {cutoffs}. Every prediction weighs the "
+                "same.",
+                cutoffs=listed([str(k) for k in data.cutoffs]),
+            ),
+        ),
+        (
+            t("Intervals"),
+            t(
+                "95 % bootstrap intervals from {n} resamples of the test sessions (seed {seed}); all models see the "
+                "same resamples.",
+                n=f"{evaluation.bootstrap_samples:,}",
+                seed=evaluation.seed,
+            ),
+        ),
+        (
+            t("Differences"),
+            t(
+                "Paired randomization tests with {n} random swaps of the two models' results, session by session; "
+                "p-values are corrected by Holm over all pairs, and a difference is significant below {alpha}.",
+                n=f"{evaluation.permutations:,}",
+                alpha=f"{evaluation.alpha:g}",
+            ),
         ),
     ]
+
+
+def _split(data: ReportData) -> str:
+    """How train and test were told apart."""
+    split = data.settings.split
+    if split.rule == "ratio":
+        share = f"{100 * split.ratio:g}\u00a0%"
+        return t("The first {share} of the sessions in time order train, the others test.", share=share)
+    if split.rule == "days":
+        days = f"{split.days:g}"
+        start = (
+            t("Sessions that start in the last day{since} test.", since=_since(data))
+            if days == "1"
+            else t("Sessions that start in the last {days} days{since} test.", days=days, since=_since(data))
+        )
+        end = t("Training ends at that moment: what a training session did later belongs to neither.")
+        return f"{start} {end}"
+    own = t("The log brings its own split:")
+    if split.column is not None:
+        return f"{own} " + t("the column “{column}” says train or test.", column=split.column)
+    names = listed(split.test_logs)
+    if len(split.test_logs) == 1:
+        return f"{own} " + t("{names} is the test set, all other logs train.", names=names)
+    return f"{own} " + t("{names} are the test set, all other logs train.", names=names)
 
 
 def _since(data: ReportData) -> str:
     if "cutoff" not in data.train:
         return ""
     cutoff = datetime.fromtimestamp(count(data.train, "cutoff") / 1e6, UTC)
-    return f" (from {cutoff:%Y-%m-%d %H:%M:%S} UTC on)"
+    return t(" (from {moment} UTC on)", moment=f"{cutoff:%Y-%m-%d %H:%M:%S}")
 
 
 def training(data: ReportData) -> list[tuple[str, str]]:
@@ -83,4 +126,4 @@ def training(data: ReportData) -> list[tuple[str, str]]:
         (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in data.gru4rec.items()
     ]
-    return [("device", data.device), ("last loss", f"{data.losses[-1]:.6g}"), *settings]
+    return [(t("device"), data.device), (t("last loss"), f"{data.losses[-1]:.6g}"), *settings]

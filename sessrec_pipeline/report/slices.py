@@ -1,6 +1,6 @@
 """Where each model is good and where it is not: a figure for each slice of the predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,25 +9,42 @@ from matplotlib.ticker import MaxNLocator
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
+from sessrec_pipeline.report.words import mark, t, word
 
 SLICE_TITLES = {
-    "session_length": ("By session length", "events in the session"),
-    "position": ("By position", "events before the target"),
-    "popularity": ("By popularity of the target", "items, by training events"),
-    "item_age": ("By age of the target", "since its first training event"),
-    "repeat": ("By repetition", "the target in its session"),
-    "day": ("By day", "day of the target, UTC"),
+    "session_length": (mark("By session length"), mark("events in the session")),
+    "position": (mark("By position"), mark("events before the target")),
+    "popularity": (mark("By popularity of the target"), mark("items, by training events")),
+    "item_age": (mark("By age of the target"), mark("since its first training event")),
+    "repeat": (mark("By repetition"), mark("the target in its session")),
+    "day": (mark("By day"), mark("day of the target, UTC")),
+    "days_since": (mark("By days since training"), mark("days since the end of training")),
 }
 """Title of each slice's figure and what its bands count, in the order of the page."""
+BANDS = (
+    mark("top 1 %"),
+    mark("next 9 %"),
+    mark("next 40 %"),
+    mark("rarest 50 %"),
+    mark("< 1 day"),
+    mark("1-3 days"),
+    mark("3-7 days"),
+    mark("7-30 days"),
+    mark("30+ days"),
+    mark("new in session"),
+    mark("seen in session"),
+    mark("not in training"),
+)
+"""Bands whose names are words, for the catalogue."""
 TICKS, MARKED, PLACES = 8, 12, 31
 """Most bands that are named below a figure, that get a marker, and that are drawn at all: days can be many."""
 
 
-def slice_figures(data: ReportData) -> list[tuple[str, str]]:
-    """Title and figure of each slice that the table has, Recall at the largest cutoff."""
+def slice_figures(data: ReportData, but: Container[str] = ()) -> list[tuple[str, str]]:
+    """Title and figure of each slice that the table has, but for some, Recall at the largest cutoff."""
     at_k = data.slices[data.slices["k"] == data.k]
-    names = [name for name in SLICE_TITLES if (at_k["slice"] == name).any()]
-    return [(SLICE_TITLES[name][0], slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
+    names = [name for name in SLICE_TITLES if name not in but and (at_k["slice"] == name).any()]
+    return [(word(SLICE_TITLES[name][0]), slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
 
 
 def slice_figure(rows: pd.DataFrame, k: int) -> str:
@@ -36,12 +53,13 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
     rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
     """
     name = str(rows["slice"].iloc[0])
-    title, what = SLICE_TITLES[name]
+    title, what = (word(text) for text in SLICE_TITLES[name])
     found = rows.drop_duplicates("place").sort_values("place")
     found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
     x_of = {place: x for x, place in enumerate(found["place"])}
     rows = rows[rows["place"].isin(x_of)]
-    with drawing(f"Recall@{k} of each model {title[0].lower()}{title[1:]}") as (axes, svg):
+    height = max(3.1, 0.95 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its line's end
+    with drawing(t("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}", height) as (axes, svg):
         look_of = looks([str(model) for model in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
         for model, own in rows.sort_values(["model", "place"]).groupby("model", sort=True):
@@ -53,20 +71,27 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
             axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=marker, markersize=5)
             ends.append((float(recall[-1]), model_name(str(model))))
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -0.05 * top), top)
-        for at, (_, label) in zip(apart([end for end, _ in ends], 0.085 * (top - bottom)), ends, strict=True):
-            annotate(axes, shorten(label, 14), (len(x_of) - 1, at), (10, 0), va="center", annotation_clip=False)
+        bottom = max(bottom, -0.05 * top)
+        axes.set_ylim(bottom, top)
+        places = apart([end for end, _ in ends], 0.27 / height * (top - bottom))
+        lift = max(0.0, bottom - min(places))  # or the lowest labels would stand among the bands' names
+        for at, (_, label) in zip(places, ends, strict=True):
+            annotate(axes, shorten(label, 14), (len(x_of) - 1, at + lift), (10, 0), va="center", annotation_clip=False)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
-        axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name == "day" else 9)
+        axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name.startswith("day") else 9)
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(f"{what}; below: predictions")
+        axes.set_xlabel(t("{what}; below: predictions", what=what))
         axes.set_ylabel(f"Recall@{k}")
         return svg()
 
 
 def _tick(band: str, predictions: int) -> str:
-    shown = band[5:] if len(band) == len("2026-01-05") and band[4] == "-" else band.replace(" in ", "\nin ")
+    shown = (
+        band[5:]
+        if len(band) == len("2026-01-05") and band[4] == "-"
+        else word(band).replace(" in ", "\nin ").replace(" en ", "\nen ")
+    )
     return f"{shown}\n{predictions:,}"
 
 
@@ -81,14 +106,18 @@ def slice_notes(data: ReportData) -> list[str]:
             first = own.sort_values(["recall", "model"], ascending=[False, True]).iloc[0]
             if first["model"] != best and first["low"] > own.loc[own["model"] == best, "recall"].iloc[0]:
                 beaten.append((str(first["band"]), str(first["model"])))
-        notes += [f"{title}: {_bands(beaten)}."] if beaten else []
+        notes += [f"{word(title)}: {_bands(beaten)}."] if beaten else []
     return notes
 
 
 def _bands(beaten: Sequence[tuple[str, str]]) -> str:
     winners = dict.fromkeys(winner for _, winner in beaten)
     texts = [
-        f"{model_name(winner)} is ahead in {', '.join(band for band, other in beaten if other == winner)}"
+        t(
+            "{name} is ahead in {bands}",
+            name=model_name(winner),
+            bands=", ".join(word(band) for band, other in beaten if other == winner),
+        )
         for winner in winners
     ]
     return "; ".join(texts)

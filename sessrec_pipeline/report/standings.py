@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 
 from sessrec_pipeline.evaluation.comparisons import between
-from sessrec_pipeline.report.data import ReportData, listed, percent
+from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
+from sessrec_pipeline.report.words import listed, mark, t, tn, word
 
 TIE_TEXTS = {
-    "standard": "among items with the same score the target counts as first",
-    "median": "among items with the same score the target counts as the middle one",
-    "conservative": "among items with the same score the target counts as last",
+    "standard": mark("among items with the same score the target counts as first"),
+    "median": mark("among items with the same score the target counts as the middle one"),
+    "conservative": mark("among items with the same score the target counts as last"),
 }
 """The tie rules."""
+RULE_WORDS = (mark("standard"), mark("median"), mark("conservative"))
+"""Their names, for the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,26 @@ def headline(data: ReportData) -> str:
     models, oracle = ranked(data)
     metric = f"Recall@{data.k}"
     if not models:
-        return f"No model has been ranked yet, only the oracle: {metric} {oracle.whole if oracle else '-'}."
+        return t(
+            "No model has been ranked yet, only the oracle: {metric} {value}.",
+            metric=metric,
+            value=oracle.whole if oracle else "-",
+        )
     name, best = models[0]
-    start = f"{metric} {best} (95 % interval {best.interval})"
+    start = t("{metric} {value} (95 % interval {interval})", metric=metric, value=best, interval=best.interval)
     if len(models) == 1:
-        return f"{name} is the only model: {start}."
+        return t("{name} is the only model: {value}.", name=name, value=start)
     second, value = models[1]
     if best.value == value.value:
-        return f"{name} and {second} are level: both have {start}."
-    return f"{name} is best with {start}, ahead of {second} with {value.whole}; {_verdict(data)}."
+        return t("{name} and {second} are level: both have {value}.", name=name, second=second, value=start)
+    return t(
+        "{name} is best with {value}, ahead of {second} with {other}; {verdict}.",
+        name=name,
+        value=start,
+        second=second,
+        other=value.whole,
+        verdict=_verdict(data),
+    )
 
 
 def _verdict(data: ReportData) -> str:
@@ -79,9 +93,10 @@ def _verdict(data: ReportData) -> str:
     first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
     pair = between(data.comparisons, first, second, "recall", data.k)
     apart = Value(pair["difference"], pair["low"], pair["high"])
+    p = p_text(pair["p_holm"])
     if pair["significant"]:
-        return f"the difference of {apart.whole} is more than chance (paired test, p {p_text(pair['p_holm'])})"
-    return f"chance alone can make the difference of {apart.whole} (paired test, p {p_text(pair['p_holm'])})"
+        return t("the difference of {value} is more than chance (paired test, p {p})", value=apart.whole, p=p)
+    return t("chance alone can make the difference of {value} (paired test, p {p})", value=apart.whole, p=p)
 
 
 def p_text(p: float) -> str:
@@ -94,22 +109,33 @@ def ceiling(data: ReportData) -> str:
     models, oracle = ranked(data)
     if oracle is None:
         return ""
-    text = (
-        "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
-        f"expected to do better: Recall@{data.k} {oracle.whole}."
-    )
+    sentences = [
+        t(
+            "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
+            "expected to do better: Recall@{k} {value}.",
+            k=data.k,
+            value=oracle.whole,
+        )
+    ]
     synthetic = data.settings.synthetic
     if synthetic is not None and synthetic.kind == "null":
-        text += " This feed is made of independent draws: nothing in a session tells what comes next."
+        sentences.append(t("This feed is made of independent draws: nothing in a session tells what comes next."))
     if models:
         name, best = models[0]
         gap = oracle.value - best.value
-        share = f", {percent(best.value / oracle.value)} of it" if oracle.value > 0 else ""
-        side = f"{gap:.4f} below" if gap > 0 else f"{-gap:.4f} above" if gap < 0 else "level with"
-        text += f" {name} is {side} this ceiling{share}."
+        values = {"name": name, "gap": f"{abs(gap):.4f}"}
+        side = (
+            t("{name} is {gap} below this ceiling", **values)
+            if gap > 0
+            else t("{name} is {gap} above this ceiling", **values)
+            if gap < 0
+            else t("{name} is level with this ceiling", name=name)
+        )
+        share = t(", {share} of it", share=percent(best.value / oracle.value)) if oracle.value > 0 else ""
+        sentences.append(f"{side}{share}.")
         if gap < 0 and best.low <= oracle.high:
-            text += " The intervals overlap: on a finite test set chance can do that."
-    return text
+            sentences.append(t("The intervals overlap: on a finite test set chance can do that."))
+    return " ".join(sentences)
 
 
 # --- the leaderboard -------------------------------------------------------------------------------------------------
@@ -123,7 +149,7 @@ class Mark:
     p: float
 
     def __str__(self) -> str:
-        return "no" if self.level else "yes"
+        return t("no") if self.level else t("yes")
 
     @property
     def text(self) -> str:
@@ -164,9 +190,21 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
             None if pd.isna(row[f"p_{other}"]) else Mark(bool(row[f"level_with_{other}"]), float(row[f"p_{other}"]))
             for other in ("best", "next")
         ]
-        tuned = str(row["tuned"]), str(row["tuned_settings"])
+        tuned = _tuned(str(row["tuned"])), str(row["tuned_settings"])
         rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks, *tuned))
     return rows
+
+
+UNTUNED = (mark("not tuned"), mark("nothing to tune"))
+
+
+def _tuned(text: str) -> str:
+    """What the leaderboard says of a model's tuning, in the language that is spoken."""
+    if text in UNTUNED:
+        return word(text)
+    trials, lasting, _ = text.rsplit(", ", 2)
+    n = int(trials.split()[0].replace(",", ""))
+    return tn("{n} trial, {time}, tuning split", "{n} trials, {time}, tuning split", n, time=lasting)
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------
@@ -205,22 +243,32 @@ def tie_rows(data: ReportData) -> list[TieRow]:
 def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
     """Whether the tie rule matters, in words."""
     if not rows:
-        return ["The metrics table does not hold all tie rules."]
+        return [t("The metrics table does not hold all tie rules.")]
     notes = [
-        f"{row.name}'s scores are saturated: {row.rules['standard']} under the standard rule is only "
-        f"{row.rules['conservative']} under the conservative one, because many targets share their score "
-        "with other items. Its standard value is not to be trusted."
+        t(
+            "{name}'s scores are saturated: {standard} under the standard rule is only {conservative} under the "
+            "conservative one, because many targets share their score with other items. Its standard value is not to "
+            "be trusted.",
+            name=row.name,
+            standard=row.rules["standard"],
+            conservative=row.rules["conservative"],
+        )
         for row in rows
         if row.saturated
     ]
     differing = [row.name for row in rows if f"{row.gap:.4f}" != "0.0000"]
     if not differing:
-        notes.append("All tie rules give every model the same value: equal scores play no part here.")
+        notes.append(t("All tie rules give every model the same value: equal scores play no part here."))
     elif not notes:
         widest = max(rows, key=lambda row: row.gap)
         notes.append(
-            f"The rules differ for {listed(differing)}, by at most {widest.gap:.4f} ({widest.name}); "
-            "in every case the standard value is inside the 95 % interval of the conservative one."
+            t(
+                "The rules differ for {names}, by at most {gap} ({widest}); in every case the standard value is inside "
+                "the 95 % interval of the conservative one.",
+                names=listed(differing),
+                gap=f"{widest.gap:.4f}",
+                widest=widest.name,
+            )
         )
     competing = [row for row in rows if row.name != model_name(ORACLE)]
     orders = {
@@ -228,5 +276,7 @@ def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
     }  # sorted is stable, so models that are level keep the leaderboard's order
     for rule, order in orders.items():
         if order != orders[leaderboard_rule]:
-            notes.append(f"Under the {rule} rule the order would be {', '.join(order)}.")
+            notes.append(
+                t("Under the {rule} rule the order would be {names}.", rule=word(rule), names=", ".join(order))
+            )
     return notes

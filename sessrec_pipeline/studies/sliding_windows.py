@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
-from sessrec_pipeline.report.data import listed
 from sessrec_pipeline.report.looks import ORACLE
+from sessrec_pipeline.report.words import listed
 from sessrec_pipeline.settings import Settings, SplitSettings, StudySettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from sessrec_pipeline.report.data import listed
 from sessrec_pipeline.report.looks import ORACLE, metric_name, model_name
+from sessrec_pipeline.report.words import listed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory

@@ -1,0 +1,68 @@
+"""How long a training lasts: Recall on each test day, counted from the end of training."""
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pandas as pd
+
+from sessrec_pipeline.report.data import ReportData
+from sessrec_pipeline.report.looks import ORACLE, model_name
+from sessrec_pipeline.report.slices import slice_figure
+from sessrec_pipeline.report.words import t
+
+
+def test_days(data: ReportData) -> pd.DataFrame:
+    """The slices by day at the largest cutoff, with ``days``, the days since the one in which training ended.
+
+    Days with too few sessions for an interval are left out. Empty where fewer than two remain, or where the split is
+    not one in time.
+    """
+    rows = data.slices[(data.slices["slice"] == "day") & (data.slices["k"] == data.k) & data.slices["low"].notna()]
+    if data.boundary_us is None or rows["band"].nunique() < 2:
+        return rows.iloc[:0].assign(days=[])
+    ended = datetime.fromtimestamp(data.boundary_us / 1e6, UTC).date()
+    return rows.assign(days=[(date.fromisoformat(band) - ended).days for band in rows["band"]])
+
+
+def ageing_figure(data: ReportData) -> str:
+    """Recall of each model over the days since training."""
+    rows = test_days(data)
+    return slice_figure(rows.assign(slice="days_since", band=[f"+{day}" for day in rows["days"]]), data.k)
+
+
+def ageing_note(data: ReportData) -> str:
+    """What became of the best model from the first test day to the last, in words; empty without two such days."""
+    rows = test_days(data)
+    best = next((str(model) for model in data.leaderboard["model"] if model != ORACLE), "")
+    own = rows[rows["model"] == best].sort_values("days")
+    if own.empty:
+        return ""
+    first, last = own.iloc[0], own.iloc[-1]
+    values = {
+        "name": model_name(best),
+        "k": data.k,
+        "first": f"{first['recall']:.4f} ({first['low']:.4f}–{first['high']:.4f})",  # noqa: RUF001 - a range
+        "last": f"{last['recall']:.4f} ({last['low']:.4f}–{last['high']:.4f})",  # noqa: RUF001 - a range
+        "from_day": int(first["days"]),
+        "to_day": int(last["days"]),
+        "slope": f"{slope(own):+.4f}".replace("-", "−"),  # noqa: RUF001 - a minus sign
+    }
+    seen = t(
+        "{name}: Recall@{k} {first} on day {from_day} after training, {last} on day {to_day}; fitted over all days, "
+        "{slope} a day.",
+        **values,
+    )
+    if last["high"] < first["low"]:
+        judged = t("The last day is below the first beyond their intervals: train again sooner than that.")
+    elif last["low"] > first["high"]:
+        judged = t("The last day is above the first beyond their intervals: the days differ in more than age.")
+    else:
+        judged = t("Their intervals overlap: over these days no ageing is to be seen.")
+    return f"{seen} {judged}"
+
+
+def slope(own: pd.DataFrame) -> float:
+    """Change of Recall a day: the straight line through one model's days, each weighed by its predictions."""
+    days, recall, n = (own[name].to_numpy(dtype=np.float64) for name in ("days", "recall", "predictions"))
+    centred = days - np.average(days, weights=n)
+    return float((n * centred * recall).sum() / (n * centred**2).sum())

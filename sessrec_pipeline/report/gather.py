@@ -1,0 +1,60 @@
+"""From the published artefacts to what the report tells."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sessrec_pipeline.report.data import ReportData, summed
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import Stored
+
+QUARANTINE_SAMPLE = 20
+TABLES = ("leaderboard", "metrics", "comparisons", "slices", "protocols", "beyond_accuracy", "costs", "drift")
+"""Assets that the report shows as they are."""
+NEEDED = (*TABLES, "sessions", "train_split", "test_split")
+"""What ``gather`` must be given; ``gru4rec_checkpoint`` may be among it too."""
+
+
+def gather(
+    settings: Settings, found: Mapping[str, Stored], raw_sessions: Sequence[Stored], quarantine: Sequence[Stored]
+) -> ReportData:
+    """What the report tells; ``found`` by the assets' names, then all partitions of the two that have some."""
+    events = found["sessions"].arrow(["item", "time"])
+    starts = found["test_split"].arrow(["session_start"])["session_start"]
+    checkpoint = found.get("gru4rec_checkpoint")
+    names = ("leaderboard", "metrics", "gru4rec_checkpoint", "test_split", "drift")
+    rests_on = [*(found[name] for name in names if name in found), *raw_sessions]
+    return ReportData(
+        feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
+        settings=settings,
+        **{name: found[name].arrow().to_pandas() for name in TABLES},
+        raw=summed(log.stats for log in raw_sessions),
+        sessions=found["sessions"].stats,
+        train=found["train_split"].stats,
+        test=found["test_split"].stats,
+        item_events=pc.value_counts(events["item"]).field("counts").to_numpy(),
+        train_lengths=_lengths(found["train_split"]),
+        test_lengths=_lengths(found["test_split"]),
+        times_us=events["time"].to_numpy(),
+        boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
+        losses=json.loads(str(checkpoint.stats["losses"])) if checkpoint else [],
+        gru4rec=checkpoint.checkpoint().config if checkpoint else None,
+        device=str(checkpoint.stats["device"]) if checkpoint else "",
+        quarantine=_sample(quarantine),
+        lineages=[stored.lineage for stored in rests_on],
+    )
+
+
+def _lengths(split: Stored) -> NDArray[np.int64]:
+    return np.bincount(split.arrow(["session_number"])["session_number"].to_numpy()).astype(np.int64)
+
+
+def _sample(quarantine: Sequence[Stored]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for log in quarantine:
+        if log.node.rows and len(rows) < QUARANTINE_SAMPLE:
+            rows += log.arrow(["log", "line", "reason"]).slice(0, QUARANTINE_SAMPLE - len(rows)).to_pylist()
+    return rows

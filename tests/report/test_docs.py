@@ -1,0 +1,87 @@
+"""The documents' blocks are what docs/make.py writes, the two languages have the same, and links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from test_answers import with_days
+from test_page import full
+
+from sessrec_pipeline.report.data import ReportData
+
+__all__ = ["full"]
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_docs", DOCS / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(make: ModuleType, text: str) -> list[tuple[str, str]]:
+    """Name and body of each block."""
+    return [(found[2], found[0][len(found[1]) : -len(found[3])].strip()) for found in make.BLOCK.finditer(text)]
+
+
+def shape(body: str) -> list[str]:
+    """What a block is built of, whatever its values and however many its rows: headings, kinds of lines, pictures."""
+    kinds = []
+    for line in body.splitlines():
+        if line.startswith("| ---"):
+            kinds[-1] = f"heading {kinds[-1]}"
+            kinds.append(line)
+        elif line.startswith("|"):
+            kinds.append(line if not kinds or not kinds[-1].startswith("| -") else f"{line.count(' | ')} cells")
+        elif line.startswith("!["):
+            kinds.append(re.sub(r"\]\(.*/", "](", line))
+        elif line:
+            kinds.append(line[:2] if line.startswith("- ") else "text")
+    named = [kind for kind in kinds if kind.startswith(("heading", "![", "| ---"))]
+    return named or sorted(set(kinds))
+
+
+def test_blocks_are_built_as_the_command_builds_them(make: ModuleType, full: ReportData, tmp_path: Path) -> None:
+    data = with_days(full, [0.6, 0.5])
+    pages = make.pages()
+    assert {page.name for page in pages} == {"summary.md", "report.md"}
+    for page in pages:
+        there = blocks(make, page.read_text(encoding="utf-8"))
+        made = blocks(make, make.filled(page, data, tmp_path))
+        assert [name for name, _ in there] == [name for name, _ in made]
+        for (name, body), (_, new) in zip(there, made, strict=True):
+            assert shape(body) == shape(new), f"{page}: {name}: run docs/make.py again"
+            assert body, f"{page}: {name} is empty: run docs/make.py"
+
+
+def test_filling_twice_changes_nothing(make: ModuleType, full: ReportData, tmp_path: Path) -> None:
+    folder = tmp_path / "es"
+    folder.mkdir()
+    page = folder / "page.md"
+    page.write_text("a\n<!-- made by docs/make.py: ties -->\nold\n<!-- made by docs/make.py: end -->\nb\n")
+    page.write_text(once := make.filled(page, full, tmp_path))
+    assert "old" not in once
+    assert "los empates no influyen" in once
+    assert make.filled(page, full, tmp_path) == once
+
+
+def test_every_spanish_page_has_an_english_one_with_the_same_blocks(make: ModuleType) -> None:
+    for page in (DOCS / "es").glob("*.md"):
+        english, spanish = ((path / page.name).read_text(encoding="utf-8") for path in (DOCS, DOCS / "es"))
+        assert [name for name, _ in blocks(make, english)] == [name for name, _ in blocks(make, spanish)]
+        assert f"(../{page.name})" in spanish
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("README*.md")]
+    assert len(pages) > 12
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"

@@ -1,0 +1,30 @@
+"""The notebook runs from top to bottom, in about a minute, and holds no results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "walkthrough.ipynb"
+
+
+def cells() -> list[dict[str, Any]]:
+    return list(json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"])
+
+
+def test_the_notebook_has_six_exercises_and_no_results() -> None:
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells() if "outputs" in cell)
+    text = "".join("".join(cell["source"]) for cell in cells() if cell["cell_type"] == "markdown")
+    assert [f"**{n}. " in text for n in range(1, 8)] == [True] * 6 + [False]
+
+
+def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its cells one after the other, as a kernel runs them; what they check themselves must hold."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for n, cell in enumerate(cells()):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {n}", "exec"), names)
+    assert names["by_hand"]["oracle"] >= names["by_hand"].drop("oracle").max() - 0.05
+    assert not names["home"].exists()
