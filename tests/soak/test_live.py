@@ -19,6 +19,8 @@ pytestmark = pytest.mark.soak
 
 LAW = SyntheticSettings(sessions=300, items=60, days=4)
 TOML = """
+models = ["markov", "gru4rec"]
+
 [gru4rec]
 layers = [8]
 n_epochs = 1
