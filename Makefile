@@ -15,7 +15,7 @@ dev: .venv/installed
 	$(BIN)/sessrec dev
 
 test: .venv/installed
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .

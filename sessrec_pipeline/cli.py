@@ -134,30 +134,37 @@ def demo(home: Path | None, null: bool) -> None:
 
 
 @main.command()
-@click.option("--all", "everything", is_flag=True, help="Rebuild everything, up to date or not.")
+@click.argument("assets", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Rebuild also what is up to date.")
 @click.pass_obj
-def materialize(home: Path | None, everything: bool) -> None:
+def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) -> None:
     """Take what landed, rebuild what is not up to date in this process, print the leaderboard.
+
+    With ASSETS, only these and what they rest on, and no leaderboard.
 
     Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
     """
     settings = _settings(home)
     _prepare_home(settings)
-    outcome = _materialize(settings, everything)
-    _print_leaderboard(settings)
-    click.echo(f"\nReport: {settings.reports / 'report.html'}")
+    outcome = _materialize(settings, assets, everything)
+    if not assets:
+        _print_leaderboard(settings)
+        click.echo(f"\nReport: {settings.reports / 'report.html'}")
     if outcome.refused:
         _say_refused(outcome)
         sys.exit(1)
 
 
-def _materialize(settings: Settings, everything: bool = False) -> "Outcome":
-    from sessrec_pipeline.runs import materialize_all, open_instance
+def _materialize(settings: Settings, assets: Sequence[str] = (), everything: bool = False) -> "Outcome":
+    from sessrec_pipeline.runs import UnknownAssetError, materialize_all, open_instance
 
     with open_instance(settings) as instance:
-        outcome = materialize_all(
-            settings, instance, everything=everything, say=lambda line: click.echo(line, err=True)
-        )
+        try:
+            outcome = materialize_all(
+                settings, instance, up_to=assets, everything=everything, say=lambda line: click.echo(line, err=True)
+            )
+        except UnknownAssetError as error:
+            raise Failure(str(error)) from error
     if not outcome.success:
         _say_refused(outcome)
         if not outcome.landed:

@@ -33,6 +33,10 @@ PROCESS_TAG = "sessrec/process"
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
+class UnknownAssetError(LookupError):
+    """The feed has no asset of this name; the text says which it has."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a run over everything."""
@@ -69,16 +73,19 @@ def materialize_all(
     settings: Settings,
     instance: dg.DagsterInstance,
     *,
+    up_to: Sequence[str] = (),
     everything: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Take every log that landed or changed since it was ingested, then rebuild what is not up to date.
 
-    ``everything`` rebuilds all of it, up to date or not.
+    ``up_to`` names the assets that are wanted, by default all of them: what they do not rest on stays as it is.
+    UnknownAssetError where the feed has no such asset. ``everything`` rebuilds also what is up to date.
     """
     for line in [*end_dead_runs(instance), *held_pools(instance)]:
         say(line)
     definitions = build(settings)
+    wanted = _above(definitions, up_to)
     store = Store(settings)
     found = scan(settings.landing, store, {})
     refused = dict(found.refused)
@@ -89,13 +96,23 @@ def materialize_all(
     logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
     if not logs:
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
-    late = out_of_date(definitions, store, logs, everything=everything)
+    late = [key for key in out_of_date(definitions, store, logs, everything=everything) if key in wanted]
     if not late:
         say("everything is up to date")
         return Outcome(list(found.seen), refused)
     rebuild = definitions.resolve_job_def(rebuild_job.name)
     failed = _failures(execute(rebuild, instance, asset_selection=late))
     return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
+
+
+def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKey]:
+    """These assets and all that they rest on; all assets where none is named."""
+    graph = definitions.resolve_asset_graph()
+    known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
+    if unknown := [name for name in assets if name not in known]:
+        raise UnknownAssetError(f"no asset {unknown[0]!r}; this feed has {', '.join(sorted(known))}")
+    selection = dg.AssetSelection.assets(*assets).upstream() if assets else dg.AssetSelection.all()
+    return set(selection.resolve(graph))
 
 
 def unread(definitions: dg.Definitions, store: Store, found: Scan) -> list[str]:

@@ -32,6 +32,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that run the graph and look at something else: figures take half of a small run's time."""
+    monkeypatch.setattr("sessrec_pipeline.report.page._drawings", lambda data: [])
     monkeypatch.setattr("sessrec_pipeline.report.drawing._svg", lambda figure, title: "<svg/>\n")
 
 

@@ -65,7 +65,7 @@ def test_sensor_takes_a_changed_log_again_and_a_touched_one_not(
     first = tick(settings, instance)
     log = settings.landing / "demo-2026-01-06.tsv"
     log.touch()
-    materialize_all(settings, instance)
+    materialize_all(settings, instance, up_to=["sessions"])
     touched = tick(settings, instance, first.cursor)
     assert requested(touched) == []
     log.write_text(log.read_text() + "new\t1\t1767700000\n")
@@ -78,7 +78,7 @@ def test_sensor_takes_a_changed_log_again_and_a_touched_one_not(
 def test_sensor_without_a_cursor_asks_for_nothing_that_is_ingested(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    materialize_all(settings, instance)
+    materialize_all(settings, instance, up_to=["sessions"])
     assert requested(tick(settings, instance)) == []
 
 
@@ -255,7 +255,7 @@ def test_a_run_that_was_only_faster_makes_nothing_again(
 def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    materialize_all(settings, instance)
+    materialize_all(settings, instance, up_to=["costs"])
     store = Store(settings)
     costs = {row["model"]: row for row in store.find("costs").arrow().to_pylist()}
     assert set(costs) == {"popularity", "markov", "gru4rec", "oracle"}

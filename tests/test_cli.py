@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from sessrec_pipeline.cli import main
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.settings import MODELS, load_settings
+from sessrec_pipeline.settings import MODELS, SyntheticSettings, load_settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 
@@ -194,32 +194,36 @@ def test_materialize_names_the_logs_that_were_not_taken_last(demo: Path, tmp_pat
     assert last.startswith("not taken: cut.tsv") and "delimiter" in last
 
 
-def test_materialize_makes_nothing_again_that_is_up_to_date(demo: Path) -> None:
-    report = demo / "reports" / "report.html"
-    before = report.stat().st_mtime_ns
-    result = sessrec(demo, "materialize")
-    assert result.exit_code == 0 and "everything is up to date" in result.output
-    assert report.stat().st_mtime_ns == before
-    assert "made report" in sessrec(demo, "materialize", "--all").output
-
-
 def test_materialize_without_logs_says_where_to_put_them(tmp_path: Path) -> None:
     result = sessrec(tmp_path, "materialize")
     assert result.exit_code == 2
     assert str(tmp_path / "landing") in result.output
 
 
-def test_materialize_runs_a_feed_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "sessrec.toml").write_text(
-        TOML.replace("[synthetic]", "[nothing]").split("[gru4rec]")[1].join(["[gru4rec]", ""])
-    )
-    settings = load_settings(tmp_path)
-    from sessrec_pipeline.settings import SyntheticSettings
-
-    write_logs(SyntheticSettings(sessions=200, items=60, days=2), settings.landing)
+def test_materialize_runs_a_feed_of_ones_own_and_makes_nothing_again(tmp_path: Path) -> None:
+    (tmp_path / "sessrec.toml").write_text('models = ["markov"]\n')
+    write_logs(SyntheticSettings(sessions=200, items=60, days=2), load_settings(tmp_path).landing)
     result = sessrec(tmp_path, "materialize")
     assert result.exit_code == 0, result.output
     assert "oracle" not in result.output and "markov" in result.output
+    report = tmp_path / "reports" / "report.html"
+    before = report.stat().st_mtime_ns
+    result = sessrec(tmp_path, "materialize")
+    assert result.exit_code == 0 and "everything is up to date" in result.output
+    assert report.stat().st_mtime_ns == before
+    assert "made report" in sessrec(tmp_path, "materialize", "--all").output
+
+
+def test_materialize_makes_the_assets_that_are_named_and_what_they_rest_on(tmp_path: Path) -> None:
+    (tmp_path / "sessrec.toml").write_text('models = ["markov", "sr"]\n')
+    write_logs(SyntheticSettings(sessions=200, items=60, days=2), load_settings(tmp_path).landing)
+    result = sessrec(tmp_path, "materialize", "markov", "test_split")
+    assert result.exit_code == 0, result.output
+    made = {line.split(" made ")[1].split(":")[0] for line in result.output.splitlines() if " made " in line}
+    assert {name for name in made if "[" not in name} == {"sessions", "train_split", "test_split", "markov"}
+    wrong = sessrec(tmp_path, "materialize", "sr", "bert")
+    assert wrong.exit_code == 2 and "no asset 'bert'; this feed has" in wrong.output
+    assert "study_" not in wrong.output, "studies have a command of their own"
 
 
 def test_bad_settings_are_one_sentence(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_drawings")
 LAW = SyntheticSettings(sessions=120, items=60, days=2)
 FEW = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+CHECKPOINT = ["gru4rec_checkpoint"]
 
 
 @pytest.fixture
@@ -88,28 +89,29 @@ def test_nothing_left_is_refused_by_the_name_of_the_filter(
 def test_a_disk_that_refuses_fails_the_step_and_keeps_what_was_there(
     demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    assert materialize_all(demo, instance).success
+    wanted = ["gru4rec_checkpoint", "metrics"]
+    assert materialize_all(demo, instance, up_to=wanted).success
     store = Store(demo)
-    before = {asset: store.find(asset).node.id for asset in ("sessions", "gru4rec_checkpoint", "metrics")}
+    before = {asset: store.find(asset).node.id for asset in ("sessions", *wanted)}
 
     def refuse(self: Path, target: Path) -> Path:
         raise OSError(code, os.strerror(code), str(target))
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", refuse)
-        outcome = materialize_all(demo, instance, everything=True)
+        outcome = materialize_all(demo, instance, up_to=wanted, everything=True)
     assert not outcome.success
     assert any(os.strerror(code) in reason for reason in [*outcome.refused.values(), *outcome.failed.values()])
     assert {asset: store.find(asset).node.id for asset in before} == before
     assert not list(demo.home.rglob(".tmp-*.parquet"))
-    assert materialize_all(demo, instance).success
+    assert materialize_all(demo, instance, up_to=wanted).success
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_out_of_memory_in_training_says_what_to_lower(
     demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    assert materialize_all(demo, instance).success
+    assert materialize_all(demo, instance, up_to=CHECKPOINT).success
     before = Store(demo).find("gru4rec_checkpoint").node.id
 
     def refuse(*_: object, **__: object) -> None:
@@ -117,16 +119,16 @@ def test_out_of_memory_in_training_says_what_to_lower(
 
     bigger = demo.model_copy(update={"gru4rec": QUICK.model_copy(update={"n_sample": 32})})
     monkeypatch.setattr(gru4rec_training.Trainer, "step", refuse)
-    outcome = materialize_all(bigger, instance)
+    outcome = materialize_all(bigger, instance, up_to=CHECKPOINT)
     assert "n_sample = 32" in outcome.failed["gru4rec_checkpoint"]
     assert Store(demo).find("gru4rec_checkpoint").node.id == before
 
 
 def test_a_training_that_diverges_keeps_the_last_checkpoint(demo: Settings, instance: dg.DagsterInstance) -> None:
-    assert materialize_all(demo, instance).success
+    assert materialize_all(demo, instance, up_to=CHECKPOINT).success
     before = Store(demo).find("gru4rec_checkpoint").node.id
     wild = demo.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 1e30, "n_epochs": 3})})
-    outcome = materialize_all(wild, instance)
+    outcome = materialize_all(wild, instance, up_to=CHECKPOINT)
     assert "try a learning_rate below" in outcome.failed["gru4rec_checkpoint"]
     assert Store(demo).find("gru4rec_checkpoint").node.id == before
 
@@ -145,7 +147,7 @@ def test_a_log_that_is_deleted_after_it_was_seen_is_named(
 
     gone = max(demo.landing.iterdir()).name
     monkeypatch.setattr(runs, "scan", scan_and_lose)
-    outcome = materialize_all(demo, instance)
+    outcome = materialize_all(demo, instance, up_to=["sessions"])
     assert "is not in" in outcome.refused[gone]
     with pytest.raises(NotMaterializedError):
         Store(demo).find("raw_sessions", gone)
@@ -166,8 +168,8 @@ def test_a_log_of_which_half_was_published_is_read_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "publish", die)
-        assert not materialize_all(demo, instance).success
-    assert materialize_all(demo, instance).success
+        assert not materialize_all(demo, instance, up_to=["sessions"]).success
+    assert materialize_all(demo, instance, up_to=["sessions"]).success
     assert len(list((demo.lake / "quarantine").iterdir())) == len(list(demo.landing.iterdir()))
 
 
@@ -178,9 +180,10 @@ import dagster as dg
 from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
-settings = Settings(home=Path(sys.argv[1]), gru4rec=GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16))
+model = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+settings = Settings(home=Path(sys.argv[1]), models=["markov", "gru4rec"], gru4rec=model)
 with dg.DagsterInstance.ephemeral() as instance:
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=["metrics"]).success
 print([Store(settings).find(a).node.data_version for a in ("sessions", "test_split", "gru4rec_checkpoint", "metrics")])
 """
 

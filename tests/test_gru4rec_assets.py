@@ -13,10 +13,9 @@ from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 
-pytestmark = pytest.mark.usefixtures("no_drawings")
-
 SMALL = SyntheticSettings(sessions=200, items=60, days=2)
 QUICK = GRU4RecConfig(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
+CHECKPOINT = ["gru4rec_checkpoint"]
 
 
 @pytest.fixture
@@ -27,13 +26,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def trained(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> Callable[..., Settings]:
-    """``trained(validate_epochs=True)``: a feed's settings after everything was materialized."""
+    """``trained(validate_epochs=True)``: a feed's settings after its checkpoint was materialized."""
 
     def make(**training: object) -> Settings:
         settings = feed(models=["gru4rec"], gru4rec=QUICK, training=TrainingSettings.model_validate(training))
         if not list(settings.landing.iterdir()):
             write_logs(SMALL, settings.landing)
-        assert materialize_all(settings, instance).success
+        assert materialize_all(settings, instance, up_to=CHECKPOINT).success
         return settings
 
     return make
@@ -52,15 +51,11 @@ def test_choices_are_assets_only_where_settings_ask_for_them(feed: Callable[...,
     ]
 
 
-def test_no_choice_ever_looks_at_the_test_split(trained: Callable[..., Settings]) -> None:
+def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[..., Settings]) -> None:
     store = Store(trained(validate_epochs=True, tuning_trials=2))
     for asset in ("gru4rec_tuning", "gru4rec_validation", "gru4rec_checkpoint"):
         ancestors = {node.asset for node in store.find(asset).lineage.ancestors}
-        assert "test_split" not in ancestors and "train_split" in ancestors, asset
-
-
-def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[..., Settings]) -> None:
-    store = Store(trained(validate_epochs=True, tuning_trials=2))
+        assert "test_split" not in ancestors and "train_split" in ancestors, "no choice ever looks at the test split"
     trials = store.find("gru4rec_tuning")
     rows = trials.arrow().to_pylist()
     assert [row["trial"] for row in rows] == [0, 1]
@@ -102,8 +97,8 @@ def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
             raise SystemError("the machine went away")
 
     monkeypatch.setattr(assets.gru4rec, "save_state", dying)
-    assert not materialize_all(settings, instance, everything=True).success
-    assert materialize_all(settings, instance, everything=True).success
+    assert not materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
+    assert materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
     assert [state.epoch for state in saved] == [1, 2, 3, 4]  # type: ignore[attr-defined]
     assert store.find("gru4rec_checkpoint").node.data_version == whole
 
@@ -115,16 +110,18 @@ def test_warm_start_trains_on_with_the_sessions_that_came(
     store = Store(settings)
     first = store.find("gru4rec_checkpoint")
     items_before = first.checkpoint().items
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=CHECKPOINT).success
     assert store.find("gru4rec_checkpoint").node.data_version == first.node.data_version, "no session came"
 
     rows = [f"n{s}\t{item}\t{1768000000 + 100 * s + i}" for s in range(80) for i, item in enumerate((1, 2, "new", 3))]
     (settings.landing / "later.tsv").write_text("SessionId\tItemId\tTime\n" + "\n".join(rows) + "\n")
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=CHECKPOINT).success
     second = store.find("gru4rec_checkpoint")
     assert first.node.id in {node.id for node in second.lineage.ancestors}
     checkpoint = second.checkpoint()
     assert "new" in checkpoint.items and "new" not in items_before
     assert int(second.stats["trained_until"]) > int(first.stats["trained_until"])
     assert all(np.isfinite(array).all() for array in checkpoint.weights.values())
-    assert materialize_all(settings, instance).rebuilt == [], "a warm start rests on the checkpoint before it, too"
+    assert materialize_all(settings, instance, up_to=CHECKPOINT).rebuilt == [], (
+        "a warm start rests on the checkpoint before it, too"
+    )

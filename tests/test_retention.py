@@ -10,10 +10,9 @@ from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
-pytestmark = pytest.mark.usefixtures("no_drawings")
-
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 DAY = 86_400
+METRICS = ["metrics"]
 
 
 @pytest.fixture
@@ -45,20 +44,20 @@ def logs_behind(settings: Settings, asset: str) -> set[str | None]:
 
 
 def test_only_logs_in_the_window_are_prepared(settings: Settings, instance: dg.DagsterInstance) -> None:
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=METRICS).success
     assert logs_behind(settings, "metrics") == {"day1.tsv", "day2.tsv"}
     days = {int(t) // (DAY * 1_000_000) for t in Store(settings).find("sessions").arrow()["time"].to_pylist()}
     assert len(days) == 2
-    assert materialize_all(settings, instance).rebuilt == []
+    assert materialize_all(settings, instance, up_to=METRICS).rebuilt == []
 
     land(settings, 3)
-    assert "sessions" in materialize_all(settings, instance).rebuilt
+    assert "sessions" in materialize_all(settings, instance, up_to=METRICS).rebuilt
     assert logs_behind(settings, "metrics") == {"day2.tsv", "day3.tsv"}
 
 
 def test_pruning_takes_what_nothing_needs_and_nothing_else(settings: Settings, instance: dg.DagsterInstance) -> None:
     store = Store(settings)
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=METRICS).success
     assert prune(settings, store, instance) == [], "their files are in the landing folder"
     for log in list(settings.landing.iterdir()):
         log.rename(settings.home / log.name)
@@ -74,10 +73,10 @@ def test_a_log_that_a_result_rests_on_stays(settings: Settings, instance: dg.Dag
     """Made without the window, the results rest on the first day until they are made again."""
     store, known = Store(settings), ["day0.tsv", "day1.tsv", "day2.tsv", "never landed.tsv"]
     whole = settings.model_copy(update={"sessions": SessionSettings()})
-    assert materialize_all(whole, instance).success
+    assert materialize_all(whole, instance, up_to=METRICS).success
     (settings.landing / "day0.tsv").unlink()
     assert list(prunable(settings, store, known)) == []
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=METRICS).success
     ((log, artefacts),) = prunable(settings, store, known)
     assert log == "day0.tsv"
     assert [artefact.node.asset for artefact in artefacts] == ["raw_sessions", "quarantine"]

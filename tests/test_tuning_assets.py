@@ -7,11 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.ingestion import landed_logs
 from sessrec_pipeline import tuned
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import execute, ingest, materialize_all
+from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import (
     EvaluationSettings,
     GRU4RecConfig,
@@ -59,14 +58,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInsta
 
 def made(settings: Settings, *assets: str) -> Store:
     """The feed's store, once what landed has been read and these assets and all above them were made."""
-    definitions, logs = build(settings), [log.name for log in settings.landing.iterdir()]
-    above = dg.AssetSelection.assets(*assets).upstream() - dg.AssetSelection.assets("raw_sessions", "quarantine")
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(landed_logs.name), logs)
-        assert not ingest(definitions, logs, instance)
-        job = definitions.resolve_job_def("rebuild")
-        keys = list(above.resolve(definitions.resolve_asset_graph()))
-        assert execute(job, instance, asset_selection=keys).success
+        assert materialize_all(settings, instance, up_to=assets).success
     return Store(settings)
 
 
@@ -183,17 +176,18 @@ def test_an_interrupted_search_does_no_trial_twice(
         return rank(laboratory, model, *others)
 
     more = settings.model_copy(update={"training": TrainingSettings(tuning_trials=TRIALS + 1)})
+    both = tuning_assets(settings)
     with monkeypatch.context() as patch:
         patch.setattr(Laboratory, "rank", dying)
-        assert not materialize_all(more, instance).success
+        assert not materialize_all(more, instance, up_to=both).success
         assert len(ranked) == 2
-        assert materialize_all(more, instance).success
+        assert materialize_all(more, instance, up_to=both).success
     after = rows(settings)
     assert sorted(ranked) == sorted([*(model for model in TUNED if model != "gru4rec"), ranked[1]])
     assert {model: trials[:TRIALS] for model, trials in after.items()} == before
     assert {len(trials) for trials in after.values()} == {TRIALS + 1}
     assert not list(settings.scratch.iterdir())
-    assert materialize_all(settings, instance).success
+    assert materialize_all(settings, instance, up_to=both).success
     assert rows(settings) == before, "fewer trials are the first ones: the budget is the same for all"
 
 
