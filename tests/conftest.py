@@ -1,10 +1,11 @@
 """Feeds for tests: a home in a temporary folder, its settings, and the real logs where they are at hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from sessrec_pipeline.progress import quiet_teardown
@@ -34,6 +35,13 @@ def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that run the graph and look at something else: figures take half of a small run's time."""
     monkeypatch.setattr("sessrec_pipeline.report.page._drawings", lambda data: [])
     monkeypatch.setattr("sessrec_pipeline.report.drawing._svg", lambda figure, title: "<svg/>\n")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's runs and events, for one test."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture

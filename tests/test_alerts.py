@@ -1,12 +1,11 @@
 """Logs that stop coming make assets stale, and a run that failed leaves one sentence."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
 import dagster as dg
-import pytest
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.definitions.freshness_evaluator import TimeWindowFreshnessPolicyEvaluator
 from dagster._core.loader import LoadingContextForTest
@@ -19,12 +18,6 @@ from sessrec_pipeline.runs import execute
 from sessrec_pipeline.settings import Settings
 
 LOG = "SessionId\tItemId\tTime\na\t1\t1767700000\na\t2\t1767700010\n"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def ingest(settings: Settings, instance: dg.DagsterInstance, name: str, text: str) -> dg.ExecuteInProcessResult:

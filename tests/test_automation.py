@@ -33,12 +33,6 @@ def settings(feed: Callable[..., Settings]) -> Settings:
     return settings
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 def tick(settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"store": Store(settings)})
     result = landing_sensor(settings)(context)

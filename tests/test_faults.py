@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -23,12 +23,6 @@ LAW = SyntheticSettings(sessions=120, items=60, days=2)
 FEW = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 CHECKPOINT = ["gru4rec_checkpoint"]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """GRU4Rec's choices are made inside train, interrupted work goes on, and yesterday's model is trained on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -16,12 +16,6 @@ from sessrec_pipeline.storage.store import Store
 SMALL = SyntheticSettings(sessions=200, items=60, days=2)
 QUICK = GRU4RecConfig(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
 CHECKPOINT = ["gru4rec_checkpoint"]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

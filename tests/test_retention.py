@@ -1,6 +1,6 @@
 """A window over the logs, and what may leave the lake behind it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
@@ -13,12 +13,6 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 DAY = 86_400
 METRICS = ["metrics"]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
