@@ -1,0 +1,37 @@
+"""What a model takes to be at hand: the bytes of the arrays that it holds."""
+
+from typing import Any
+
+import numpy as np
+
+
+def bytes_held(model: object) -> int:
+    """Bytes of all numpy arrays and torch tensors that ``model`` reaches through attributes, lists and dictionaries.
+
+    Memory that several of them share counts once. It is what every process that answers with the model has to hold,
+    on a GPU or off it; what one call needs beside it is not counted.
+    """
+    return sum(_buffers(model, {}, set()).values())
+
+
+def _buffers(value: Any, found: dict[int, int], seen: set[int]) -> dict[int, int]:
+    """Address to bytes of the memory behind ``value``."""
+    if id(value) in seen:
+        return found
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        while isinstance(value.base, np.ndarray):
+            value = value.base
+        found[value.__array_interface__["data"][0]] = value.nbytes
+    elif hasattr(value, "untyped_storage"):  # a tensor, without importing torch
+        storage = value.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+    elif isinstance(value, dict):
+        for inner in value.values():
+            _buffers(inner, found, seen)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _buffers(inner, found, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        _buffers(vars(value), found, seen)
+    return found
