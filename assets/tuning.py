@@ -55,10 +55,10 @@ def tuned(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition
     return made
 
 
-def tuned_rankings(model: str, settings: Settings) -> dg.AssetsDefinition:
-    """The asset ``<model>_rankings``, ranked with the best settings if it reads any that are tuned."""
+def tuned_rankings(model: str, settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets that rank a model, with the best settings if they read any that are tuned."""
     reads = rankings.READS.get(model, [])
-    return rankings.rankings(model, [BASELINES] if _reads_tuned(reads, settings) else [])
+    return rankings.ranking_assets(model, settings, [BASELINES] if _reads_tuned(reads, settings) else [])
 
 
 def _reads_tuned(reads: list[str], settings: Settings) -> bool:

@@ -404,6 +404,9 @@ class EvaluationSettings(Section):
     """Items kept with every prediction."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Predictions scored at once; no result depends on it."""
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Rank the test sessions in so many parts, each a partition that can be ranked on a machine of its own, and merge
+    them; no result depends on it."""
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the test sessions behind each 95 % interval."""
     permutations: Annotated[int, Field(ge=1000)] = 10_000
