@@ -1,4 +1,4 @@
-"""The evidence: for each model one row per prediction, from a ranking of the whole catalogue, in shards if asked for."""
+"""The evidence: for each model one row per prediction, from a ranking of the whole catalogue."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,8 +68,6 @@ READS = {
     "vstan": ["vstan"],
     "oracle": ["synthetic"],
 }
-
-
 
 
 def ranking_assets(model: str, settings: Settings, tuning: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
@@ -177,8 +175,8 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
     @dg.asset(
         name=f"{model}_rankings",
         ins={"parts": dg.AssetIn(f"{model}_ranking_shards")},
-        description=f"The rows of all shards of the ranking by {model}, in the order of the test split: the same table, "
-        "to the content hash, as one ranking of all test sessions gives.",
+        description=f"The rows of all shards of the ranking by {model}, in the order of the test split: the same "
+        "table, to the content hash, as one ranking of all test sessions gives.",
         **stage(
             "evaluation",
             ["python", "parquet"],

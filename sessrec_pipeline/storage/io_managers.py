@@ -41,7 +41,7 @@ class StoreIOManager(dg.IOManager):
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
-        """The upstream artefact, or the list of all its partitions; of landed logs those that are there and in the window.
+        """The upstream artefact, or the list of all its partitions; of landed logs those there and in the window.
 
         NotMaterializedError where it is not there, or a partition that is no landed log.
         """
