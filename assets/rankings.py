@@ -197,7 +197,8 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
         except ShardsDisagreeError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         _keep_shards(store, model, len(shards))
-        return Table(merged(shards), {SECONDS: sum(float(shard.stats[SECONDS]) for shard in shards)})
+        seconds = sum(float(shard.stats[SECONDS]) for shard in shards)
+        return Table(merged([shard.path for shard in shards]), {SECONDS: seconds})
 
     return merge
 

@@ -140,7 +140,8 @@ def out_of_date(
                 current[key] = {stored.node.id for stored in found}
                 continue
         late.append(key)
-    return late
+    together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
+    return [key for key in graph.toposorted_asset_keys if key in together]
 
 
 def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:

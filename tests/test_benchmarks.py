@@ -109,6 +109,15 @@ def test_the_loss_of_the_plain_loop_is_bpr_max(benchmark: ModuleType) -> None:
     assert benchmark.textbook_loss(scores, config).item() == pytest.approx(expected)
 
 
+def test_shards_rank_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    module = script("sharded_ranking")
+    module.main(["--items", "50", "--predictions", "100", "--hidden", "8", "--processes", "1", "2"])
+    del sys.modules[module.__name__]
+    told = capsys.readouterr().out
+    assert "|           1 |" in told and "|           2 |" in told
+    assert told.endswith("the content hashes are equal\n")
+
+
 def test_a_folder_needs_a_command(benchmark: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         benchmark.main(["--official", str(tmp_path)])

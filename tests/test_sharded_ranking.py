@@ -144,6 +144,14 @@ def test_shards_of_another_cut_or_model_are_not_merged(home: Path, whole: Whole,
     rank(make(home, 3), instance)
 
 
+def test_lost_counts_are_made_with_their_shards(home: Path, whole: Whole, instance: dg.DagsterInstance) -> None:
+    settings = make(home, 3)
+    rank(settings, instance)
+    Store(settings).find("markov_rank_counts", "1").path.unlink()
+    assert rank(settings, instance) == {"markov_ranking_shards", "markov_rank_counts"}
+    assert not late(settings) & {"markov_rankings", "metrics"}
+
+
 def test_a_check_sums_the_counts(home: Path, whole: Whole, instance: dg.DagsterInstance) -> None:
     settings, store = make(home, 3), Store(make(home, 3))
     rank(settings, instance)

@@ -124,11 +124,11 @@ def in_order(stored: Sequence[Stored], shards: int) -> list[Stored]:
     return ordered
 
 
-def merged(shards: Sequence[Stored]) -> pa.RecordBatchReader:
-    """The rows of shards that are in order, a batch at a time."""
+def merged(shards: Sequence[Path]) -> pa.RecordBatchReader:
+    """The rows of the files of shards that are in order, a batch at a time."""
 
     def stream() -> Iterator[pa.RecordBatch]:
-        for part in shards:
-            yield from pq.ParquetFile(part.path).iter_batches()
+        for path in shards:
+            yield from pq.ParquetFile(path).iter_batches()
 
     return pa.RecordBatchReader.from_batches(SCHEMA, stream())
