@@ -46,7 +46,7 @@ def rank_shard(folder: Path, items: int, hidden: int, shard: int, shards: int, r
 def measure(folder: Path, items: int, hidden: int, shards: int) -> tuple[float, float, str]:
     """Seconds of ranking and of merging in ``shards`` processes, and the content hash of the merged table."""
     context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(shards + 1, timeout=600)
+    ready = context.Barrier(shards + 1, timeout=120)
     tasks = [
         context.Process(target=rank_shard, args=(folder, items, hidden, shard, shards, ready))
         for shard in range(shards)
