@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from assets.drift import over_time
 from assets.ingestion import landed_logs
+from assets.rankings import shard_partitions
 from sessrec_pipeline.evaluation.evidence import GAINS
+from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
 from sessrec_pipeline.logs.ingest import DAY
 from sessrec_pipeline.quality.drift import Row, seen
 from sessrec_pipeline.settings import Settings
@@ -260,6 +262,7 @@ def training_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckRes
 def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:
     """The checks of rankings, metrics and leaderboard."""
     kind = settings.synthetic.kind if settings.synthetic else None
+    evaluation, shards = settings.evaluation, settings.evaluation.shards
 
     @dg.multi_asset_check(
         name="metrics_checks",
@@ -298,12 +301,29 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
         )
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
+    @dg.asset_check(asset="metrics", blocking=True)
+    def shards_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """The shards' counts of ranks are those of the merged rankings, and give the values of the metrics table."""
+        values = store.find("metrics").arrow().to_pylist()
+        differing, apart = [], 0.0
+        for model in models:
+            parts = [store.find(f"{model}_rank_counts", key) for key in shard_partitions(shards).get_partition_keys()]
+            counts = summed([part.arrow() for part in parts])
+            if counts != summed([rank_counts(store.find(f"{model}_rankings").arrow(["greater", "equal"]))]):
+                differing.append(model)
+            own = metrics_of(counts, evaluation.cutoffs)
+            rows = {(row["metric"], row["tie_rule"], row["k"]): row["value"] for row in values if row["model"] == model}
+            apart = max(apart, *(abs(own[cell] - rows[cell]) for cell in own))
+        right = not differing and apart < 1e-12
+        return _result("metrics", "shards_add_up", right, models_that_differ=", ".join(differing), values_apart=apart)
+
+    always = [metrics_checks, *([shards_add_up] if shards > 1 else [])]
     names = {
         "demo": {"expected_order": "On the demo logs: oracle >= GRU4Rec > Markov > Popularity in recall."},
         "null": {"nothing_beats_the_oracle": "On independent draws no model is above the ceiling beyond noise."},
     }
     if kind is None:
-        return [metrics_checks]
+        return always
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
@@ -318,7 +338,7 @@ def result_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChe
             above = [m for m, row in rows.items() if row[f"{column}_low"] > rows["oracle"][f"{column}_high"]]
             yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
 
-    return [metrics_checks, leaderboard_checks]
+    return [*always, leaderboard_checks]
 
 
 def analysis_checks(models: Sequence[str], settings: Settings) -> list[dg.AssetChecksDefinition]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
@@ -25,6 +25,10 @@ from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.storage.training_state import load_state, save_state
+from sessrec_pipeline.versions import source_digest
+
+if TYPE_CHECKING:  # imports optuna, an extra
+    from sessrec_pipeline.evaluation.tuning import Trial
 
 MODEL = [
     "models/base.py",
@@ -38,6 +42,7 @@ MODEL = [
     "models/scratch.py",
 ]
 CHOSEN = [*MODEL, "evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py"]
+SEARCHED = [*CHOSEN, "evaluation/tuning.py", "evaluation/shared_study.py"]
 
 
 def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -54,10 +59,10 @@ def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     **stage(
         "models",
         ["torch", "optuna"],
-        sources=[*CHOSEN, "evaluation/tuning.py", "tuned.py"],
+        sources=[*SEARCHED, "tuned.py"],
         reads=["gru4rec", "training.tuning_trials", "training.metric", "evaluation.cutoffs"],
         columns={
-            "trial": ("int64", "Number of the trial"),
+            "trial": ("int64", "Number of the trial; 0 is what is configured"),
             "value": ("double", "Metric on the tuning test split"),
             "seconds": ("double", "What the trial took"),
             "config": ("string", "GRU4Rec's settings, JSON"),
@@ -75,17 +80,12 @@ def gru4rec_tuning(
 ) -> Table:
     """Trials of a search through GRU4Rec's published parameter space on the tuning split; it never sees test.
 
-    A search that was interrupted goes on where it was. The configured settings are the first trial.
+    A search that was interrupted goes on where it was, and ``sessrec search`` in other processes shares the work. The
+    configured settings are the first trial.
     """
-    # Imports optuna, an extra.
-    from sessrec_pipeline.evaluation.tuning import Trial, gru4rec_worth, search, suggest_gru4rec  # noqa: PLC0415
 
-    training, k = settings.training, max(settings.evaluation.cutoffs)
-    data = _tuning_data(settings, tuning_train_split, tuning_test_split)
-    key = _key(settings.gru4rec, training.metric, k, tuning_train_split, tuning_test_split)
-
-    def say(trial: Trial[GRU4RecConfig]) -> None:
-        context.log.info(f"trial {trial.number}: {training.metric}@{k} {trial.value:.4f} in {trial.seconds:.0f} s")
+    def say(trial: "Trial[GRU4RecConfig]") -> None:
+        context.log.info(told(settings, trial))
         metadata: dict[str, Any] = {
             "trial": trial.number,
             "value": trial.value,
@@ -93,16 +93,7 @@ def gru4rec_tuning(
         }
         context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
-    batch_size = settings.evaluation.batch_size
-    trials = search(
-        settings.gru4rec,
-        suggest_gru4rec,
-        gru4rec_worth(data, device=compute.device(), k=k, batch_size=batch_size, metric=training.metric),
-        settings.training_states / f"tuning-{key[:16]}.journal",
-        trials=training.tuning_trials,
-        seed=settings.gru4rec.seed,
-        say=say,
-    )
+    trials = search_gru4rec(settings, compute, tuning_train_split, tuning_test_split, say)
     best = max(trials, key=lambda trial: (trial.value, -trial.number))
     rows = [
         {"trial": t.number, "value": t.value, "seconds": t.seconds, "config": t.config.model_dump_json()}
@@ -110,6 +101,36 @@ def gru4rec_tuning(
     ]
     stats: Stats = {"best_trial": best.number, "best_value": best.value, "config": best.config.model_dump_json()}
     return Table(pa.Table.from_pylist(rows), stats)
+
+
+def search_gru4rec(
+    settings: Settings, compute: Compute, train: Stored, test: Stored, say: Callable[["Trial[GRU4RecConfig]"], None]
+) -> list["Trial[GRU4RecConfig]"]:
+    """The trials of GRU4Rec's search on the tuning splits ``train`` and ``test``, once all of them are finished.
+
+    Everyone with the same splits, settings and code works on the same study.
+    """
+    from sessrec_pipeline.evaluation.tuning import gru4rec_worth, search, suggest_gru4rec  # noqa: PLC0415 - an extra
+
+    training, k = settings.training, max(settings.evaluation.cutoffs)
+    key = _key(settings.gru4rec, training.metric, k, source_digest(SEARCHED), train, test)
+    data, batch_size = _tuning_data(settings, train, test), settings.evaluation.batch_size
+    return search(
+        settings.gru4rec,
+        suggest_gru4rec,
+        gru4rec_worth(data, device=compute.device(), k=k, batch_size=batch_size, metric=training.metric),
+        settings.training_states / f"tuning-{key[:16]}.journal",
+        trials=training.tuning_trials,
+        seed=settings.gru4rec.seed,
+        url=training.study,
+        say=say,
+    )
+
+
+def told(settings: Settings, trial: "Trial[Any]") -> str:
+    """A trial in a line."""
+    measured = f"{settings.training.metric}@{max(settings.evaluation.cutoffs)}"
+    return f"trial {trial.number}: {measured} {trial.value:.4f} in {trial.seconds:.0f} s"
 
 
 def _validation(choices: list[str]) -> dg.AssetsDefinition:

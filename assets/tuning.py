@@ -1,9 +1,9 @@
 """Every baseline is tuned as GRU4Rec is: as many trials, inside train; what reads its settings takes the best ones."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pyarrow as pa
@@ -23,6 +23,10 @@ from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.tuned import BASELINES, SPACES, best, tunable, tuning_assets, with_best
 from sessrec_pipeline.versions import source_digest
 
+if TYPE_CHECKING:  # imports optuna, an extra
+    from sessrec_pipeline.evaluation.tuning import Trial
+
+SEARCH = ("evaluation/tuning.py", "evaluation/shared_study.py")
 MEASURED = ("evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py")
 
 
@@ -55,10 +59,10 @@ def tuned(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition
     return made
 
 
-def tuned_rankings(model: str, settings: Settings) -> dg.AssetsDefinition:
-    """The asset ``<model>_rankings``, ranked with the best settings if it reads any that are tuned."""
+def tuned_rankings(model: str, settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets that rank a model, with the best settings if they read any that are tuned."""
     reads = rankings.READS.get(model, [])
-    return rankings.rankings(model, [BASELINES] if _reads_tuned(reads, settings) else [])
+    return rankings.ranking_assets(model, settings, [BASELINES] if _reads_tuned(reads, settings) else [])
 
 
 def _reads_tuned(reads: list[str], settings: Settings) -> bool:
@@ -76,11 +80,11 @@ def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
         **stage(
             "models",
             ["duckdb", "optuna"],
-            sources=[*dict.fromkeys(own_sources), "evaluation/tuning.py", "studies/laboratory.py", "tuned.py"],
+            sources=[*dict.fromkeys(own_sources), *SEARCH, "studies/laboratory.py", "tuned.py"],
             reads=[*models, "training.tuning_trials", "training.metric", "evaluation.cutoffs", "evaluation.seed"],
             columns={
                 "model": ("string", "Model"),
-                "trial": ("int64", "Number of the trial"),
+                "trial": ("int64", "Number of the trial; 0 is what is configured"),
                 "value": ("double", "Metric on the tuning test split"),
                 "seconds": ("double", "What the trial took"),
                 "config": ("string", "The model's settings, JSON"),
@@ -98,32 +102,15 @@ def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
         """Trials of a search through each baseline's settings on the tuning split, as many as GRU4Rec gets.
 
         It never sees test. The configured settings are each model's first trial. A search that was interrupted goes on
-        where it was.
+        where it was, and ``sessrec search`` in other processes shares the work.
         """
-        from sessrec_pipeline.evaluation.tuning import search, suggest  # noqa: PLC0415 - imports optuna, an extra
-
-        training, test = settings.training, tuning_test_split.arrow()
+        training, k = settings.training, max(settings.evaluation.cutoffs)
         rows: list[dict[str, Any]] = []
         stats: Stats = {}
-        # Which models a study looks at is no matter here.
-        feed = settings.model_copy(update={"studies": StudySettings()})
-        with (
-            Laboratory(feed, fits(settings, compute), compute) as laboratory,
-            progress_bar("tuning baselines", "trial") as say,
-        ):
-            train = laboratory.put("train_split", tuning_train_split.path)
-            for i, model in enumerate(models):
+        with progress_bar("tuning baselines", "trial") as say:
+            found = search_baselines(settings, compute, models, tuning_train_split, tuning_test_split)
+            for i, (model, trials) in enumerate(found, 1):
                 say(i * training.tuning_trials, len(models) * training.tuning_trials)
-                base: Section = getattr(settings, model)
-                key = _key(settings, model, tuning_train_split, tuning_test_split)
-                trials = search(
-                    base,
-                    partial(suggest, space=SPACES[model]),
-                    _worth(laboratory, model, train, test),
-                    settings.training_states / f"tuning-{model}-{key[:16]}.journal",
-                    trials=training.tuning_trials,
-                    seed=settings.evaluation.seed,
-                )
                 own = [
                     {"model": model, "trial": t.number, "value": t.value, "seconds": t.seconds,
                      "config": t.config.model_dump_json()}
@@ -131,7 +118,7 @@ def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
                 ]  # fmt: skip
                 chosen = best(own)
                 context.log.info(
-                    f"{model}: {training.metric}@{laboratory.k} {own[0]['value']:.4f} as configured, "
+                    f"{model}: {training.metric}@{k} {own[0]['value']:.4f} as configured, "
                     f"{chosen['value']:.4f} with {chosen['config']}"
                 )
                 stats |= {f"{model}: best value": chosen["value"], f"{model}: config": chosen["config"]}
@@ -139,6 +126,41 @@ def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
         return Table(pa.Table.from_pylist(rows), stats)
 
     return baseline_tuning
+
+
+def search_baselines(
+    settings: Settings,
+    compute: Compute,
+    models: Sequence[str],
+    train: Stored,
+    test: Stored,
+    say: Callable[[str, "Trial[Section]"], None] = lambda model, trial: None,
+) -> Iterator[tuple[str, list["Trial[Section]"]]]:
+    """The trials of each model's search on the tuning splits ``train`` and ``test``, once all of them are finished.
+
+    Everyone with the same splits, settings and code works on the same studies. ``say`` is told of those done here.
+    """
+    from sessrec_pipeline.evaluation.tuning import search, suggest  # noqa: PLC0415 - imports optuna, an extra
+
+    # Which models a study looks at is no matter here.
+    feed = settings.model_copy(update={"studies": StudySettings()})
+    with Laboratory(feed, fits(settings, compute), compute) as laboratory:
+        own, events = laboratory.put("train_split", train.path), test.arrow()
+        for model in models:
+            base: Section = getattr(settings, model)
+            yield (
+                model,
+                search(
+                    base,
+                    partial(suggest, space=SPACES[model]),
+                    _worth(laboratory, model, own, events),
+                    settings.training_states / f"tuning-{model}-{_key(settings, model, train, test)[:16]}.journal",
+                    trials=settings.training.tuning_trials,
+                    seed=settings.evaluation.seed,
+                    url=settings.training.study,
+                    say=partial(say, model),
+                ),
+            )
 
 
 def _worth(laboratory: Laboratory, model: str, train: Stored, test: pa.Table) -> Callable[[Section], float]:
@@ -176,7 +198,7 @@ def _key(settings: Settings, model: str, train: Stored, test: Stored) -> str:
         settings.training.metric,
         str(max(settings.evaluation.cutoffs)),
         str(settings.evaluation.seed),
-        source_digest([*_sources(settings, model), "tuned.py"]),
+        source_digest([*_sources(settings, model), *SEARCH, "tuned.py"]),
         train.node.data_version,
         test.node.data_version,
     ]

@@ -1,10 +1,13 @@
 """What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.ingestion import landed_logs
+from assets.rankings import shard_partitions
 from assets.studies import GROUP
 from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
 from sessrec_pipeline.settings import Settings
@@ -40,13 +43,8 @@ ingest_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="Read one landed log.",
 )
-rebuild_job = dg.define_asset_job(
-    "rebuild",
-    selection=dg.AssetSelection.all()
-    - dg.AssetSelection.assets("raw_sessions", "quarantine")
-    - dg.AssetSelection.groups(GROUP),
-    description="Everything after ingestion, from sessions to the report.",
-)
+REBUILD = "rebuild"
+"""Name of the job that makes everything after ingestion."""
 studies_job = dg.define_asset_job(
     "studies",
     selection=dg.AssetSelection.groups(GROUP),
@@ -58,6 +56,30 @@ checks_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="All asset checks, on what is there.",
 )
+
+
+def rebuild_job(settings: Settings) -> UnresolvedAssetJobDefinition:
+    """Everything after ingestion; the shards of a ranking one after the other, so that one run makes it all."""
+    shards = shard_partitions(settings.evaluation.shards).get_partition_keys()
+    return dg.define_asset_job(
+        REBUILD,
+        selection=dg.AssetSelection.all()
+        - dg.AssetSelection.assets("raw_sessions", "quarantine")
+        - dg.AssetSelection.groups(GROUP),
+        tags={ASSET_PARTITION_RANGE_START_TAG: shards[0], ASSET_PARTITION_RANGE_END_TAG: shards[-1]}
+        if len(shards) > 1
+        else {},
+        description="Everything after ingestion, from sessions to the report.",
+    )
+
+
+def rank_jobs(names: Sequence[str], settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """The job that ranks one shard with all models, where there are shards: each can be a run on another machine."""
+    if settings.evaluation.shards == 1:
+        return []
+    shards = dg.AssetSelection.assets(*[f"{name}_ranking_shards" for name in names])
+    counts = dg.AssetSelection.assets(*[f"{name}_rank_counts" for name in names])
+    return [dg.define_asset_job("rank", selection=shards | counts, description="One shard of the test sessions.")]
 
 
 def landing_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -106,7 +128,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """One run a night for teams that switch the sensors off; skipped when the leaderboard is up to date."""
 
     @dg.schedule(
-        job=rebuild_job,
+        job_name=REBUILD,
         name="nightly",
         cron_schedule=settings.automation.nightly,
         execution_timezone="UTC",

@@ -53,8 +53,9 @@ class Commands(click.Group):
         except Exception as error:
             from sessrec_pipeline.storage.files import DamagedFileError
             from sessrec_pipeline.storage.warehouse import WarehouseBusyError
+            from sessrec_pipeline.tuned import StudyError
 
-            if isinstance(error, DamagedFileError | WarehouseBusyError):
+            if isinstance(error, DamagedFileError | WarehouseBusyError | StudyError):
                 raise Failure(str(error)) from error
             raise
 
@@ -275,6 +276,30 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
         _table(*as_text(frame))
         click.echo(f"\n{study.finding(frame)}")
     click.echo(f"\nPage: {settings.reports / 'studies_report.html'}")
+
+
+@main.command()
+@click.argument("models", nargs=-1)
+@click.pass_obj
+def search(home: Path | None, models: Sequence[str]) -> None:
+    """Take trials of the searches for the best settings of MODELS (default: all), until all trials are finished.
+
+    For any number of processes, on every machine that sees the feed's home, beside `sessrec materialize` or before it.
+    """
+    settings = _existing(home)
+    from assets.search import searchable, take_part
+    from sessrec_pipeline.storage.store import NotMaterializedError
+
+    known = searchable(settings)
+    if not known:
+        raise Failure("there is nothing to search: set [training] tuning_trials in sessrec.toml")
+    if strange := [name for name in models if name not in known]:
+        raise Failure(f"{strange[0]!r} has no search; there are {', '.join(known)}")
+    try:
+        for model in take_part(settings, models or known, click.echo):
+            click.echo(f"{model}: all {settings.training.tuning_trials} trials are finished")
+    except NotMaterializedError as error:
+        raise Failure(f"{error}: `sessrec materialize` makes it before it searches") from None
 
 
 @main.command()

@@ -28,7 +28,8 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     def finish(spec: dg.AssetSpec) -> dg.AssetSpec:
         config = settings_read(settings, spec.metadata[READS_KEY])
         watched = REPORTED if spec.key == dg.AssetKey("report") else ()
-        condition = None if spec.partitions_def else automation.rebuild_when_changed(*watched)
+        landed = spec.partitions_def is ingestion.landed_logs  # the sensor asks for these
+        condition = None if landed else automation.rebuild_when_changed(*watched)
         return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
             code_version=code_version(spec.metadata[SOURCES_KEY], config),
             automation_condition=None if spec.group_name == GROUP else condition,  # studies are made by hand
@@ -43,7 +44,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         *baseline_tuning_assets(settings),
         *[tuned(asset, settings) for name, asset in models.FITTED.items() if name in needed],
         *(gru4rec_assets(settings) if "gru4rec" in names else []),
-        *[tuned_rankings(name, settings) for name in names],
+        *[asset for name in names for asset in tuned_rankings(name, settings)],
         *evaluation.evaluation_assets(names, tuning_assets(settings)),
         *analyses.analysis_assets(names),
         report(names),
@@ -60,7 +61,13 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             *checks.result_checks(names, settings),
             *checks.analysis_checks(names, settings),
         ],
-        jobs=[automation.ingest_job, automation.rebuild_job, automation.studies_job, automation.checks_job],
+        jobs=[
+            automation.ingest_job,
+            automation.rebuild_job(settings),
+            *automation.rank_jobs(names, settings),
+            automation.studies_job,
+            automation.checks_job,
+        ],
         sensors=[
             automation.landing_sensor(settings),
             automation.rebuild_sensor(settings),

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
-from sessrec_pipeline.automation import rebuild_job
+from sessrec_pipeline.automation import REBUILD
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
@@ -38,7 +38,7 @@ from sessrec_pipeline.versions import code_version
 
 RECIPES = files("sessrec_pipeline") / "recipes"
 HEADER = re.compile(r"^\[recipe\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
-SEEDED = ("gru4rec_checkpoint", "gru4rec_rankings")
+SEEDED = ("gru4rec_checkpoint", "gru4rec_ranking_shards", "gru4rec_rank_counts", "gru4rec_rankings")
 """Assets that each further seed has for itself."""
 SOURCES = [
     "reproduce.py",
@@ -200,7 +200,7 @@ def _refresh(
     late = [key for key in out_of_date(definitions, store, logs) if only is None or key.to_user_string() in only]
     if not late:
         return
-    job = definitions.resolve_job_def(rebuild_job.name)
+    job = definitions.resolve_job_def(REBUILD)
     if not execute(job, instance, asset_selection=late).success:
         raise ReproductionError("a step failed; its error stands above. Run the command again to go on from there")
 

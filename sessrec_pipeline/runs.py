@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from assets.ingestion import landed_logs
 from assets.studies import GROUP, PAGE
-from sessrec_pipeline.automation import checks_job, ingest_job, rebuild_job, studies_job
+from sessrec_pipeline.automation import REBUILD, checks_job, ingest_job, studies_job
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
 from sessrec_pipeline.progress import reason
@@ -23,7 +23,7 @@ from sessrec_pipeline.quality.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.quality.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
-from sessrec_pipeline.storage.store import NotMaterializedError, Store
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.studies.study import Study
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
@@ -100,7 +100,7 @@ def materialize_all(
     if not late:
         say("everything is up to date")
         return Outcome(list(found.seen), refused)
-    rebuild = definitions.resolve_job_def(rebuild_job.name)
+    rebuild = definitions.resolve_job_def(REBUILD)
     failed = _failures(execute(rebuild, instance, asset_selection=late))
     return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
 
@@ -145,20 +145,26 @@ def out_of_date(
         node, name = graph.get(key), key.to_user_string()
         if node.group_name == GROUP:
             continue
-        if node.is_partitioned:
+        if node.partitions_def == landed_logs:
             current[key] = {store.find(name, log).node.id for log in logs}
             continue
         inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
         moved = everything or any(parent in late for parent in node.parent_keys)
         with suppress(NotMaterializedError):
-            stored = store.find(name)
-            earlier = {n.id for n in stored.lineage.ancestors if n.asset == name}  # what a warm start began with
-            rests_on = (stored.node.code_version, set(stored.node.parents) - earlier)
-            if not moved and rests_on == (node.code_version, inputs):
-                current[key] = {stored.node.id}
+            partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
+            found = [store.find(name, partition) for partition in partitions]
+            if not moved and all(_rests_on(stored, name) == (node.code_version, inputs) for stored in found):
+                current[key] = {stored.node.id for stored in found}
                 continue
         late.append(key)
-    return late
+    together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
+    return [key for key in graph.toposorted_asset_keys if key in together]
+
+
+def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:
+    """The code and the inputs that an artefact was made with."""
+    earlier = {n.id for n in stored.lineage.ancestors if n.asset == name}  # what a warm start began with
+    return stored.node.code_version, set(stored.node.parents) - earlier
 
 
 def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:

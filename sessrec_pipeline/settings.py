@@ -9,6 +9,7 @@ A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outran
 
 import difflib
 import os
+import re
 import tomllib
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -391,6 +392,17 @@ class TrainingSettings(Section):
     tuning_trials: Annotated[int, Field(ge=0)] = 0
     """Add the assets gru4rec_tuning and baseline_tuning: so many trials of Optuna (extra ``tuning``) for every model
     that has something to tune; the best settings of each are what it is made with."""
+    study: SecretStr | None = None
+    """Database that holds the trials of a search under way, as a URL of SQLAlchemy
+    (``postgresql://user:password@host/database``), for machines that share no folder; by default a file in the feed's
+    home. ``SESSREC_TRAINING__STUDY`` keeps the password out of the file."""
+
+    @field_validator("study")
+    @classmethod
+    def _a_url(cls, study: SecretStr | None) -> SecretStr | None:
+        if study is not None and not re.fullmatch(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S*", study.get_secret_value()):
+            raise ValueError("write the URL of a database, such as postgresql://user:password@host/database")
+        return study
 
 
 class EvaluationSettings(Section):
@@ -404,6 +416,9 @@ class EvaluationSettings(Section):
     """Items kept with every prediction."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Predictions scored at once; no result depends on it."""
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Rank the test sessions in so many parts, each a partition that can be ranked on a machine of its own, and merge
+    them; no result depends on it."""
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the test sessions behind each 95 % interval."""
     permutations: Annotated[int, Field(ge=1000)] = 10_000

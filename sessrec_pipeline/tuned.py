@@ -13,6 +13,10 @@ BASELINES, GRU4REC = "baseline_tuning", "gru4rec_tuning"
 """The assets that hold the trials."""
 
 
+class StudyError(RuntimeError):
+    """A database of trials that cannot be used; the text says where and why, without the password."""
+
+
 @dataclass(frozen=True)
 class Span:
     """Numbers from low to high; whole ones where both are. ``log``: equal ratios are equally likely."""

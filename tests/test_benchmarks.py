@@ -1,5 +1,6 @@
 """The benchmarks run, on so little that their figures mean nothing; no time is ever asserted."""
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,15 @@ def test_the_loss_of_the_plain_loop_is_bpr_max(benchmark: ModuleType) -> None:
         expected += -np.log((s / (1 + np.exp(negatives - target))).sum()) + 1.5 * (s * negatives**2).sum()
     config = GRU4RecConfig(loss="bpr-max", bpreg=1.5, elu_param=0.5)
     assert benchmark.textbook_loss(scores, config).item() == pytest.approx(expected)
+
+
+def test_shards_rank_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)  # its processes import it by name
+    module = importlib.import_module("sharded_ranking")
+    module.main(["--items", "50", "--predictions", "100", "--hidden", "8", "--processes", "1", "2"])
+    told = capsys.readouterr().out
+    assert "|           1 |" in told and "|           2 |" in told
+    assert told.endswith("the content hashes are equal\n")
 
 
 def test_a_folder_needs_a_command(benchmark: ModuleType, tmp_path: Path) -> None:

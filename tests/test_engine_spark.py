@@ -20,7 +20,7 @@ import pytest
 from engines import FITTED, Made, assert_same, landed, prepared
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.automation import rebuild_job
+from sessrec_pipeline.automation import REBUILD
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
@@ -250,7 +250,7 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(str(landed_logs.name), logs)
             assert ingest(definitions, logs, instance) == {}
-            job = definitions.resolve_job_def(rebuild_job.name)
+            job = definitions.resolve_job_def(REBUILD)
             assert execute(job, instance, asset_selection=[dg.AssetKey(asset) for asset in ON_ENGINES]).success
             event = instance.get_latest_materialization_event(dg.AssetKey("sessions"))
         stored = {asset: Store(settings).find(asset) for asset in ON_ENGINES}

@@ -2,7 +2,8 @@
 
 GRU4Rec's space is that of Hidasi & Czapp (RecSys 2023, arXiv 2307.14956): sizes, dropouts, learning rate, momentum and
 sampling for both losses; 2,048 samples as configured. Those of the baselines stand in ``tuned.SPACES``. A study lives
-in a journal file: a search that was killed goes on where it was, and trials are never done twice.
+in a journal file or a database (``shared_study.py``): a search that was killed goes on where it was, trials are never
+done twice, and several processes can share the work.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from pydantic import SecretStr
 
 from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.evaluation.shared_study import finished, is_configured, open_study, work
 from sessrec_pipeline.evaluation.validation import TuningData, conservative
 from sessrec_pipeline.settings import GRU4RecConfig, Section
 from sessrec_pipeline.tuned import Space
@@ -94,40 +95,30 @@ def search(
     *,
     trials: int,
     seed: int,
+    url: SecretStr | None = None,
     say: Callable[[Trial[C]], None] = lambda trial: None,
 ) -> list[Trial[C]]:
-    """All finished trials of the study in ``journal``, in their order, once there are ``trials`` of them.
+    """The first ``trials`` finished trials of the study, numbered from 0, once there are so many.
 
-    ``base`` is the first trial, so the search can only improve on what is configured.
+    The study stands in ``journal``, or in the database at ``url`` under the journal's name; whoever searches it at the
+    same time shares the work. ``base`` is the first trial, so the search can only improve on what is configured.
+    ``say`` is told of the trials that were done here.
     """
+    study = open_study(journal, url)
 
     def objective(trial: optuna.Trial) -> float:
-        config = suggested(trial, base) if _finished(study) else base
+        config = base if is_configured(trial) else suggested(trial, base)
         trial.set_user_attr("config", config.model_dump(mode="json"))
         return worth(config)
 
-    def read(frozen: optuna.trial.FrozenTrial) -> Trial[C]:
+    def read(frozen: optuna.trial.FrozenTrial, number: int) -> Trial[C]:
         return Trial(
-            number=frozen.number,
+            number=number,
             value=float(frozen.value or BROKEN),
             config=type(base).model_validate(frozen.user_attrs["config"]),
             seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
         )
 
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name="tuning",
-        direction="maximize",
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        load_if_exists=True,
-    )
-    done = _finished(study)
-    # The sampler is seeded by how far the study is, so a search that goes on does not repeat its own draws.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(done))
-    study.optimize(objective, n_trials=max(trials - len(done), 0), callbacks=[lambda _, frozen: say(read(frozen))])
-    return [read(frozen) for frozen in _finished(study)[:trials]]
-
-
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    for number in work(study, objective, trials=trials, seed=seed):
+        say(read(study.get_trials(deepcopy=False)[number], number))
+    return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]

@@ -1,7 +1,9 @@
 """Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
 
+import hashlib
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,26 +41,33 @@ class StoreIOManager(dg.IOManager):
         self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
-        """The upstream artefact; for a partitioned one all partitions that have been ingested and are in the window."""
+        """The upstream artefact, or the list of all its partitions; of landed logs those there and in the window.
+
+        NotMaterializedError where it is not there, or a partition that is no landed log.
+        """
         asset = context.asset_key.to_user_string()
-        if context.has_asset_partitions:
-            stored: list[Stored] = []
-            for partition in sorted(context.asset_partition_keys):
-                try:
-                    stored.append(self.store.find(asset, partition))
-                except NotMaterializedError:
-                    # Refused or still under way: the others go on without it, and people read why in its own run.
-                    context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
-            stored = self.store.in_window(stored)
-            found: Stored | list[Stored] = stored
+        if not context.has_asset_partitions:
+            found: Stored | list[Stored] = self.store.find(asset)
+        elif isinstance(context.asset_partitions_def, dg.DynamicPartitionsDefinition):
+            found = self._logs(context, asset)
         else:
-            found = self.store.find(asset)
-            stored = [found]
+            found = [self.store.find(asset, partition) for partition in context.asset_partition_keys]
+        stored = [found] if isinstance(found, Stored) else found
         with tried_again(context.step_context.previous_attempt_count):
             self._verify(stored)
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
         self._begun[_attempt(context.step_context)] = time.perf_counter()
         return found
+
+    def _logs(self, context: dg.InputContext, asset: str) -> list[Stored]:
+        stored: list[Stored] = []
+        for partition in sorted(context.asset_partition_keys):
+            try:
+                stored.append(self.store.find(asset, partition))
+            except NotMaterializedError:
+                # Refused or still under way: the others go on without it, and people read why in its own run.
+                context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
+        return self.store.in_window(stored)
 
     def _verify(self, stored: list[Stored]) -> None:
         for artefact in stored:
@@ -68,40 +77,59 @@ class StoreIOManager(dg.IOManager):
                 artefact.verified()
                 self._verified[artefact.path] = version
 
-    def handle_output(self, context: dg.OutputContext, obj: Publishable) -> None:
-        """Publish ``obj`` under the asset's name and tell Dagster its content hash."""
+    def handle_output(self, context: dg.OutputContext, obj: Publishable | Iterable[tuple[str, Publishable]]) -> None:
+        """Publish ``obj`` under the asset's name and tell Dagster its content hash.
+
+        A step that makes several partitions gives them one after the other, each with its key; for Dagster they have
+        one data version together, which is what Dagster keeps of a step.
+        """
         step = context.step_context
-        spec = context.asset_spec
+        if isinstance(obj, Publishable):
+            stored = self._publish(context, context.partition_key if context.has_asset_partitions else None, obj)
+            version = stored.node.data_version
+            context.add_output_metadata(_told(stored))
+        else:
+            versions = []
+            for partition, part in obj:
+                stored = self._publish(context, partition, part)
+                versions.append(stored.node.data_version)
+                step.add_asset_metadata(_told(stored), context.asset_key, partition)
+            version = versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()
+        step.set_data_version(context.asset_key, dg.DataVersion(version))
+
+    def _publish(self, context: dg.OutputContext, partition: str | None, value: Publishable) -> Stored:
+        step, spec = context.step_context, context.asset_spec
         parents = self._loaded.get(_attempt(step), [])
         for parent in parents:
             if not self.store.is_current(parent.node):
                 context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
                 raise dg.RetryRequested(max_retries=len(WAITS))
         begun = self._begun.get(_attempt(step))
-        if begun is not None and not isinstance(obj, Page):
-            obj = replace(obj, stats={SECONDS: time.perf_counter() - begun, **obj.stats})
+        if begun is not None and not isinstance(value, Page):
+            value = replace(value, stats={SECONDS: time.perf_counter() - begun, **value.stats})
         with tried_again(step.previous_attempt_count):
-            stored = self.store.publish(
+            return self.store.publish(
                 context.asset_key.to_user_string(),
-                obj,
-                partition=context.partition_key if context.has_partition_key else None,
+                value,
+                partition=partition,
                 code_version=spec.code_version or "",
                 config=spec.metadata.get(CONFIG_KEY, {}),
                 run_id=context.run_id,
                 parents=parents,
             )
-        step.set_data_version(context.asset_key, dg.DataVersion(stored.node.data_version))
-        context.add_output_metadata(
-            {
-                "path": dg.MetadataValue.path(str(stored.path)),
-                "bytes": stored.path.stat().st_size,
-                "content hash": stored.node.data_version,
-                "lineage id": stored.node.id,
-                "engine": stored.node.engine,
-                **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
-                **stored.stats,
-            }
-        )
+
+
+def _told(stored: Stored) -> dict[str, Any]:
+    """What Dagster shows of an artefact."""
+    return {
+        "path": dg.MetadataValue.path(str(stored.path)),
+        "bytes": stored.path.stat().st_size,
+        "content hash": stored.node.data_version,
+        "lineage id": stored.node.id,
+        "engine": stored.node.engine,
+        **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
+        **stored.stats,
+    }
 
 
 def _attempt(step: Any) -> Attempt:

@@ -217,6 +217,13 @@ class Store:
         except NotMaterializedError:
             return False
 
+    def keep_partitions(self, asset: str, partitions: Sequence[str]) -> None:
+        """Delete the tables of all other partitions of ``asset``: those of settings that are no more."""
+        kept = {self.path(asset, partition, ".parquet") for partition in partitions}
+        for path in (self.settings.lake / file_name(asset)).glob("*.parquet"):
+            if path not in kept and not path.name.startswith("."):
+                path.unlink(missing_ok=True)
+
     def mend(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Bring the home to where a process that died in mid-work would have brought it, and say what was done.
 
