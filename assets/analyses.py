@@ -11,6 +11,7 @@ from assets.stage import stage
 from sessrec_pipeline.evaluation import beyond_accuracy as lists
 from sessrec_pipeline.evaluation import protocols as questions
 from sessrec_pipeline.evaluation import slices as bands
+from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.fitted import ARTEFACTS
 from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
@@ -23,6 +24,7 @@ COSTS = pa.schema(
         ("model", pa.string()),
         ("fit_seconds", pa.float64()),
         ("predict_microseconds", pa.float64()),
+        ("bytes_in_memory", pa.int64()),
         ("bytes_on_disk", pa.int64()),
         ("predictions", pa.int64()),
         ("rankings", pa.string()),
@@ -168,6 +170,7 @@ def _costs(models: Sequence[str]) -> dg.AssetsDefinition:
                 "model": ("string", "Model"),
                 "fit_seconds": ("double", "Seconds that the steps took which made the model's artefacts"),
                 "predict_microseconds": ("double", "Microseconds that the evaluator took for each prediction"),
+                "bytes_in_memory": ("int64", "Bytes of the arrays that the loaded model holds"),
                 "bytes_on_disk": ("int64", "Bytes of the artefacts"),
                 "predictions": ("int64", "Predictions behind the microseconds"),
                 "rankings": ("string", "Lineage id of the rankings that were timed"),
@@ -176,7 +179,7 @@ def _costs(models: Sequence[str]) -> dg.AssetsDefinition:
     )
     @retried
     def costs(**stored: Stored) -> Table:
-        """Seconds to fit, microseconds per prediction and bytes on disk of every model, as its own runs measured them.
+        """Seconds to fit, microseconds per prediction, bytes in memory and on disk of every model, as its runs told.
 
         The seconds stand among the stats of what was timed, which are no part of its version: a run that was only
         faster or slower makes nothing new, and this table is made when a ranking or a model changed.
@@ -187,7 +190,7 @@ def _costs(models: Sequence[str]) -> dg.AssetsDefinition:
 
 
 def _cost(model: str, stored: Mapping[str, Stored]) -> dict[str, object]:
-    """A row of COSTS; null where an artefact of an earlier version tells no time."""
+    """A row of COSTS; null where an artefact of an earlier version tells no time or no memory."""
     made, rankings = [stored[name] for name in ARTEFACTS[model]], stored[f"{model}_rankings"]
     predictions = rankings.node.rows or 0
     timed = all(SECONDS in artefact.stats for artefact in made)
@@ -196,6 +199,7 @@ def _cost(model: str, stored: Mapping[str, Stored]) -> dict[str, object]:
         "model": model,
         "fit_seconds": sum(float(artefact.stats[SECONDS]) for artefact in made) if timed else None,
         "predict_microseconds": float(rankings.stats[SECONDS]) / predictions * 1e6 if ranked else None,
+        "bytes_in_memory": rankings.stats.get(BYTES_HELD),
         "bytes_on_disk": sum(artefact.path.stat().st_size for artefact in made),
         "predictions": predictions,
         "rankings": rankings.node.id,

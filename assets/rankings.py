@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from assets.stage import stage
 from sessrec_pipeline.compute import Compute, gpu
+from sessrec_pipeline.evaluation.memory import BYTES_HELD, bytes_held
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.evaluation.shards import (
     SHARDS,
@@ -216,6 +217,7 @@ def _ranked(
     recommender, vocabulary = load_model(model, own, with_best(settings, stored), compute)
     evaluation = settings.evaluation
     ranked_by = partial(rank, recommender, vocabulary, batch_size=evaluation.batch_size, top=evaluation.top_items)
+    held = bytes_held(recommender)
     for test in tests:
         ranked_by(test.slice(0, WARM_UP))
         begun = time.perf_counter()
@@ -223,7 +225,7 @@ def _ranked(
             table = ranked_by(test, say=say)
         seconds = time.perf_counter() - begun
         context.log.info(f"{table.num_rows:,} predictions over {len(vocabulary):,} items")
-        yield Table(table, {SECONDS: seconds})
+        yield Table(table, {SECONDS: seconds, BYTES_HELD: held})
 
 
 def _keep_shards(store: Store, model: str, shards: int) -> None:
@@ -237,7 +239,7 @@ def _ins(model: str, tuning: Sequence[str]) -> dict[str, dg.AssetIn]:
 
 
 def _sources(model: str) -> list[str]:
-    return ["evaluation/kernels.py", "evaluation/ranking.py", "tuned.py", *SOURCES[model]]
+    return ["evaluation/kernels.py", "evaluation/memory.py", "evaluation/ranking.py", "tuned.py", *SOURCES[model]]
 
 
 def _where(model: str) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def ties(data: ReportData) -> str:
 
 def costs(data: ReportData) -> str:
     """What each model costs."""
-    heading = [t("Model"), t("To fit"), t("A prediction"), t("On disk")]
-    return table(heading, [[row.name, row.fit, row.predict, row.size] for row in cost_rows(data)])
+    heading = [t("Model"), t("To fit"), t("A prediction"), t("In memory"), t("On disk")]
+    return table(heading, [[row.name, row.fit, row.predict, row.memory, row.size] for row in cost_rows(data)])
 
 
 def funnel(data: ReportData) -> str:

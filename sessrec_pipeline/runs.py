@@ -111,8 +111,8 @@ def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKe
     known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
     if unknown := [name for name in assets if name not in known]:
         raise UnknownAssetError(f"no asset {unknown[0]!r}; this feed has {', '.join(sorted(known))}")
-    selection = dg.AssetSelection.assets(*assets).upstream() if assets else dg.AssetSelection.all()
-    return set(selection.resolve(graph))
+    named = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
+    return set((named if assets else dg.AssetSelection.all()).resolve(graph))
 
 
 def unread(definitions: dg.Definitions, store: Store, found: Scan) -> list[str]:

@@ -257,6 +257,7 @@ def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(
     own = costs["markov"]
     assert own["fit_seconds"] == float(popularity.stats["seconds"]) + float(markov.stats["seconds"]) > 0
     assert own["bytes_on_disk"] == popularity.path.stat().st_size + markov.path.stat().st_size
+    assert own["bytes_in_memory"] == rankings.stats["bytes_held"] > 0
     assert own["predictions"] == rankings.node.rows
     assert own["predict_microseconds"] == pytest.approx(float(rankings.stats["seconds"]) / rankings.node.rows * 1e6)
     assert own["rankings"] == rankings.node.id

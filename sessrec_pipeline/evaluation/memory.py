@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+BYTES_HELD = "bytes_held"
+"""Name of ``bytes_held`` among the stats of rankings."""
+
 
 def bytes_held(model: object) -> int:
     """Bytes of all numpy arrays and torch tensors that ``model`` reaches through attributes, lists and dictionaries.

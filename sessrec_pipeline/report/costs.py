@@ -1,4 +1,4 @@
-"""What quality costs: seconds to fit, microseconds to answer, bytes to keep."""
+"""What quality costs: seconds to fit, microseconds to answer, bytes to hold and to keep."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ class CostRow:
     name: str
     fit: str
     predict: str
+    memory: str
     size: str
 
 
@@ -30,6 +31,7 @@ def cost_rows(data: ReportData) -> list[CostRow]:
             model_name(model),
             _number(found[model]["fit_seconds"], " s"),
             _number(found[model]["predict_microseconds"], " µs"),
+            _bytes(found[model]["bytes_in_memory"]),
             _bytes(found[model]["bytes_on_disk"]),
         )
         for model in map(str, data.leaderboard["model"])
@@ -41,11 +43,13 @@ def _number(number: float, unit: str) -> str:
     return "–" if np.isnan(number) else f"{number:,.{0 if number >= 100 else 1 if number >= 10 else 2}f}{unit}"  # noqa: RUF001
 
 
-def _bytes(size: int) -> str:
+def _bytes(size: float) -> str:
+    if np.isnan(size):
+        return "–"  # noqa: RUF001 - a dash for nothing
     for limit, unit in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")):
         if size >= limit:
             return f"{size / limit:.1f} {unit}"
-    return f"{size} B"
+    return f"{size:.0f} B"
 
 
 def cost_figure(data: ReportData) -> str:

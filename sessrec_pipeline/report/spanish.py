@@ -138,6 +138,7 @@ SPANISH: dict[str, str] = {
     "{name} reaches {share} of {best}'s Recall@{k} in {time} of its time.": "{name} alcanza el {share} del Recall@{k} de {best} en el {time} de su tiempo.",
     "To fit": "Ajuste",
     "A prediction": "Una predicción",
+    "In memory": "En memoria",
     "On disk": "En disco",
     "Recall@{k} against the time that a prediction takes": "Recall@{k} frente al tiempo de una predicción",
     "{metric} of each model over microseconds per prediction": "{metric} de cada modelo según los microsegundos por predicción",

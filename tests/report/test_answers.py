@@ -28,8 +28,8 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def timed(data: ReportData, models: dict[str, tuple[float, float, float]]) -> ReportData:
     """``models``: Recall, microseconds per prediction and seconds to fit of each."""
     recall = {model: values[0] for model, values in models.items()}
-    costs = [(model, fit, predict, 1) for model, (_, predict, fit) in models.items()]
-    columns = ["model", "fit_seconds", "predict_microseconds", "bytes_on_disk"]
+    costs = [(model, fit, predict, 1, 1) for model, (_, predict, fit) in models.items()]
+    columns = ["model", "fit_seconds", "predict_microseconds", "bytes_in_memory", "bytes_on_disk"]
     return replace(plain(data, recall), comparisons=comparisons(recall), costs=pd.DataFrame(costs, columns=columns))
 
 
