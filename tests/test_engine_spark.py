@@ -26,6 +26,7 @@ from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, intege
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import execute, ingest
 from sessrec_pipeline.settings import Settings, SyntheticSettings
+from sessrec_pipeline.storage.files import MACHINE
 from sessrec_pipeline.storage.io_managers import SECONDS
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
@@ -307,7 +308,7 @@ def test_what_dead_processes_left_in_another_folder_goes(
         (host,) = (path for path in tmp_path.iterdir() if path.name.startswith("sessrec-"))
         dead = subprocess.Popen(["true"])
         dead.wait()
-        left = host / f".tmp-{dead.pid}-x" / "sessions-1"
+        left = host / f".tmp-{dead.pid}-{MACHINE}-x" / "sessions-1"
         left.mkdir(parents=True)
     with open_engine(settings):
         assert not left.parent.exists()
