@@ -118,7 +118,9 @@ def in_a_process(home: Path, *arguments: str) -> tuple[dict[str, Any], float, fl
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
-    return json.loads(told), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    cpu, mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    print(f"the process: {cpu:.1f} CPU seconds, {mb:,.0f} MB", file=sys.stderr, flush=True)
+    return json.loads(told), cpu, mb
 
 
 def on_duckdb(home: Path) -> Cost:
