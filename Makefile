@@ -1,12 +1,13 @@
 # make demo   set up, materialize the whole graph on the built-in demo logs, print the leaderboard
 # make dev    open the Dagster UI on the same data (or on your own logs once they are in data/landing)
 # make test   set up, run the whole test suite
+# make distributed   the tests on clusters of this machine; those on Spark where there is Java
 # make lint   ruff and mypy
 # make audit  known vulnerabilities of the pinned versions (pip-audit; asks PyPI)
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo dev test lint audit clean
+.PHONY: demo dev test distributed lint audit clean
 
 demo: .venv/installed
 	$(BIN)/sessrec demo
@@ -16,6 +17,14 @@ dev: .venv/installed
 
 test: .venv/installed
 	$(BIN)/pytest -n auto --dist worksteal
+
+distributed: .venv/installed
+	@if java=$$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'); [ "$${java:-0}" -ge 17 ]; then \
+		$(MAKE) --no-print-directory .venv-spark/installed && \
+		SESSREC_SPARK_PYTHON=$(CURDIR)/.venv-spark/bin/python $(BIN)/pytest -m distributed; \
+	else \
+		echo "no Java 17 or newer: the tests on a Spark cluster are left out"; $(BIN)/pytest -m distributed; \
+	fi
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -27,9 +36,16 @@ audit: .venv/installed
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf .venv data/demo data/null
+	rm -rf .venv .venv-spark data/demo data/null
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The server's pyspark and the thin client's are packages of one name, so the server has an environment of its own.
+.venv-spark/installed: constraints.txt
+	$(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/pip install --quiet --disable-pip-version-check --no-compile \
+		"pyspark==$$(sed -n 's/^pyspark-client==//p' constraints.txt)"
 	touch $@

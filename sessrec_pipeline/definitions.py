@@ -9,7 +9,7 @@ from assets.stage import READS_KEY, SOURCES_KEY
 from assets.studies import GROUP, studies_assets
 from assets.tuning import baseline_tuning_assets, tuned, tuned_rankings
 from sessrec_pipeline import alerts, automation
-from sessrec_pipeline.compute import Compute
+from sessrec_pipeline.compute import GPU_POOL, Compute, executor
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.progress import progress_logger, quiet_teardown
 from sessrec_pipeline.settings import Settings, load_settings
@@ -49,8 +49,9 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         *analyses.analysis_assets(names),
         report(names),
     ]
+    graph += studies_assets(settings)
     return dg.Definitions(
-        assets=[asset.map_asset_specs(finish) for asset in [*graph, *studies_assets(settings)]],
+        assets=[asset.map_asset_specs(finish) for asset in graph],
         asset_checks=[
             checks.ingestion_checks,
             checks.drift_checks,
@@ -80,6 +81,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
             "compute": Compute(settings.compute),
             "io_manager": StoreIOManager(store),
         },
+        executor=executor(settings.compute, [asset.op.name for asset in graph if asset.op.pool == GPU_POOL]),
         loggers={"console": progress_logger},
     )
 

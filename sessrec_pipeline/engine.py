@@ -5,7 +5,6 @@ stays in the engine. Rows leave it as a stream; only the store publishes them. `
 settings name.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.files import TEMPORARY
+from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import ROWS, Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier
@@ -116,7 +115,7 @@ class DuckDBEngine:
     def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
         scratch = scratch or settings.scratch
         scratch.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
+        self.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=temporary_prefix()))
         self.unread: set[str] = set()
         self.closed = False
         self.connection = duckdb.connect()

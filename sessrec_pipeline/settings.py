@@ -550,6 +550,18 @@ class ComputeSettings(Section):
     """auto takes a GPU where there is one; cuda refuses to run without."""
     threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads of torch; on small kernels two are many times slower than one."""
+    steps: Literal["processes", "pods"] = "processes"
+    """What a run makes of its steps: processes beside its own; or, on Kubernetes (extra ``k8s``), a pod each, which is
+    what brings a step that wants a GPU to a node that has one."""
+    gpu_pod: dict[str, Any] = {}
+    """pods: what the pods of GPU steps need at this site beside the GPU itself, in the words of a pod's spec:
+    ``nodeSelector``, ``tolerations``, ``runtimeClassName``, ..."""
+
+    @model_validator(mode="after")
+    def _gpu_pods_are_pods(self) -> Self:
+        if self.gpu_pod and self.steps != "pods":
+            raise ValueError('gpu_pod is for steps = "pods"')
+        return self
 
 
 class AutomationSettings(Section):

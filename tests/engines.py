@@ -72,34 +72,45 @@ class Made(NamedTuple):
     stats: Stats
 
 
+TABLES = (
+    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split", *FITTED
+)  # fmt: skip
+"""Every table that an engine makes, each after those that it reads."""
+
+
 def prepared(
-    settings: Settings, raw: Sequence[Path], after: Mapping[str, Callable[[], None]] = MappingProxyType({})
+    settings: Settings,
+    raw: Sequence[Path],
+    after: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+    tables: Sequence[str] = TABLES,
 ) -> dict[str, Made]:
-    """Sessions, both splits and the fitted tables in the lake, each by an engine of its own as the assets do it.
+    """The ``tables`` in the lake, each by an engine of its own as the assets do it.
 
     ``after`` says what happens once a table is there.
     """
     made: dict[str, Made] = {}
+    split, tuning = settings.split, settings.split.tuning
 
-    def publish(asset: str, make: Callable[[Engine], Table]) -> Path:
+    def at(asset: str) -> Path:
+        return made[asset].path
+
+    steps: dict[str, Callable[[Engine], Table]] = {
+        "sessions": lambda engine: prepare_sessions(engine, settings, raw, lambda line: None),
+        "train_split": lambda engine: cut_train(engine, split, at("sessions")),
+        "test_split": lambda engine: cut_test(engine, split, at("sessions"), at("train_split")),
+        "tuning_train_split": lambda engine: cut_train(engine, tuning, at("train_split")),
+        "tuning_test_split": lambda engine: cut_test(engine, tuning, at("train_split"), at("tuning_train_split")),
+        **{asset: lambda engine, fit=fit: fit(engine, at("train_split")) for asset, fit in FITTED.items()},
+    }
+    for asset in tables:
         with open_engine(settings) as engine:
-            table = make(engine)
+            table = steps[asset](engine)
         path = settings.lake / f"{asset}.parquet"
         with replacing(path) as temporary:
             writer, content, rows = write_table(temporary, table.data)
             writer.close()
         made[asset] = Made(path, content, rows, table.stats)
         after.get(asset, bool)()
-        return path
-
-    sessions = publish("sessions", lambda engine: prepare_sessions(engine, settings, raw, lambda line: None))
-    train = publish("train_split", lambda engine: cut_train(engine, settings.split, sessions))
-    publish("test_split", lambda engine: cut_test(engine, settings.split, sessions, train))
-    tuning = settings.split.tuning
-    fitting = publish("tuning_train_split", lambda engine: cut_train(engine, tuning, train))
-    publish("tuning_test_split", lambda engine: cut_test(engine, tuning, train, fitting))
-    for asset, fit in FITTED.items():
-        publish(asset, lambda engine, fit=fit: fit(engine, train))  # type: ignore[misc]
     return made
 
 

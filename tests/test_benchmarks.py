@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,3 +164,13 @@ def test_plain_python_scores_as_ours_does(baselines: ModuleType, tmp_path: Path)
             np.testing.assert_allclose(
                 scores[0] / max(scores[0].max(), 1e-9), expected / max(expected.max(), 1e-9), atol=1e-6, err_msg=name
             )
+
+
+def test_scale_says_what_each_size_costs(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "scale.py"), "--millions", "0.004", "--folder", str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    *_, last = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line.startswith("|")]
+    assert last[:2] == ["0.004", f"duckdb {duckdb.__version__}"]
+    assert all(float(cost) > 0 for cost in last[2:5])
+    assert told.count("\nitem_knn ") == told.count("\nsessions ") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,28 +1,23 @@
 """The same tables from a Spark cluster on this machine: a master, two workers, a Connect server, each a process.
 
-The server's packages stand apart from ours: SESSREC_SPARK_PYTHON names the Python of an environment that has
-``pyspark[connect]`` in the version of our ``pyspark-client``; Java is needed, too.
+``make distributed`` sets up what it needs beside Java: an environment with ``pyspark`` that stands apart from ours and
+whose Python SESSREC_SPARK_PYTHON names. Every query is a handful of tasks of milliseconds, so the cluster is set up to
+start them fast: few partitions, no second look at a plan, the JVM's quick compiler alone.
 """
 
 import importlib.util
-import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from engines import assert_same, landed, prepared
-from test_engine_spark import RULES, STRANGE, free_port, visits
+from engines import TABLES, assert_same, landed, prepared
+from spark_cluster import Cluster, spark_cluster
+from test_engine_spark import RULES, STRANGE, visits
 
 from sessrec_pipeline.engine import EngineError, open_engine
 from sessrec_pipeline.logs.ingest import ingest_landed
@@ -31,101 +26,33 @@ from sessrec_pipeline.settings import Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 SERVER_PYTHON = os.environ.get("SESSREC_SPARK_PYTHON")
-MISSING = {
+NEEDED = {
     "java": shutil.which("java"),
     "pyspark-client (extra spark)": importlib.util.find_spec("pyspark"),
-    "SESSREC_SPARK_PYTHON, the Python of an environment with pyspark[connect]": SERVER_PYTHON,
+    "SESSREC_SPARK_PYTHON, the Python of an environment with pyspark": SERVER_PYTHON,
 }
+MISSING = [name for name, found in NEEDED.items() if found is None]
 pytestmark = [
     pytest.mark.distributed,
-    pytest.mark.skipif(None in MISSING.values(), reason=f"missing: {[k for k, v in MISSING.items() if v is None]}"),
+    pytest.mark.skipif(bool(MISSING), reason=f"missing: {'; '.join(MISSING)} (`make distributed` sets it up)"),
 ]
 WORKERS = 2
-PATIENCE = 90
-"""Seconds in which a process must listen."""
-
-
-class Cluster(NamedTuple):
-    url: str
-    master: str
-    """Address of the master's pages."""
-    driver: str
-    """Address of the Connect server's pages."""
-    server: subprocess.Popen[bytes]
-
-
-def told(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=10) as answer:
-        return json.load(answer)
-
-
-def wait_for(what: Callable[[], bool], name: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        with suppress(OSError):  # it listens before its pages are there
-            if what():
-                return
-        assert time.monotonic() < end, f"{name} is not there after {PATIENCE} s"
-        time.sleep(0.2)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
+OPTIONS = {"spark.sql.shuffle.partitions": "2", "spark.sql.adaptive.enabled": "false"}
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SPLIT = ("sessions", "train_split", "test_split")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    found = "import pyspark; print(pyspark.__path__[0])"
-    spark = subprocess.run([str(SERVER_PYTHON), "-c", found], check=True, capture_output=True, text=True).stdout.strip()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_"))}
-    environment |= {"SPARK_HOME": spark, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_DIRS": str(folder)}
-    processes: list[subprocess.Popen[bytes]] = []
+    with spark_cluster(str(SERVER_PYTHON), folder, WORKERS, options=OPTIONS, java=JAVA) as cluster:
+        yield cluster
 
-    def start(name: str, *command: object) -> subprocess.Popen[bytes]:
-        with (folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                list(map(str, command)), env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-            )
-        processes.append(process)
-        return process
 
-    run = f"{spark}/bin/spark-class"
-    host = ("--host", "127.0.0.1")
-    port, pages, driver, connect = free_port(), free_port(), free_port(), free_port()
-    try:
-        package = "org.apache.spark.deploy"
-        start("master", run, f"{package}.master.Master", *host, "--port", port, "--webui-port", pages)
-        wait_for(lambda: listens(port) and listens(pages), "the master")
-        for n in range(WORKERS):
-            size = ("--cores", 1, "--memory", "1g", "--webui-port", free_port(), "--work-dir", folder / f"worker{n}")
-            start(f"worker{n}", run, f"{package}.worker.Worker", f"spark://127.0.0.1:{port}", *host, *size)
-        master = f"http://127.0.0.1:{pages}/json/"
-        wait_for(lambda: bool(told(master)["aliveworkers"] == WORKERS), "a worker")
-        options = {
-            "spark.connect.grpc.binding.address": "127.0.0.1",
-            "spark.connect.grpc.binding.port": connect,
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.memory": "768m",
-            "spark.executor.memory": "768m",
-            "spark.ui.port": driver,
-        }
-        server = start(
-            "connect", f"{spark}/bin/spark-submit", "--master", f"spark://127.0.0.1:{port}",
-            *[word for key, value in options.items() for word in ("--conf", f"{key}={value}")],
-            "--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal",
-        )  # fmt: skip
-        wait_for(lambda: listens(connect), "the Connect server")
-        yield Cluster(f"sc://127.0.0.1:{connect}", master, f"http://127.0.0.1:{driver}/api/v1/applications", server)
-    finally:
-        for process in reversed(processes):  # the server before its workers before their master
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+@pytest.fixture(autouse=True)
+def _short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks a worker tell as much of two workers as 32 do, and every table has an engine of its own."""
+    monkeypatch.setattr("sessrec_pipeline.engine_spark.PROBE", 2 * WORKERS)
 
 
 def on_both(feed: Callable[..., Settings], cluster: Cluster, **sections: Any) -> tuple[Settings, Settings]:
@@ -142,26 +69,20 @@ def test_100_000_events_give_the_same_tables_on_two_workers(feed: Callable[..., 
         raw.append(store.publish("raw_sessions", events, partition=log.name).path)
     # The cluster reads below its own feed's home, as it would.
     copies = [Path(shutil.copy(path, outside.landing / path.name)) for path in raw]
-    start = time.monotonic()
-    expected = prepared(inside, raw)
-    between = time.monotonic()
-    made = prepared(outside, copies)
-    print(f"\nDuckDB {between - start:.1f} s, Spark {time.monotonic() - between:.1f} s", end=" ")
+    tables = (*SPLIT, "popularity", "markov")
+    expected, made = (prepared(*each, tables=tables) for each in ((inside, raw), (outside, copies)))
     assert 90_000 < (expected["sessions"].rows or 0) < 110_000
     assert_same(expected, made)
     assert list(outside.scratch.iterdir()) == []
 
-    workers = [worker for worker in told(cluster.master)["workers"] if worker["state"] == "ALIVE"]
-    assert len({worker["port"] for worker in workers}) == WORKERS
-    (application,) = told(cluster.driver)
-    executors = [e for e in told(f"{cluster.driver}/{application['id']}/executors") if e["id"] != "driver"]
-    tasks = {executor["id"]: executor["completedTasks"] for executor in executors}
-    print(f"tasks by executor: {tasks}")
-    assert len(tasks) == WORKERS and min(tasks.values()) > 0
+    tasks = [executor["completedTasks"] for executor in cluster.executors()]
+    assert len(tasks) == WORKERS and min(tasks) > 0
 
 
-@pytest.mark.parametrize("rules", ["every rule of sessions", "given by a column"])
-def test_strange_names_and_every_rule(feed: Callable[..., Settings], cluster: Cluster, rules: str) -> None:
+@pytest.mark.parametrize(("rules", "tables"), [("every rule of sessions", TABLES), ("given by a column", SPLIT)])
+def test_strange_names_and_every_rule(
+    feed: Callable[..., Settings], cluster: Cluster, rules: str, tables: tuple[str, ...]
+) -> None:
     rng = np.random.default_rng(7)
     logs = {name: visits(rng, 50, STRANGE) for name in ("1.tsv", "it's $2 {a,b}.tsv", "_3 %41.tsv")}
     rows = sum(map(len, logs.values()))
@@ -170,7 +91,7 @@ def test_strange_names_and_every_rule(feed: Callable[..., Settings], cluster: Cl
         "part": list(rng.choice(["train", "TEST", None], rows, p=[0.6, 0.3, 0.1])),
     }
     made = [
-        prepared(settings, landed(settings.home / "raw", logs, **extra))
+        prepared(settings, landed(settings.home / "raw", logs, **extra), tables=tables)
         for settings in on_both(feed, cluster, **RULES[rules])
     ]
     assert_same(*made)
@@ -209,6 +130,6 @@ def test_a_server_that_dies_while_it_writes_is_told(
     settings = feed(engine={"kind": "spark", "url": cluster.url})
     expected = f"no Spark Connect server answers at {cluster.url} .writing t."
     with pytest.raises(EngineError, match=expected), open_engine(settings) as engine:
-        threading.Timer(3, cluster.server.kill).start()
+        threading.Timer(3, cluster.processes["connect"].kill).start()
         engine.write("t", "SELECT COUNT(*) AS n FROM range(3000000) AS a JOIN range(3000000) AS b ON a.id < b.id")
     assert list(settings.scratch.iterdir()) == []

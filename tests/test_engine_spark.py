@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engines import FITTED, Made, assert_same, landed, prepared
+from engines import TABLES, Made, assert_same, landed, prepared
+from spark_cluster import free_port
 
 from assets.ingestion import landed_logs
 from sessrec_pipeline.automation import REBUILD
@@ -26,6 +26,7 @@ from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, intege
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import execute, ingest
 from sessrec_pipeline.settings import Settings, SyntheticSettings
+from sessrec_pipeline.storage.files import MACHINE
 from sessrec_pipeline.storage.io_managers import SECONDS
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
@@ -251,9 +252,9 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
             instance.add_dynamic_partitions(str(landed_logs.name), logs)
             assert ingest(definitions, logs, instance) == {}
             job = definitions.resolve_job_def(REBUILD)
-            assert execute(job, instance, asset_selection=[dg.AssetKey(asset) for asset in ON_ENGINES]).success
+            assert execute(job, instance, asset_selection=[dg.AssetKey(asset) for asset in TABLES]).success
             event = instance.get_latest_materialization_event(dg.AssetKey("sessions"))
-        stored = {asset: Store(settings).find(asset) for asset in ON_ENGINES}
+        stored = {asset: Store(settings).find(asset) for asset in TABLES}
         made.append(
             {
                 asset: Made(
@@ -270,12 +271,6 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
     assert_same(*made)
 
 
-ON_ENGINES = {
-    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split", *FITTED
-}  # fmt: skip
-"""Assets whose engine the settings choose."""
-
-
 def test_every_asset_on_an_engine_names_its_sources(feed: Callable[..., Settings]) -> None:
     graph = build(feed()).resolve_asset_graph()
     on_engines = {
@@ -283,7 +278,7 @@ def test_every_asset_on_an_engine_names_its_sources(feed: Callable[..., Settings
         for node in graph.asset_nodes
         if "engine_spark.py" in node.metadata["sessrec/sources"] and node.group_name != "studies"
     }
-    assert on_engines == ON_ENGINES
+    assert on_engines == set(TABLES)
 
 
 # A folder of its own
@@ -313,18 +308,13 @@ def test_what_dead_processes_left_in_another_folder_goes(
         (host,) = (path for path in tmp_path.iterdir() if path.name.startswith("sessrec-"))
         dead = subprocess.Popen(["true"])
         dead.wait()
-        left = host / f".tmp-{dead.pid}-x" / "sessions-1"
+        left = host / f".tmp-{dead.pid}-{MACHINE}-x" / "sessions-1"
         left.mkdir(parents=True)
     with open_engine(settings):
         assert not left.parent.exists()
 
 
 # What goes wrong is told
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Files that are either the old version or the new one, whatever dies in between."""
 
 import os
+import platform
 import shutil
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +17,16 @@ class DamagedFileError(ValueError):
 
 
 TEMPORARY = ".tmp-"
-"""Prefix of files under construction: ``.tmp-<pid>-…``."""
+"""Prefix of files under construction: ``.tmp-<pid>-<machine>-…``."""
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+"""This machine or container; several may share a home, and process numbers tell dead from living on one alone."""
+ABANDONED = 2 * 86_400
+"""Seconds after which what another machine has under construction, and no longer touches, is nobody's."""
+
+
+def temporary_prefix() -> str:
+    """How the names of this process's files under construction begin."""
+    return f"{TEMPORARY}{os.getpid()}-{MACHINE}-"
 
 
 @contextmanager
@@ -24,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     When the block raises, ``path`` is as it was and the temporary file is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(), suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -48,13 +60,15 @@ def _flush(path: Path) -> None:
 
 
 def sweep(root: Path) -> int:
-    """Remove temporary files and folders under ``root`` whose process is gone; return how many."""
+    """Remove temporary files and folders under ``root`` that nobody will finish; return how many."""
     removed = 0
     for path in list(root.rglob(f"{TEMPORARY}*")):
-        owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
-        if owner.isdigit() and not alive(int(owner)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed += 1
+        owner, machine, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
+        ours = machine == MACHINE and owner.isdigit()
+        with suppress(FileNotFoundError):  # another machine finishes its files meanwhile
+            if not alive(int(owner)) if ours else path.stat().st_mtime < time.time() - ABANDONED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed += 1
     return removed
 
 

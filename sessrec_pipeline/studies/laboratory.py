@@ -4,7 +4,6 @@ What works there is the pipeline itself: its split, its fitted assets, its evalu
 stands elsewhere, so nothing of the feed is touched, and all of it goes when the laboratory is closed.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from sessrec_pipeline.models.base import Recommender
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings, SplitSettings
-from sessrec_pipeline.storage.files import TEMPORARY
+from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import Rows, Table
 from sessrec_pipeline.storage.store import Publishable, Store, Stored
 
@@ -113,7 +112,7 @@ class Laboratory:
 
     def __enter__(self) -> Self:
         self.feed.scratch.mkdir(parents=True, exist_ok=True)
-        home = Path(tempfile.mkdtemp(dir=self.feed.scratch, prefix=f"{TEMPORARY}{os.getpid()}-"))
+        home = Path(tempfile.mkdtemp(dir=self.feed.scratch, prefix=temporary_prefix()))
         self.settings = self.feed.model_copy(update={"home": home})
         self.store = Shelf(self.settings)
         self.models = studied_models(self.feed)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessrec_pipeline.storage.files import TEMPORARY, file_name, replacing, sweep
+from sessrec_pipeline.storage.files import (
+    ABANDONED,
+    MACHINE,
+    TEMPORARY,
+    file_name,
+    replacing,
+    sweep,
+    temporary_prefix,
+)
 
 WRITER = """
 import sys
@@ -98,18 +106,22 @@ def test_kill_9_leaves_the_old_version_or_the_new_one(tmp_path: Path) -> None:
 
 
 def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    dead = dead_pid()
-    kept = ["data.parquet", f"{TEMPORARY}{os.getpid()}-x", f"{TEMPORARY}notapid-x", f"tmp-{dead}-x"]
-    for name in [*kept, f"{TEMPORARY}{dead}-file.parquet", f"deep/down/{TEMPORARY}{dead}-y"]:
+    dead = f"{TEMPORARY}{dead_pid()}-{MACHINE}"
+    parents = f"{TEMPORARY}{os.getppid()}-{MACHINE}-folder"
+    elsewhere = f"{TEMPORARY}{dead_pid()}-{'0' * 8}"
+    kept = ["data.parquet", f"{temporary_prefix()}x", f"{TEMPORARY}notapid-{MACHINE}-x", f"{elsewhere}-new", dead[1:]]
+    for name in [*kept, f"{dead}-file.parquet", f"deep/down/{dead}-y", f"{elsewhere}-old"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / f"{TEMPORARY}{dead}-folder" / "inside").mkdir(parents=True)
-    (tmp_path / f"{TEMPORARY}{dead}-folder" / f"{TEMPORARY}{dead}-nested").touch()
-    (tmp_path / f"{TEMPORARY}{os.getppid()}-folder").mkdir()
+    long_ago = time.time() - ABANDONED - 1
+    os.utime(tmp_path / f"{elsewhere}-old", (long_ago, long_ago))
+    (tmp_path / f"{dead}-folder" / "inside").mkdir(parents=True)
+    (tmp_path / f"{dead}-folder" / f"{dead}-nested").touch()
+    (tmp_path / parents).mkdir()
 
     sweep(tmp_path)
 
-    assert names(tmp_path) == sorted([*kept, "deep", f"{TEMPORARY}{os.getppid()}-folder"])
+    assert names(tmp_path) == sorted([*kept, "deep", parents])
     assert not list((tmp_path / "deep").rglob("*.*"))
     assert sweep(tmp_path) == 0
 

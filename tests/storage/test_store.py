@@ -14,6 +14,7 @@ import pytest
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage import checkpoints
 from sessrec_pipeline.storage.checkpoints import Checkpoint
+from sessrec_pipeline.storage.files import MACHINE
 from sessrec_pipeline.storage.lake import Table, content_hash
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.pages import Page
@@ -396,6 +397,6 @@ def test_unfinished_files_are_removed_and_counted(store: Store) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     (store.home / "lake").mkdir(parents=True)
-    (store.home / "lake" / f".tmp-{dead.pid}-x.parquet").write_bytes(b"half")
+    (store.home / "lake" / f".tmp-{dead.pid}-{MACHINE}-x.parquet").write_bytes(b"half")
     assert mended(store) == ["removed 1 unfinished files of processes that died"]
     assert files(store) == []
