@@ -391,6 +391,23 @@ class TrainingSettings(Section):
     tuning_trials: Annotated[int, Field(ge=0)] = 0
     """Add the assets gru4rec_tuning and baseline_tuning: so many trials of Optuna (extra ``tuning``) for every model
     that has something to tune; the best settings of each are what it is made with."""
+    launcher: Literal["none", "torchrun"] = "none"
+    """Who starts what trains the checkpoint. none: the step itself trains; torchrun: several processes share out each
+    mini-batch, for the same weights up to the rounding of float32 sums."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """torchrun: processes on each node, on a GPU node one for each GPU."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """torchrun: machines, all of which see the feed's home under the same path."""
+    rendezvous: str | None = Field(default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:\[\]-][^\s/:\[\]]*):\d{1,5}$")
+    """torchrun, more than one node: ``host:port`` where they meet; the host is one of them."""
+
+    @model_validator(mode="after")
+    def _fit_the_launcher(self) -> Self:
+        if self.launcher == "none" and (self.processes > 1 or self.nodes > 1):
+            raise ValueError('processes and nodes are for launcher = "torchrun"')
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError('more than one node needs rendezvous = "host:port", and only they do')
+        return self
 
 
 class EvaluationSettings(Section):
