@@ -19,6 +19,9 @@ from sessrec_pipeline.storage.training_state import load_state, save_state
 
 RESTARTS = 3
 """How often torchrun starts all processes again, after the last finished epoch, when one of them has died."""
+OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Every node's torchrun needs it: in a store that outlived them, processes that are started again would find the
+addresses of the dead ones (pytorch issue 135712)."""
 
 
 def train_here(context: dg.AssetExecutionContext, settings: Settings, job: TrainingJob, device: str) -> TrainingState:
@@ -66,10 +69,11 @@ def train_with_torchrun(context: dg.AssetExecutionContext, settings: Settings, j
     folder = settings.training_states / "torchrun"
     write_job(folder, job)
     if settings.training.nodes > 1:
-        context.log.info(f"run on each other node: {shlex.join(['torchrun', *torchrun_arguments(settings, folder)])}")
+        words = [*(f"{name}={value}" for name, value in OWN_STORE.items()), "torchrun"]
+        context.log.info(f"run on each other node: {shlex.join([*words, *torchrun_arguments(settings, folder)])}")
     try:
         epochs = launch(context, settings, folder)
-    except dg.DagsterError as error:  # its exit code, which says nothing
+    except Exception as error:  # torchrun's exit code, for which Dagster has a class without a public name
         raise failure(_why(folder)) from error
     for metadata in epochs:
         context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
@@ -85,7 +89,7 @@ def launch(context: dg.AssetExecutionContext, settings: Settings, folder: Path) 
     To start them elsewhere, put another Pipes client here (Kubernetes', Ray's, …) that runs the same command in a place
     which sees the feed's home.
     """
-    environment = {"OMP_NUM_THREADS": str(settings.compute.threads)}
+    environment = {"OMP_NUM_THREADS": str(settings.compute.threads), **OWN_STORE}
     if settings.training.nodes == 1:  # nobody else need see the ports
         environment["GLOO_SOCKET_IFNAME"] = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     command = [sys.executable, "-m", "torch.distributed.run", *torchrun_arguments(settings, folder)]
