@@ -109,7 +109,7 @@ def bits(arrays: dict[str, NDArray]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("world", [2, 3, 9])  # of nine ranks two at least have no row of seven
+@pytest.mark.parametrize("world", [2, 9])  # of nine ranks two at least have no row of seven
 @each_config
 def test_ranks_train_what_one_process_trains(monkeypatch: pytest.MonkeyPatch, changes: dict, world: int) -> None:
     conf = config(**changes)
