@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.stage import stage
+from assets.training import train_here, train_with_torchrun
 from sessrec_pipeline.compute import Compute, gpu
 from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.evaluation.validation import TuningData, ValidatedEpoch, best_epoch, validate_epochs
@@ -24,7 +25,7 @@ from sessrec_pipeline.settings import GRU4RecConfig, Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
-from sessrec_pipeline.storage.training_state import load_state, save_state
+from sessrec_pipeline.storage.training_job import TrainingJob
 from sessrec_pipeline.versions import source_digest
 
 if TYPE_CHECKING:  # imports optuna, an extra
@@ -36,6 +37,7 @@ MODEL = [
     "models/gru4rec_batches.py",
     "models/gru4rec_graphs.py",
     "models/gru4rec_losses.py",
+    "models/gru4rec_parallel.py",
     "models/gru4rec_state.py",
     "models/gru4rec_training.py",
     "models/adagrad.py",
@@ -52,7 +54,7 @@ def gru4rec_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         choices.append(gru4rec_tuning)
     if settings.training.validate_epochs:
         choices.append(_validation([asset.key.to_user_string() for asset in choices]))
-    return [*choices, _checkpoint([asset.key.to_user_string() for asset in choices])]
+    return [*choices, _checkpoint([asset.key.to_user_string() for asset in choices], settings.training.processes)]
 
 
 @dg.asset(
@@ -190,12 +192,17 @@ def _validation(choices: list[str]) -> dg.AssetsDefinition:
     return gru4rec_validation
 
 
-def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
+def _checkpoint(choices: list[str], processes: int) -> dg.AssetsDefinition:
     @dg.asset(
         name="gru4rec_checkpoint",
         ins={name: dg.AssetIn(name) for name in choices},
-        **stage("models", ["torch", "safetensors"], sources=MODEL, reads=["gru4rec", "training.warm_start"]),
-        **gpu(),
+        **stage(
+            "models",
+            ["torch", "safetensors"],
+            sources=[*MODEL, "training_worker.py"],
+            reads=["gru4rec", "training.warm_start"],
+        ),
+        **gpu(processes),
     )
     @retried
     def gru4rec_checkpoint(
@@ -206,17 +213,14 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
         train_split: Stored,
         popularity: Stored,
         **choices: Stored,
-    ) -> Checkpoint:
+    ) -> dg.Output[Checkpoint]:
         """GRU4Rec trained on the train split: weights, config and item vocabulary in one safetensors file.
 
-        Runs on a GPU where there is one; the metadata show the loss of each epoch while it trains. A run that was
-        killed goes on after its last finished epoch. With ``warm_start`` training goes on from the last checkpoint
-        with the sessions that came since; new items get rows of their own.
+        Runs on a GPU where there is one, in one process or in several (``launcher``); the log shows the loss of each
+        epoch while it trains. A run that was killed goes on after its last finished epoch. With ``warm_start`` training
+        goes on from the last checkpoint with the sessions that came since; new items get rows of their own.
         """
-        import torch  # noqa: PLC0415 - every step process imports this module, few need torch
-
-        from sessrec_pipeline.models.gru4rec import extend_weights  # noqa: PLC0415
-        from sessrec_pipeline.models.gru4rec_training import Epoch, TrainingDiverged, fit  # noqa: PLC0415
+        from sessrec_pipeline.models.gru4rec import extend_weights  # noqa: PLC0415 - imports torch
 
         device, config = compute.device(), _chosen(settings, choices)
         vocabulary: list[str] = popularity.arrow(["item"])["item"].to_pylist()
@@ -228,49 +232,31 @@ def _checkpoint(choices: list[str]) -> dg.AssetsDefinition:
             events = _since(events, int(before.stats["trained_until"]))
             if not events.num_rows:
                 context.log.info("no session came since the last checkpoint, which stays as it is")
-                return Checkpoint(last.weights, last.config, last.items, before.stats, (before.lineage,))
+                return dg.Output(Checkpoint(last.weights, last.config, last.items, before.stats, (before.lineage,)))
             context.log.info(f"going on from {before.node.id} with {events.num_rows:,} new events")
             initial = extend_weights(config, last.weights, last.items, vocabulary)
 
-        state_file = settings.training_states / "gru4rec.safetensors"
-        key = _key(config, device, before.node.id if before else "", train_split, popularity)
-        resume = load_state(state_file, key)
-        if resume is not None:
-            context.log.info(f"going on after epoch {resume.epoch} of a training that was interrupted")
-
-        def on_epoch(epoch: Epoch) -> None:
-            save_state(state_file, epoch.state(), key)
-            speed = epoch.events / epoch.seconds
-            of = f"epoch {epoch.epoch} of {config.n_epochs}"
-            context.log.info(f"{of}: loss {epoch.loss:.4f}, {speed:,.0f} events/s on {device}")
-            metadata = {"epoch": epoch.epoch, "loss": epoch.loss, "events per second": speed}
-            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
-
+        key = _key(config, before.node.id if before else "", train_split, popularity)
         sessions = Sessions.from_table(events, vocabulary)
-        try:
-            with progress_bar("training gru4rec", "event") as progress:
-                model = fit(
-                    sessions, len(vocabulary), config, device, on_epoch, resume=resume, initial=initial, say=progress
-                )
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise dg.Failure(
-                f"training on {device} ran out of memory with batch_size = {config.batch_size}, n_sample = "
-                f"{config.n_sample}, layers = {config.layers} and {len(vocabulary):,} items: lower one of the first "
-                "three in [gru4rec], or raise [sessions] min_item_support; the last checkpoint stays as it was",
-                allow_retries=False,
-            ) from error
-        except TrainingDiverged as error:
-            raise dg.Failure(f"{error}; the last checkpoint stays as it was", allow_retries=False) from error
-        curve = figures.as_markdown(figures.loss_curve(model.losses), "loss per epoch")
+        job = TrainingJob(sessions, len(vocabulary), config, initial, settings.compute, key)
+        training = settings.training
+        if training.launcher == "torchrun":
+            trained = train_with_torchrun(context, settings, job)
+        else:
+            trained = train_here(context, settings, job, device)
+        curve = figures.as_markdown(figures.loss_curve(trained.losses), "loss per epoch")
         context.add_output_metadata({"loss curve": dg.MarkdownMetadataValue(curve)})
         stats: Stats = {
             "device": device,
-            "loss": model.losses[-1],
-            "losses": json.dumps(list(model.losses)),
+            "launcher": training.launcher,
+            "processes": training.processes * training.nodes,
+            "loss": trained.losses[-1],
+            "losses": json.dumps(trained.losses),
             "trained_until": trained_until,
         }
         origins = (before.lineage,) if before else ()
-        return Checkpoint(model.weights(), config.model_dump(mode="json"), vocabulary, stats, origins)
+        model = Checkpoint(trained.arrays, config.model_dump(mode="json"), vocabulary, stats, origins)
+        return dg.Output(model)  # a step that has used Pipes must wrap it
 
     return gru4rec_checkpoint
 

@@ -64,10 +64,11 @@ def _fit(asset: dg.AssetsDefinition, compute: Compute) -> Fit:
     inputs = {name: key.to_user_string() for name, key in asset.keys_by_input_name.items()}
 
     def make(settings: Settings, store: Store, stored: Mapping[str, Stored]) -> Publishable:
-        resources = {"settings": settings, "store": store, "compute": compute}
+        plain = settings.model_copy(update={"training": TrainingSettings()})  # no warm start, no other processes
+        resources = {"settings": plain, "store": store, "compute": compute}
         with dg.build_asset_context(resources=resources) as context:
             made = asset(context, **{name: stored[key] for name, key in inputs.items()})
-        return cast(Publishable, made)
+        return cast(Publishable, made.value if isinstance(made, dg.Output) else made)
 
     return Fit(tuple(inputs.values()), tuple(asset.metadata_by_key[asset.key][READS_KEY]), make)
 

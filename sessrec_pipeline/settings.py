@@ -396,6 +396,15 @@ class TrainingSettings(Section):
     """Database that holds the trials of a search under way, as a URL of SQLAlchemy
     (``postgresql://user:password@host/database``), for machines that share no folder; by default a file in the feed's
     home. ``SESSREC_TRAINING__STUDY`` keeps the password out of the file."""
+    launcher: Literal["none", "torchrun"] = "none"
+    """Who starts what trains the checkpoint. none: the step itself trains; torchrun: several processes share out each
+    mini-batch, for the same weights up to the rounding of float32 sums."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """torchrun: processes on each node, on a GPU node one for each GPU."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """torchrun: machines, all of which see the feed's home under the same path."""
+    rendezvous: str | None = Field(default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:\[\]-][^\s/:\[\]]*):\d{1,5}$")
+    """torchrun, more than one node: ``host:port`` where they meet; the host is one of them."""
 
     @field_validator("study")
     @classmethod
@@ -403,6 +412,14 @@ class TrainingSettings(Section):
         if study is not None and not re.fullmatch(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S*", study.get_secret_value()):
             raise ValueError("write the URL of a database, such as postgresql://user:password@host/database")
         return study
+
+    @model_validator(mode="after")
+    def _fit_the_launcher(self) -> Self:
+        if self.launcher == "none" and (self.processes > 1 or self.nodes > 1):
+            raise ValueError('processes and nodes are for launcher = "torchrun"')
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError('more than one node needs rendezvous = "host:port", and only they do')
+        return self
 
 
 class EvaluationSettings(Section):

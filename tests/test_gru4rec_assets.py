@@ -80,9 +80,9 @@ def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
     for path in settings.training_states.iterdir():
         path.unlink()
 
-    import assets.gru4rec
+    import assets.training
 
-    save, saved = assets.gru4rec.save_state, []
+    save, saved = assets.training.save_state, []
 
     def dying(path: Path, state: object, key: str) -> None:
         save(path, state, key)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
         if len(saved) == 2:
             raise SystemError("the machine went away")
 
-    monkeypatch.setattr(assets.gru4rec, "save_state", dying)
+    monkeypatch.setattr(assets.training, "save_state", dying)
     assert not materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
     assert materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
     assert [state.epoch for state in saved] == [1, 2, 3, 4]  # type: ignore[attr-defined]

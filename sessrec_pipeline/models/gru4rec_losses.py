@@ -1,7 +1,8 @@
 """The losses of GRU4Rec with their gradients, computed in the memory of the scores.
 
 Written out, because autograd would keep and pass over several more matrices of their size. Both are from Hidasi &
-Karatzoglou (CIKM 2018, arXiv 1706.03847). The slots' targets are the first columns: that of row i is column i.
+Karatzoglou (CIKM 2018, arXiv 1706.03847). The slots' targets are the first columns: that of row i is column
+``first`` + i, where the rows are those of the slots from ``first`` on.
 
 Names of sizes in comments: b rows, one for each session of the mini-batch, c scored columns.
 """
@@ -14,24 +15,24 @@ from torch import Tensor
 from sessrec_pipeline.models.scratch import Scratch
 
 
-def cross_entropy(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax cross-entropy of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c).
+def cross_entropy(scores: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Softmax cross-entropy of scores (b, c), the target of row i in column first + i: sum over rows, gradient (b, c).
 
     The gradient takes the place of the scores.
     """
     scores.sub_(scores.amax(dim=1, keepdim=True))
-    target = scores.diagonal().sum()
+    target = scores.diagonal(first).sum()
     total = scores.exp_().sum(dim=1, keepdim=True)
     loss = total.log().sum() - target
     gradient = scores.div_(total)
-    gradient.diagonal().sub_(1)
+    gradient.diagonal(first).sub_(1)
     return loss, gradient
 
 
 def bpr_max(
-    scores: Tensor, log_count: Tensor, elu: float, bpreg: float, scratch: Scratch | None = None
+    scores: Tensor, log_count: Tensor, elu: float, bpreg: float, first: int = 0, scratch: Scratch | None = None
 ) -> tuple[Tensor, Tensor]:
-    """BPR-max of scores (b, c), the target of row i in column i: sum over rows, gradient (b, c).
+    """BPR-max of scores (b, c), the target of row i in column first + i: sum over rows, gradient (b, c).
 
     With r = ELU(scores) and s the softmax of a row over its negatives, all columns but the target's, a row's loss is
     -log(sum_j s_j sigmoid(r_target - r_j)) + bpreg * sum_j s_j r_j^2. A row without negatives has no loss.
@@ -45,9 +46,9 @@ def bpr_max(
     if elu > 0:  # in vectorised pieces: torch's own elu takes three times as long
         negative = torch.clamp(scores, max=0, out=s).exp_()
         r = scores.clamp_(min=0).add_(negative, alpha=elu).sub_(elu)
-    target = r.diagonal().clone().unsqueeze(1)  # (b, 1)
+    target = r.diagonal(first).clone().unsqueeze(1)  # (b, 1)
     torch.add(r, log_count, out=s)
-    s.diagonal().fill_(-math.inf)
+    s.diagonal(first).fill_(-math.inf)
     s.sub_(s.amax(dim=1, keepdim=True)).exp_()
     s.div_(s.sum(dim=1, keepdim=True))
     sigma = torch.sub(target, r, out=scratch.like("sigma", s)).sigmoid_()
@@ -63,7 +64,7 @@ def bpr_max(
     # the first two terms, because p does not change when all of a row's scores shift alike.
     pulled = s_sigma.mul_(sigma).div_(p)
     gradient = s.mul_(1 - bpreg * penalty).add_(s_rr.add_(s_r, alpha=2), alpha=bpreg).sub_(pulled)
-    gradient.diagonal().copy_(pulled.sum(dim=1) - 1)
+    gradient.diagonal(first).copy_(pulled.sum(dim=1) - 1)
     if elu > 0:
         torch.ops.aten.elu_backward.grad_input(gradient, elu, 1, 1, True, r, grad_input=s)  # True: from ELU's result
     return loss, gradient

@@ -8,8 +8,11 @@ cost does not grow with the catalogue (``adagrad``). Which rows these are is kno
 (``gru4rec_batches``). What is large stays in memory that all steps share (``scratch``). On a GPU nothing is read back
 before the end of an epoch, and full steps are replayed from one captured graph (``gru4rec_graphs``).
 
-Names of sizes in comments: b sessions in the mini-batch, u different sampled negatives, c = b + u scored columns
-(the targets first), d width of an item vector, h units of a layer.
+Several processes may share out each mini-batch (``gru4rec_parallel``): a step computes its own rows of it, adds up what
+is needed of all of them, and then changes the weights.
+
+Names of sizes in comments: b sessions in the mini-batch, own those that this process computes, u different sampled
+negatives, c = b + u scored columns (the targets first), d width of an item vector, h units of a layer.
 """
 
 import math
@@ -39,6 +42,7 @@ from sessrec_pipeline.models.gru4rec import (
 from sessrec_pipeline.models.gru4rec_batches import Batch, Batches
 from sessrec_pipeline.models.gru4rec_graphs import CudaGraph, StepGraph
 from sessrec_pipeline.models.gru4rec_losses import bpr_max, cross_entropy
+from sessrec_pipeline.models.gru4rec_parallel import ALONE, Ranks
 from sessrec_pipeline.models.gru4rec_state import TrainingState, check_state, pack, settings_text, unpack
 from sessrec_pipeline.models.scratch import Scratch
 from sessrec_pipeline.settings import GRU4RecConfig
@@ -63,6 +67,15 @@ class Epoch:
     model: GRU4Rec = field(repr=False)
     state: Callable[[], TrainingState] = field(repr=False)
 
+    def told(self, config: GRU4RecConfig, where: str) -> str:
+        """A line for people."""
+        speed = self.events / self.seconds
+        return f"epoch {self.epoch} of {config.n_epochs}: loss {self.loss:.4f}, {speed:,.0f} events/s on {where}"
+
+    def metadata(self) -> dict[str, float]:
+        """What is noted of it by name."""
+        return {"epoch": self.epoch, "loss": self.loss, "events per second": self.events / self.seconds}
+
 
 def fit(
     sessions: Sessions,
@@ -74,6 +87,7 @@ def fit(
     resume: TrainingState | None = None,
     initial: Mapping[str, NDArray[np.float32]] | None = None,
     say: Callable[[int, int], None] = lambda done, total: None,
+    ranks: Ranks = ALONE,
 ) -> GRU4Rec:
     """Train on sessions; those of one event have nothing to predict and are skipped.
 
@@ -84,6 +98,7 @@ def fit(
     the epochs that are left, which may be none. ``initial`` has then done its part and is not looked at.
     initial: weights to begin with instead of random ones, from ``extend_weights``.
     say: told every few hundred steps how many events of all epochs are done, and how many there are.
+    ranks: the processes that share out each mini-batch; all call this with the same arguments.
     """
     check_items(sessions, n_items)
     plan = schedule(sessions, config.batch_size, with_last=False)
@@ -94,7 +109,7 @@ def fit(
         model = GRU4Rec(config, n_items, tensors)
     else:
         model = GRU4Rec.from_weights(config, n_items, initial, device)
-    trainer = Trainer(model, sessions, plan)
+    trainer = Trainer(model, sessions, plan, ranks=ranks)
     if resume is not None:
         trainer.restore(resume)
 
@@ -119,17 +134,35 @@ def fit(
     return model
 
 
+def out_of_memory(config: GRU4RecConfig, n_items: int) -> str:
+    """What to say when memory ran out."""
+    return (
+        f"training ran out of memory with batch_size = {config.batch_size}, n_sample = {config.n_sample}, layers = "
+        f"{config.layers} and {n_items:,} items: lower one of the first three in [gru4rec], or raise [sessions] "
+        "min_item_support"
+    )
+
+
 class Trainer:
     """A model in training: its optimisers, its sources of randomness and its data.
 
-    fixed_shapes: pad full steps to one shape, which on a GPU are then replayed from a graph; by default on a GPU only.
+    fixed_shapes: pad full steps to one shape, which on a GPU are then replayed from a graph; by default on a GPU only,
+    and not where ranks share out the steps.
     """
 
-    def __init__(self, model: GRU4Rec, sessions: Sessions, plan: Schedule, *, fixed_shapes: bool | None = None):
+    def __init__(
+        self,
+        model: GRU4Rec,
+        sessions: Sessions,
+        plan: Schedule,
+        *,
+        fixed_shapes: bool | None = None,
+        ranks: Ranks = ALONE,
+    ):
         config, self.device = model.config, model.device
         on_gpu = self.device.type == "cuda"
-        fixed_shapes = on_gpu if fixed_shapes is None else fixed_shapes
-        self.model, self.config = model, config
+        fixed_shapes = on_gpu and ranks.world == 1 if fixed_shapes is None else fixed_shapes
+        self.model, self.config, self.ranks = model, config, ranks
         rng = np.random.default_rng(config.seed)
         self.dropout = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         self.batches = Batches(sessions, plan, model.n_items, config, rng, self.device, fixed_shapes)
@@ -207,6 +240,7 @@ class Trainer:
         """Train on one mini-batch, given the states after the step before: the sum of its losses, the states after."""
         config, items, biases = self.config, self.tables["items"], self.tables["item_bias"]
         b, h = len(batch.inputs), items.shape[1]
+        own = self.ranks.share(b)
 
         # Rows of the items: inputs if they share the table, targets, sampled. The last two are the columns.
         first = torch.cat((batch.inputs, batch.targets)) if self.shared else batch.targets
@@ -217,75 +251,96 @@ class Trainer:
         columns = rows[head - b :]  # (c, h)
         bias = biases.index_select(0, torch.cat((batch.targets, batch.sampled)))  # (c,)
 
-        x = rows[:b] if self.shared else self.tables["inputs"].index_select(0, batch.inputs)
-        passed = self.forward(x, carry(states, batch.rows, batch.kept))
-        top = passed[-1].after  # (b, h)
+        x = rows[own] if self.shared else self.tables["inputs"].index_select(0, batch.inputs[own])
+        passed = self.forward(x, carry(states, batch.rows[own], batch.kept[own]), b)
+        top = passed[-1].after  # (own, h)
         gain = torch.cat((batch.target_gain, batch.log_count))  # (c,)
         if config.loss == "cross-entropy":
             bias += gain
-        scores = torch.addmm(bias, top, columns.T, out=self.scratch("scores", b, len(columns)))
+        scores = torch.addmm(bias, top, columns.T, out=self.scratch("scores", len(top), len(columns)))
         if config.loss == "cross-entropy":
-            loss, gradient = cross_entropy(scores)
+            loss, gradient = cross_entropy(scores, own.start)
         else:
-            loss, gradient = bpr_max(scores, gain, config.elu_param, config.bpreg, self.scratch)
+            loss, gradient = bpr_max(scores, gain, config.elu_param, config.bpreg, own.start, self.scratch)
 
-        # The mean over the batch is taken of what is small: of (b, h) and (c,), not of (b, c).
+        # The mean over the batch is taken of what is small: of (own, h) and (c,), not of (own, c).
         top_gradient = torch.mm(gradient, columns).div_(config.batch_size)
         row_gradients = self.scratch("row_gradients", n_rows, h)
         torch.mm(gradient.T, top / config.batch_size, out=row_gradients[head - b :])
         bias_gradient = gradient.sum(dim=0).div_(config.batch_size)
         x_gradient = self.backward(passed, top_gradient)
+        gradients = self._by_row(batch, own, row_gradients, bias_gradient, x_gradient)
+        after = [self.ranks.whole(layer.after, b) for layer in passed]
+        self.ranks.add_up([self.layer_gradients, *gradients.values(), *after, loss])
+        self._update(batch, gradients, rows)
+        return loss, after
+
+    def _by_row(
+        self, batch: Batch, own: slice, row_gradients: Tensor, bias_gradient: Tensor, x_gradient: Tensor
+    ) -> dict[str, Tensor]:
+        """Gradients of the rows that a step changes: rows that are in the tables once must be changed once.
+
+        row_gradients (rows, h): of inputs if they share the table, targets, sampled; not filled in for the inputs.
+        Sampled ones differ; the head's gradients are added to those of their places, for which the end of the head
+        itself has room.
+        """
+        b, head = len(batch.inputs), len(row_gradients) - len(batch.sampled)
+        n_more, place, gradients = len(batch.more_targets), batch.target_place, {}
+        head_gradients = row_gradients[head - b : head]
+        if self.shared:
+            place = torch.cat((batch.input_place[own], place + len(batch.more_inputs)))
+            head_gradients = torch.cat((x_gradient, head_gradients))
+            n_more += len(batch.more_inputs)
+        else:
+            head_gradients = head_gradients.clone()
+            gradients["inputs"] = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
+            gradients["inputs"].index_add_(0, batch.input_place[own], x_gradient)
+        begin = head - n_more
+        row_gradients[begin:head].zero_()
+        gradients["items"] = row_gradients[begin:].index_add_(0, place, head_gradients)
+        gradients["item_bias"] = torch.cat((bias_gradient.new_zeros(len(batch.more_targets)), bias_gradient[b:]))
+        gradients["item_bias"].index_add_(0, batch.target_place, bias_gradient[:b])
+        return gradients
+
+    def _update(self, batch: Batch, gradients: dict[str, Tensor], rows: Tensor) -> None:
+        """Change all weights; the last of ``rows`` are those of the sampled items."""
+        items, scored = self.optimisers["items"], torch.cat((batch.more_targets, batch.sampled))
+        used = torch.cat((batch.more_inputs, scored)) if self.shared else scored
+        more = used[: len(used) - len(batch.sampled)]
+        weights = rows[len(rows) - len(used) :]
+        torch.index_select(items.weight, 0, more, out=weights[: len(more)])
+        items.step_rows(used, gradients["items"], weights)
+        self.optimisers["item_bias"].step_rows(scored, gradients["item_bias"])
+        if not self.shared:
+            self.optimisers["inputs"].step_rows(batch.more_inputs, gradients["inputs"])
         self.optimisers["layers"].step(self.layer_gradients)
 
-        place, n_inputs = batch.target_place, 0
-        if self.shared:
-            row_gradients[:b] = x_gradient
-            n_inputs = len(batch.more_inputs)
-            place = torch.cat((batch.input_place, place + n_inputs))
-        else:
-            changed = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
-            changed.index_add_(0, batch.input_place, x_gradient)
-            self.optimisers["inputs"].step_rows(batch.more_inputs, changed)
-
-        # Rows that are in the tables once must be changed once. Sampled ones differ; the head's gradients are added to
-        # those of their places, for which the end of the head itself has room.
-        more = torch.cat((batch.more_inputs, batch.more_targets)) if self.shared else batch.more_targets
-        used = torch.cat((more, batch.sampled))
-        begin = head - len(more)
-        head_gradients = row_gradients[:head].clone()
-        row_gradients[begin:head].zero_()
-        row_gradients[begin:].index_add_(0, place, head_gradients)
-        torch.index_select(items, 0, more, out=rows[begin:head])
-        self.optimisers["items"].step_rows(used, row_gradients[begin:], rows[begin:])
-
-        scored = used[n_inputs:]
-        changed = torch.cat((bias_gradient.new_zeros(len(batch.more_targets)), bias_gradient[b:]))
-        changed.index_add_(0, batch.target_place, bias_gradient[:b])
-        self.optimisers["item_bias"].step_rows(scored, changed)
-        return loss, [layer.after for layer in passed]
-
-    def forward(self, x: Tensor, states: list[Tensor]) -> list["Passed"]:
-        """``GRU4Rec.advance`` with dropout, and all that ``backward`` needs of it.
+    def forward(self, x: Tensor, states: list[Tensor], b: int) -> list["Passed"]:
+        """``GRU4Rec.advance`` with dropout, and all that ``backward`` needs of it, for this rank's share of b sessions.
 
         What is dropped is dropped from the state that is carried on; with one-hot items dropout_embedding drops from
         their rows.
         """
-        dropped = self._dropout(x, self.config.dropout_embedding)
+        dropped = self._dropout(x, self.config.dropout_embedding, b)
         passed: list[Passed] = []
         for i, state in enumerate(states):
             x = x if dropped is None else x * dropped
             layer = self.model.layer(i, x, state)
-            out = self._dropout(layer.after, self.config.dropout_hidden)
+            out = self._dropout(layer.after, self.config.dropout_hidden, b)
             after = layer.after if out is None else layer.after * out
             passed.append(Passed(x, dropped, state, layer, out, after))
             x, dropped = after, None
         return passed
 
-    def _dropout(self, x: Tensor, probability: float) -> Tensor | None:
-        """What to multiply x by: 0, or what makes up for that; None where nothing is dropped."""
+    def _dropout(self, x: Tensor, probability: float, b: int) -> Tensor | None:
+        """What to multiply x by: 0, or what makes up for that; None where nothing is dropped.
+
+        Drawn for all b sessions of the mini-batch, so that what is dropped does not depend on the ranks.
+        """
         if probability == 0:
             return None
-        return torch.rand(x.shape, generator=self.dropout, device=x.device).ge_(probability).div_(1 - probability)
+        drawn = torch.rand(b, x.shape[1], generator=self.dropout, device=x.device)
+        return drawn[self.ranks.share(b)].ge_(probability).div_(1 - probability)
 
     def backward(self, passed: list["Passed"], gradient: Tensor) -> Tensor:
         """From the gradient of the top state (b, h): fill ``layer_gradients``, return that of ``forward``'s x.

@@ -22,7 +22,7 @@ def save_state(path: Path, state: TrainingState, key: str) -> None:
         "key": key,
         "epoch": json.dumps(state.epoch),
         "losses": json.dumps(state.losses),  # the shortest text of a float reads back as the same float
-        "sha256": _content_hash(state, key),
+        "sha256": content_hash(state, key),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
     with replacing(path) as temporary:
@@ -38,12 +38,12 @@ def load_state(path: Path, key: str) -> TrainingState | None:
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state = TrainingState(json.loads(header["epoch"]), tuple(json.loads(header["losses"])), arrays)
-        return state if header["sha256"] == _content_hash(state, key) else None
+        return state if header["sha256"] == content_hash(state, key) else None
     except UNREADABLE:  # missing, cut short, not safetensors, headers of another version: all mean to begin anew
         return None
 
 
-def _content_hash(state: TrainingState, key: str) -> str:
+def content_hash(state: TrainingState, key: str) -> str:
     """sha256 over the key, the losses and the arrays."""
     digest = hashlib.sha256(json.dumps([key, state.epoch, state.losses]).encode())
     for name in sorted(state.arrays):

@@ -427,7 +427,7 @@ def test_hidden_dropout_active() -> None:
     training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
     x, states = model.tensors["items"][torch.arange(10)], [torch.ones(10, 200)]
     plain = model.advance(x, states)[0]
-    dropped = training.forward(x, states)[0].after
+    dropped = training.forward(x, states, 10)[0].after
     gone = dropped == 0
     assert gone.float().mean().item() == pytest.approx(0.2, abs=0.03)
     torch.testing.assert_close(dropped[~gone], plain[~gone] / 0.8)
@@ -443,7 +443,7 @@ def test_embedding_dropout_active() -> None:
     sessions = some_sessions()
     x = torch.ones(50, 400)
     training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
-    gate = training.forward(x, model.zero_states(50))[0].after
+    gate = training.forward(x, model.zero_states(50), 50)[0].after
     assert gate.std(dim=0).min() > 0, "all rows are alike, so nothing was dropped"
     plain = model.advance(x, model.zero_states(50))[0]
     assert plain.std(dim=0).max() == pytest.approx(0, abs=1e-6)
@@ -464,11 +464,11 @@ def test_backward_equals_autograd(changes: dict, dropout: float) -> None:
     before = training.dropout.get_state()
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in layers.items()}
     training.model.tensors |= leaves
-    passed = training.forward(x, states)
+    passed = training.forward(x, states, 5)
     expected = torch.autograd.grad((passed[-1].after * weight).sum(), [x, *leaves.values()])
     training.model.tensors |= layers
     training.dropout.set_state(before)
-    gradient = training.backward(training.forward(x.detach(), states), weight)
+    gradient = training.backward(training.forward(x.detach(), states, 5), weight)
     torch.testing.assert_close(gradient, expected[0], rtol=1e-4, atol=1e-5)
     for name, array in zip(leaves, expected[1:], strict=True):
         torch.testing.assert_close(training.gradients[name], array, rtol=1e-4, atol=1e-5, msg=name)

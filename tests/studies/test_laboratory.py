@@ -8,9 +8,12 @@ import pyarrow as pa
 import pytest
 from small_feed import Feed
 
+from assets.studies import fits
+from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
-from sessrec_pipeline.settings import StudySettings
-from sessrec_pipeline.studies.laboratory import difference, of_two_or_more, renumbered, studied_models
+from sessrec_pipeline.settings import StudySettings, TrainingSettings
+from sessrec_pipeline.storage.checkpoints import Checkpoint
+from sessrec_pipeline.studies.laboratory import Shelf, difference, of_two_or_more, renumbered, studied_models
 
 
 def contents(home: Path) -> dict[str, int]:
@@ -89,3 +92,13 @@ def test_sessions_are_numbered_anew() -> None:
     left = of_two_or_more(events)
     assert left["session_number"].to_pylist() == [0, 0, 1, 1, 1] and left["item"].to_pylist() == list("abdef")
     assert of_two_or_more(events.slice(0, 0)).num_rows == 0
+
+
+def test_a_variation_is_trained_from_nothing_in_this_process(small: Feed, tmp_path: Path) -> None:
+    training = TrainingSettings(launcher="torchrun", processes=2, warm_start=True)
+    settings = small.settings.model_copy(update={"training": training, "home": tmp_path})
+    compute = Compute(settings.compute)
+    made = fits(settings, compute)["gru4rec_checkpoint"].make(settings, Shelf(settings), small.stored)
+    assert isinstance(made, Checkpoint)
+    assert made.stats["launcher"] == "none"
+    assert made.content_hash() == small.stored["gru4rec_checkpoint"].node.data_version
