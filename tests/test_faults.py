@@ -172,13 +172,12 @@ import sys
 from pathlib import Path
 import dagster as dg
 from sessrec_pipeline.runs import materialize_all
-from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
-model = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
-settings = Settings(home=Path(sys.argv[1]), models=["markov", "gru4rec"], gru4rec=model)
+settings = Settings(home=Path(sys.argv[1]), models=["markov", "vsknn"])
 with dg.DagsterInstance.ephemeral() as instance:
     assert materialize_all(settings, instance, up_to=["metrics"]).success
-print([Store(settings).find(a).node.data_version for a in ("sessions", "test_split", "gru4rec_checkpoint", "metrics")])
+print([Store(settings).find(a).node.data_version for a in ("sessions", "test_split", "vsknn_rankings", "metrics")])
 """
 
 

@@ -13,7 +13,8 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
@@ -97,22 +98,57 @@ def catalogued(settings: Settings) -> set[tuple[str, str | None, int | None]]:
     return {(asset, partition, count) for asset, partition, count in rows}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.soak)])
-def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: int) -> None:
-    """Rounds over a new home: killed again and again until a run gets through, then a log is corrected, and back."""
-    rng = random.Random(kills)
+def begun(settings: Settings) -> BaseProcess:
+    """A run in a process of its own, which has imported what takes time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=work, args=(settings,))
+    process.start()
+    return process
+
+
+def told(settings: Settings) -> str:
+    return "\n".join(log.read_text() for log in settings.home.glob("run-*.log"))
+
+
+def ready(home: Path) -> Settings:
+    """A feed with its logs, that nothing was made of yet."""
+    settings = Settings(home=home, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
+    write_logs(LAW, settings.landing)
+    return settings
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What a run that nobody disturbs comes to."""
+
+    settings: Settings
+    seconds: float
+    picture: Picture
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Quiet:
+    settings = ready(tmp_path_factory.mktemp("quiet"))
+    begin = time.monotonic()
+    process = begun(settings)
+    process.join()
+    assert process.exitcode == 0, told(settings)
+    return Quiet(settings, time.monotonic() - begin, picture(settings))
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.soak)])
+def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: int) -> None:
+    """Rounds over a new home: killed again and again until a run gets through, then a log is corrected, and back."""
+    rng = random.Random(kills)
 
     def run(settings: Settings, patience: float | None) -> bool:
         """Whether a run got through before it was killed."""
-        process = context.Process(target=work, args=(settings,))
-        process.start()
+        process = begun(settings)
         process.join(patience)
         process.kill()
         process.join()
-        told = (settings.home / f"run-{process.pid}.log").read_text() if process.exitcode not in (0, -9) else ""
-        assert process.exitcode in (0, -9), f"a run failed that was not killed:\n{told}"
+        assert process.exitcode in (0, -9), f"a run failed that was not killed:\n{told(settings)}"
         return process.exitcode == 0
 
     def corrected(settings: Settings) -> Path:
@@ -121,28 +157,20 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
         log.with_name(f".{log.name}").write_text("".join([*lines[:-40], BAD]))
         return log.with_name(f".{log.name}").replace(log)
 
-    def home(name: str) -> Settings:
-        settings = feed(name, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
-        write_logs(LAW, settings.landing)
-        return settings
-
-    quiet = home("quiet")
-    begin = time.monotonic()
-    assert run(quiet, None)
-    undisturbed = time.monotonic() - begin
-    whole = picture(quiet)
-    corrected(quiet)
-    assert run(quiet, None)
-    mended = picture(quiet)
+    undisturbed = ready(tmp_path / "undisturbed")
+    shutil.copytree(quiet.settings.home, undisturbed.home, dirs_exist_ok=True)
+    corrected(undisturbed)
+    assert run(undisturbed, None)
+    whole, mended = quiet.picture, picture(undisturbed)
     assert whole != mended
 
     killed: Counter[str] = Counter()
     done = 0
     for number in itertools.count():
-        settings = home(f"round-{number}")
+        settings = ready(tmp_path / f"round-{number}")
         for change, expected in ((lambda settings: None, whole), (corrected, mended)):
             change(settings)
-            while not run(settings, rng.uniform(0, undisturbed) if done < kills else None):
+            while not run(settings, rng.uniform(0, quiet.seconds) if done < kills else None):
                 assert done < kills, "a run that nobody disturbed failed"
                 done += 1
                 killed[step_in_progress(settings)] += 1
@@ -153,32 +181,23 @@ def test_kill_9_loses_and_doubles_nothing(feed: Callable[..., Settings], kills: 
         shutil.rmtree(settings.home)
         if done >= kills:
             break
-    print(f"\n{done} kills in {number + 1} rounds, by the step in progress (a quiet run took {undisturbed:.1f} s):")
+    print(f"\n{done} kills in {number + 1} rounds, by the step in progress (a quiet run took {quiet.seconds:.1f} s):")
     for step, times in killed.most_common():
         print(f"  {step:<24} {times}")
     rows = {
         asset: sum(r or 0 for (a, _), (_, r) in mended.items() if a == asset)
         for asset in ("raw_sessions", "quarantine")
     }
-    lines = sum(len(log.read_text().splitlines()) - 1 for log in quiet.landing.glob("*.tsv"))
+    lines = sum(len(log.read_text().splitlines()) - 1 for log in undisturbed.landing.glob("*.tsv"))
     print(f"rows in {lines:,}, events {rows['raw_sessions']:,} + quarantine {rows['quarantine']:,}; all hashes equal")
     assert lines == sum(rows.values())
 
 
-def test_two_runs_at_once_both_get_through_and_end_alike(feed: Callable[..., Settings]) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    pictures = []
-    for name, runs in (("alone", 1), ("together", 2)):
-        settings = feed(name, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
-        write_logs(LAW, settings.landing)
-        processes = [context.Process(target=work, args=(settings,)) for _ in range(runs)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        told = "\n".join(log.read_text() for log in settings.home.glob("run-*.log"))
-        assert [process.exitcode for process in processes] == [0] * runs, told
-        assert behind(settings) == []
-        pictures.append(picture(settings))
-    assert pictures[0] == pictures[1]
+def test_two_runs_at_once_both_get_through_and_end_alike(quiet: Quiet, tmp_path: Path) -> None:
+    settings = ready(tmp_path / "together")
+    processes = [begun(settings) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0], told(settings)
+    assert behind(settings) == []
+    assert picture(settings) == quiet.picture
