@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
@@ -22,14 +24,46 @@ from sessrec_pipeline.storage.store import Store
 pytestmark = pytest.mark.usefixtures("no_drawings")
 
 SMALL = SyntheticSettings(sessions=120, items=60, days=2)
-FEW = ["markov", "gru4rec"]
+FEW: list[Any] = ["markov", "gru4rec"]
 QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 
 
 @pytest.fixture
-def settings(feed: Callable[..., Settings]) -> Settings:
-    settings = feed(models=FEW, synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0))
-    write_logs(SMALL, settings.landing)
+def settings(tmp_path: Path) -> Settings:
+    return feed_in(tmp_path / "home")
+
+
+class Materialized(NamedTuple):
+    """A feed after everything was made, and Dagster's memory of it."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home in which everything was made; for copies."""
+    folder = tmp_path_factory.mktemp("whole")
+    settings = feed_in(folder / "home")
+    (folder / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(folder / "dagster")) as instance:
+        assert materialize_all(settings, instance).success
+    return folder
+
+
+@pytest.fixture
+def materialized(whole: Path, tmp_path: Path) -> Iterator[Materialized]:
+    shutil.copytree(whole, tmp_path / "copy")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "copy" / "dagster")) as instance:
+        yield Materialized(feed_in(tmp_path / "copy" / "home"), instance)
+
+
+def feed_in(home: Path) -> Settings:
+    settings = Settings(
+        home=home, models=FEW, synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0)
+    )
+    if not settings.landing.is_dir():
+        write_logs(SMALL, settings.landing)
     return settings
 
 
@@ -148,8 +182,8 @@ def conditions(settings: Settings, instance: dg.DagsterInstance, cursor: object 
     return requests, result.cursor
 
 
-def test_rebuild_follows_changed_content_only(settings: Settings, instance: dg.DagsterInstance) -> None:
-    materialize_all(settings, instance)
+def test_rebuild_follows_changed_content_only(materialized: Materialized) -> None:
+    settings, instance = materialized
     _, cursor = conditions(settings, instance)
     # the same bytes again
     materialize_all_of(settings, instance, "ingest", partition_key="demo-2026-01-06.tsv")
@@ -164,19 +198,17 @@ def test_rebuild_follows_changed_content_only(settings: Settings, instance: dg.D
     assert "gru4rec_checkpoint" not in requests, "its own input has not changed yet"
 
 
-def test_changed_settings_make_their_assets_stale_and_no_others(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
-    materialize_all(settings, instance)
+def test_changed_settings_make_their_assets_stale_and_no_others(materialized: Materialized) -> None:
+    settings, instance = materialized
     _, cursor = conditions(settings, instance)
     other = settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})})
     requests, _ = conditions(other, instance, cursor)
     assert requests == {"gru4rec_checkpoint"}
 
 
-def test_new_log_rebuilds_each_asset_once(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_new_log_rebuilds_each_asset_once(materialized: Materialized) -> None:
     """The daemon's loop in small: evaluate, run what is requested, until nothing is."""
-    materialize_all(settings, instance)
+    settings, instance = materialized
     _, cursor = conditions(settings, instance)
     log = settings.landing / "demo-2026-01-06.tsv"
     log.write_text(log.read_text() + "".join(f"new\t{item}\t{1767700000 + item}\n" for item in (1, 2, 3)))
@@ -198,9 +230,9 @@ def test_new_log_rebuilds_each_asset_once(settings: Settings, instance: dg.Dagst
 
 
 def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    materialized: Materialized, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    materialize_all(settings, instance)
+    settings, instance = materialized
     _, cursor = conditions(settings, instance)
     log = settings.landing / "demo-2026-01-06.tsv"
 
@@ -227,10 +259,10 @@ def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
 
 
 def test_a_run_that_was_only_faster_makes_nothing_again(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    materialized: Materialized, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times differ from run to run: neither rankings that took another time nor a new table of costs set off a run."""
-    materialize_all(settings, instance)
+    settings, instance = materialized
     store = Store(settings)
     _, cursor = conditions(settings, instance)
     before = {name: store.find(name) for name in ("markov_rankings", "costs")}
@@ -246,11 +278,8 @@ def test_a_run_that_was_only_faster_makes_nothing_again(
         assert requests == set(), "and the page shows them when something else makes it"
 
 
-def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(
-    settings: Settings, instance: dg.DagsterInstance
-) -> None:
-    materialize_all(settings, instance, up_to=["costs"])
-    store = Store(settings)
+def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(materialized: Materialized) -> None:
+    store = Store(materialized.settings)
     costs = {row["model"]: row for row in store.find("costs").arrow().to_pylist()}
     assert set(costs) == {"popularity", "markov", "gru4rec", "oracle"}
     popularity, markov, rankings = (store.find(name) for name in ("popularity", "markov", "markov_rankings"))
@@ -268,22 +297,24 @@ def materialize_all_of(settings: Settings, instance: dg.DagsterInstance, job: st
     assert definition.execute_in_process(instance=instance, **selection).success  # type: ignore[arg-type]
 
 
-def test_nightly_runs_only_when_logs_came(settings: Settings, tmp_path: Path) -> None:
-    instance = dg.DagsterInstance.local_temp(str(tmp_path))
-    schedule = nightly_schedule(settings)
+def night(settings: Settings, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    context = dg.build_schedule_context(instance=instance, resources={"store": Store(settings)})
+    (answer,) = nightly_schedule(settings)(context)  # type: ignore[misc]
+    return answer  # type: ignore[return-value]
 
-    def night() -> dg.RunRequest | dg.SkipReason:
-        context = dg.build_schedule_context(instance=instance, resources={"store": Store(settings)})
-        (answer,) = schedule(context)  # type: ignore[misc]
-        return answer
 
-    assert isinstance(night(), dg.SkipReason)
-    materialize_all(settings, instance)
-    assert isinstance(night(), dg.SkipReason)
+def test_nightly_waits_for_a_first_log(settings: Settings, tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert isinstance(night(settings, instance), dg.SkipReason)
+
+
+def test_nightly_runs_only_when_logs_came(materialized: Materialized) -> None:
+    settings, instance = materialized
+    assert isinstance(night(settings, instance), dg.SkipReason)
     (settings.landing / "more.tsv").write_text("SessionId\tItemId\tTime\nnew\t1\t1767700000\nnew\t2\t1767700010\n")
     instance.add_dynamic_partitions(str(landed_logs.name), ["more.tsv"])
-    build(settings).resolve_job_def("ingest").execute_in_process(instance=instance, partition_key="more.tsv")
-    assert isinstance(night(), dg.RunRequest)
+    materialize_all_of(settings, instance, "ingest", partition_key="more.tsv")
+    assert isinstance(night(settings, instance), dg.RunRequest)
 
 
 @pytest.mark.parametrize("running", [True, False])

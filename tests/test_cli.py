@@ -211,7 +211,7 @@ def test_materialize_runs_a_feed_of_ones_own_and_makes_nothing_again(tmp_path: P
     result = sessrec(tmp_path, "materialize")
     assert result.exit_code == 0 and "everything is up to date" in result.output
     assert report.stat().st_mtime_ns == before
-    assert "made report" in sessrec(tmp_path, "materialize", "--all").output
+    assert "made sessions" in sessrec(tmp_path, "materialize", "--all", "sessions").output
 
 
 def test_materialize_makes_the_assets_that_are_named_and_what_they_rest_on(tmp_path: Path) -> None:

@@ -79,26 +79,26 @@ def test_nothing_left_is_refused_by_the_name_of_the_filter(
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EACCES])
 def test_a_disk_that_refuses_fails_the_step_and_keeps_what_was_there(
-    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, code: int
+    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = ["gru4rec_checkpoint", "metrics"]
     assert materialize_all(demo, instance, up_to=wanted).success
     store = Store(demo)
     before = {asset: store.find(asset).node.id for asset in ("sessions", *wanted)}
+    for code in (errno.EROFS, errno.ENOSPC, errno.EACCES):
 
-    def refuse(self: Path, target: Path) -> Path:
-        raise OSError(code, os.strerror(code), str(target))
+        def refuse(self: Path, target: Path, code: int = code) -> Path:
+            raise OSError(code, os.strerror(code), str(target))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", refuse)
-        outcome = materialize_all(demo, instance, up_to=wanted, everything=True)
-    assert not outcome.success
-    assert any(os.strerror(code) in reason for reason in [*outcome.refused.values(), *outcome.failed.values()])
-    assert {asset: store.find(asset).node.id for asset in before} == before
-    assert not list(demo.home.rglob(".tmp-*.parquet"))
-    assert materialize_all(demo, instance, up_to=wanted).success
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", refuse)
+            outcome = materialize_all(demo, instance, up_to=wanted, everything=True)
+        assert not outcome.success
+        assert any(os.strerror(code) in reason for reason in [*outcome.refused.values(), *outcome.failed.values()])
+        assert {asset: store.find(asset).node.id for asset in before} == before
+        assert not list(demo.home.rglob(".tmp-*.parquet"))
+    assert materialize_all(demo, instance, up_to=wanted, everything=True).success
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
