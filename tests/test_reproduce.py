@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from sessrec_pipeline import reproduce
 from sessrec_pipeline.cli import main
 from sessrec_pipeline.reproduce import ReproductionError, read_recipe, recipe_names, set_up
+from sessrec_pipeline.runs import materialize_all
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.store import Store
 
@@ -199,12 +201,13 @@ def test_order_that_is_no_clock_keeps_events_in_order(finished: Finished) -> Non
     assert (first, last, backwards) == (946_684_800_000_000, 946_684_800_000_994, 0)
 
 
-def test_order_before_the_first_goes_to_quarantine(tiny: Path, tmp_path: Path) -> None:
+def test_order_before_the_first_goes_to_quarantine(tiny: Path, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     log = tiny / "events.tsv"
     log.write_text(log.read_text() + "99\ti1\t-1\ttest\n99\ti1\tlate\ttest\n")
-    home = tmp_path / "home"
-    assert sessrec(home, "reproduce", "tiny", "--data", str(tiny), "--seeds", "1").exit_code == 0
-    bad = Store(load_settings(home)).find("quarantine", "events.tsv").arrow()
+    set_up("tiny", tiny, tmp_path / "home")
+    settings = load_settings(tmp_path / "home")
+    assert materialize_all(settings, instance, up_to=["sessions"]).success
+    bad = Store(settings).find("quarantine", "events.tsv").arrow()
     assert bad["reason"].to_pylist() == ["time_before_2000", "time_unreadable"]
 
 
