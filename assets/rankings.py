@@ -182,7 +182,8 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
             "evaluation",
             ["python", "parquet"],
             sources=["evaluation/shards.py"],
-            reads=["evaluation.shards"],
+            # Those of the shards, too: lineage names the settings that made a ranking where it names the ranking.
+            reads=["evaluation.shards", "evaluation.top_items", *READS.get(model, [])],
             columns=COLUMNS,
         ),
     )

@@ -288,6 +288,7 @@ def search(home: Path | None, models: Sequence[str]) -> None:
     """
     settings = _existing(home)
     from assets.search import searchable, take_part
+    from sessrec_pipeline.runs import stale
     from sessrec_pipeline.storage.store import NotMaterializedError
 
     known = searchable(settings)
@@ -295,6 +296,8 @@ def search(home: Path | None, models: Sequence[str]) -> None:
         raise Failure("there is nothing to search: set [training] tuning_trials in sessrec.toml")
     if strange := [name for name in models if name not in known]:
         raise Failure(f"{strange[0]!r} has no search; there are {', '.join(known)}")
+    if late := stale(settings, "tuning_test_split"):
+        raise Failure(f"{late} is not up to date: `sessrec materialize tuning_test_split` makes what a search rests on")
     try:
         for model in take_part(settings, models or known, click.echo):
             click.echo(f"{model}: all {settings.training.tuning_trials} trials are finished")
@@ -375,9 +378,11 @@ def _short(value: Any, longest: int = 60) -> str:
 def lineage(home: Path | None, asset: str, everything: bool) -> None:
     """Which landed logs, splits, settings and code versions ASSET rests on; for metrics, row by row."""
     settings = _existing(home)
-    stored = _find(_store(settings), asset)
-    with _store(settings).warehouse.connect() as connection:
-        targets = [(asset, stored.node.id)]
+    store = _store(settings)
+    partitions = store.partitions(asset)
+    found = {f"{asset}[{name}]": store.find(asset, name) for name in partitions} or {asset: _find(store, asset)}
+    with store.warehouse.connect() as connection:
+        targets = [(title, stored.node.id) for title, stored in found.items()]
         if asset in ("metrics", "leaderboard"):
             targets = [
                 (f"{asset}: {count} rows of {model}", rankings)
@@ -418,9 +423,9 @@ def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
 @main.command()
 @click.option("--items", required=True, help="Items of the session so far, oldest first, with commas between.")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
-@click.option("--model", default="gru4rec", show_default=True, help="Model of this feed that answers.")
+@click.option("--model", help="Model of this feed that answers; by default the best one on the leaderboard.")
 @click.pass_obj
-def recommend(home: Path | None, items: str, k: int, model: str) -> None:
+def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
     settings = _existing(home)
     import numpy as np
@@ -431,9 +436,13 @@ def recommend(home: Path | None, items: str, k: int, model: str) -> None:
     from sessrec_pipeline.models.base import Sessions
     from sessrec_pipeline.tuned import tuning_assets, with_best
 
+    store = _store(settings)
+    if model is None:
+        board = _find(store, "leaderboard").arrow(["model"])["model"].to_pylist()
+        model = next(name for name in board if name != "oracle")
+        click.echo(f"by {model}, the best on the leaderboard", err=True)
     if model not in models_of(settings):
         raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")
-    store = _store(settings)
     stored = {name: _find(store, name).verified() for name in ARTEFACTS[model]}
     chosen = with_best(settings, {name: _find(store, name).verified() for name in tuning_assets(settings)})
     recommender, vocabulary = load_model(model, stored, chosen, Compute(settings.compute))

@@ -3,6 +3,7 @@
 In-process runs cost a third of the CPU of a process per step, and show their progress in the terminal.
 """
 
+import difflib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,9 @@ def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKe
     graph = definitions.resolve_asset_graph()
     known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
     if unknown := [name for name in assets if name not in known]:
-        raise UnknownAssetError(f"no asset {unknown[0]!r}; this feed has {', '.join(sorted(known))}")
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise UnknownAssetError(f"no asset {unknown[0]!r}{meant}; this feed has {', '.join(sorted(known))}")
     named = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
     return set((named if assets else dg.AssetSelection.all()).resolve(graph))
 
@@ -159,6 +162,17 @@ def out_of_date(
         late.append(key)
     together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
     return [key for key in graph.toposorted_asset_keys if key in together]
+
+
+def stale(settings: Settings, asset: str) -> str | None:
+    """The first of ``asset`` and what it rests on that is there and not up to date with today's settings and code."""
+    definitions, store = build(settings), Store(settings)
+    logs = list(store.ingested(store.partitions("raw_sessions")))
+    late = [
+        key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
+    ]
+    there = [name for name in late if store.path(name, None, ".parquet").exists()]
+    return next(iter(there), None)
 
 
 def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:

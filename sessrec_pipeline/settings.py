@@ -537,7 +537,7 @@ class EngineSettings(Section):
 
     kind: Literal["duckdb", "spark"] = "duckdb"
     """duckdb: inside this process; spark: on any server of Spark Connect (extra ``spark``)."""
-    url: str | None = Field(default=None, pattern=r"^sc://(\[[0-9a-fA-F:]+\]|[^\s/:;]+)(:\d{1,5})?(/(;\S*)?)?$")
+    url: str | None = None
     """spark: where the server listens, ``sc://host:port``; options such as ``/;use_ssl=true;token=...`` may follow."""
     lake: Path | None = None
     """spark: a folder that the cluster sees under the same path, through which all rows travel; by default the feed's
@@ -551,6 +551,13 @@ class EngineSettings(Section):
             if self.kind == "duckdb" and getattr(self, name) is not None:
                 raise ValueError(f'{name} is for kind = "spark"')
         return self
+
+    @field_validator("url")
+    @classmethod
+    def _of_spark_connect(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"sc://(\[[0-9a-fA-F:]+\]|[^\s/:;]+)(:\d{1,5})?(/(;\S*)?)?", url):
+            raise ValueError("write sc://host:port, where the server of Spark Connect listens")
+        return url
 
     @field_validator("lake")
     @classmethod

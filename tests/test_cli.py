@@ -81,6 +81,12 @@ def test_recommend_lists_items_of_the_catalogue(demo: Path, model: str) -> None:
     assert {row[1] for row in rows} <= set(catalogue)
 
 
+def test_the_best_model_answers_where_none_is_named(demo: Path) -> None:
+    board = Store(load_settings(demo)).find("leaderboard").arrow()["model"].to_pylist()
+    best = next(model for model in board if model != "oracle")
+    assert f"by {best}, the best on the leaderboard" in sessrec(demo, "recommend", "--items", "1,2,3,4,5").output
+
+
 def test_recommend_says_what_is_wrong(demo: Path) -> None:
     assert "no model 'bert'" in sessrec(demo, "recommend", "--items", "1", "--model", "bert").output
     unknown = sessrec(demo, "recommend", "--items", "nonsense")
@@ -221,8 +227,10 @@ def test_materialize_makes_the_assets_that_are_named_and_what_they_rest_on(tmp_p
     assert result.exit_code == 0, result.output
     made = {line.split(" made ")[1].split(":")[0] for line in result.output.splitlines() if " made " in line}
     assert {name for name in made if "[" not in name} == {"sessions", "train_split", "test_split", "markov"}
-    wrong = sessrec(tmp_path, "materialize", "sr", "bert")
-    assert wrong.exit_code == 2 and "no asset 'bert'; this feed has" in wrong.output
+    logs = sessrec(tmp_path, "lineage", "raw_sessions").output
+    assert logs.count("1 landed logs") == 2 and "raw_sessions[demo-2026-01-05.tsv]" in logs
+    wrong = sessrec(tmp_path, "materialize", "sr", "markof")
+    assert wrong.exit_code == 2 and "no asset 'markof' (did you mean markov?); this feed has" in wrong.output
     assert "study_" not in wrong.output, "studies have a command of their own"
 
 

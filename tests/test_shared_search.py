@@ -118,6 +118,17 @@ def test_a_command_that_cannot_search_says_why(configured: Callable[..., Setting
     assert code == 2 and "set [training] tuning_trials" in said
 
 
+def test_splits_of_other_settings_are_not_searched(
+    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = configured()
+    with dg.DagsterInstance.ephemeral() as instance:
+        make(settings, instance, *SPLITS)
+    monkeypatch.setenv("SESSREC_SPLIT__RATIO", "0.6")
+    code, said = command(settings, "markov")
+    assert code == 2 and "train_split is not up to date: `sessrec materialize tuning_test_split`" in said
+
+
 def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., Settings]) -> None:
     settings = configured(study='study = "sqlite:////no/such/folder/study.sqlite"')
     with dg.DagsterInstance.ephemeral() as instance:
