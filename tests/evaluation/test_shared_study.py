@@ -20,14 +20,16 @@ from sessrec_pipeline.tuned import SPACES, StudyError
 
 BASE = MarkovSettings(alpha=0.25)
 WORKER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from pydantic import SecretStr
 from tests.evaluation.test_shared_study import searched
-seconds, trials, journal, url = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+workers, trials, journal, url = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 def worth(config):
     print("begun", config.alpha, flush=True)
-    time.sleep(seconds)
+    (journal.parent / f"begun-{os.getpid()}").touch()
+    while len(list(journal.parent.glob("begun-*"))) < workers:
+        time.sleep(0.02)
     return config.alpha
 print("ready", flush=True)
 sys.stdin.readline()
@@ -46,9 +48,12 @@ def searched(
     return search(BASE, suggested, worth, journal, trials=trials, seed=42, url=url, **others)  # type: ignore[arg-type]
 
 
-def worker(journal: Path, trials: int, *, seconds: float, url: str = "") -> "subprocess.Popen[str]":
-    """A process that is about to search; it begins with a line on its stdin."""
-    command = [sys.executable, "-c", WORKER, str(seconds), str(trials), str(journal), url]
+def worker(journal: Path, trials: int, *, workers: int, url: str = "") -> "subprocess.Popen[str]":
+    """A process that is about to search; it begins with a line on its stdin.
+
+    Its trials end only once as many ``workers`` have begun one.
+    """
+    command = [sys.executable, "-c", WORKER, str(workers), str(trials), str(journal), url]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
@@ -71,7 +76,7 @@ def configs(trials: list[Trial[MarkovSettings]]) -> list[float]:
 def test_two_processes_share_a_study(tmp_path: Path, database: bool) -> None:
     journal = tmp_path / "tuning-a.journal"
     url = f"sqlite:///{tmp_path}/study.sqlite" if database else ""
-    workers = [worker(journal, 8, seconds=0.1, url=url) for _ in range(2)]
+    workers = [worker(journal, 8, workers=2, url=url) for _ in range(2)]
     for process in workers:
         begin(process)
     told = [process.communicate(timeout=60)[0].split("\n") for process in workers]
@@ -89,7 +94,7 @@ def test_two_processes_share_a_study(tmp_path: Path, database: bool) -> None:
 def test_a_worker_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     """Its trial is that of the configured settings, which is taken anew."""
     journal = tmp_path / "tuning-a.journal"
-    process = worker(journal, 3, seconds=600)
+    process = worker(journal, 3, workers=2)
     begin(process)
     assert process.stdout is not None
     assert process.stdout.readline() == f"begun {BASE.alpha}\n"
