@@ -26,7 +26,7 @@ from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.io_managers import SECONDS
-from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Store, Stored
 from sessrec_pipeline.tuned import with_best
 
@@ -199,8 +199,11 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
         except ShardsDisagreeError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         _keep_shards(store, model, len(shards))
-        seconds = sum(float(shard.stats[SECONDS]) for shard in shards)
-        return Table(merged([shard.path for shard in shards]), {SECONDS: seconds})
+        stats: Stats = {
+            SECONDS: sum(float(shard.stats[SECONDS]) for shard in shards),
+            BYTES_HELD: shards[0].stats[BYTES_HELD],  # every shard loads the same model
+        }
+        return Table(merged([shard.path for shard in shards]), stats)
 
     return merge
 

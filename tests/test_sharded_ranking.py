@@ -10,6 +10,7 @@ import pytest
 from assets.checks import result_checks
 from sessrec_pipeline import runs
 from sessrec_pipeline.definitions import build
+from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.evaluation.shards import COUNTS
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.runs import execute, materialize_all, out_of_date
@@ -97,6 +98,7 @@ def test_shards_give_the_same_tables(home: Path, whole: Whole, instance: dg.Dags
         parts = [store.find(f"{model}_ranking_shards", str(shard)) for shard in range(3)]
         assert set(merged.node.parents) == {part.node.id for part in parts}
         assert merged.stats[SECONDS] == sum(float(part.stats[SECONDS]) for part in parts)
+        assert {part.stats[BYTES_HELD] for part in parts} == {merged.stats[BYTES_HELD]}
         assert {"test_split", "landing"} <= {node.asset for node in merged.lineage.ancestors}
         assert min(part.node.rows or 0 for part in parts) > 0
 
