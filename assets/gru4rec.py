@@ -26,6 +26,7 @@ from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.storage.training_job import TrainingJob
+from sessrec_pipeline.tuned import best
 from sessrec_pipeline.versions import source_digest
 
 if TYPE_CHECKING:  # imports optuna, an extra
@@ -96,12 +97,9 @@ def gru4rec_tuning(
         context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
 
     trials = search_gru4rec(settings, compute, tuning_train_split, tuning_test_split, say)
-    best = max(trials, key=lambda trial: (trial.value, -trial.number))
-    rows = [
-        {"trial": t.number, "value": t.value, "seconds": t.seconds, "config": t.config.model_dump_json()}
-        for t in trials
-    ]
-    stats: Stats = {"best_trial": best.number, "best_value": best.value, "config": best.config.model_dump_json()}
+    rows = [trial.row() for trial in trials]
+    chosen = best(rows)
+    stats: Stats = {"best_trial": chosen["trial"], "best_value": chosen["value"], "config": chosen["config"]}
     return Table(pa.Table.from_pylist(rows), stats)
 
 

@@ -111,11 +111,7 @@ def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
             found = search_baselines(settings, compute, models, tuning_train_split, tuning_test_split)
             for i, (model, trials) in enumerate(found, 1):
                 say(i * training.tuning_trials, len(models) * training.tuning_trials)
-                own = [
-                    {"model": model, "trial": t.number, "value": t.value, "seconds": t.seconds,
-                     "config": t.config.model_dump_json()}
-                    for t in trials
-                ]  # fmt: skip
+                own = [{"model": model, **trial.row()} for trial in trials]
                 chosen = best(own)
                 context.log.info(
                     f"{model}: {training.metric}@{k} {own[0]['value']:.4f} as configured, "

@@ -379,8 +379,8 @@ def lineage(home: Path | None, asset: str, everything: bool) -> None:
     """Which landed logs, splits, settings and code versions ASSET rests on; for metrics, row by row."""
     settings = _existing(home)
     store = _store(settings)
-    partitions = store.partitions(asset)
-    found = {f"{asset}[{name}]": store.find(asset, name) for name in partitions} or {asset: _find(store, asset)}
+    partitions = {f"{asset}[{key}]": stored for key, stored in store.partitions(asset).items()}
+    found = partitions or {asset: _find(store, asset)}
     with store.warehouse.connect() as connection:
         targets = [(title, stored.node.id) for title, stored in found.items()]
         if asset in ("metrics", "leaderboard"):
@@ -434,12 +434,13 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     from sessrec_pipeline.evaluation.ranking import observe
     from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
     from sessrec_pipeline.models.base import Sessions
+    from sessrec_pipeline.report.looks import ORACLE
     from sessrec_pipeline.tuned import tuning_assets, with_best
 
     store = _store(settings)
     if model is None:
         board = _find(store, "leaderboard").arrow(["model"])["model"].to_pylist()
-        model = next(name for name in board if name != "oracle")
+        model = next(name for name in board if name != ORACLE)
         click.echo(f"by {model}, the best on the leaderboard", err=True)
     if model not in models_of(settings):
         raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")

@@ -167,7 +167,7 @@ def out_of_date(
 def stale(settings: Settings, asset: str) -> str | None:
     """The first of ``asset`` and what it rests on that is there and not up to date with today's settings and code."""
     definitions, store = build(settings), Store(settings)
-    logs = list(store.ingested(store.partitions("raw_sessions")))
+    logs = list(store.ingested(list(store.partitions("raw_sessions"))))
     late = [
         key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
     ]

@@ -34,6 +34,15 @@ class Trial(Generic[C]):
     config: C
     seconds: float
 
+    def row(self) -> dict[str, int | float | str]:
+        """Of the table of trials: number, value, seconds, settings as JSON."""
+        return {
+            "trial": self.number,
+            "value": self.value,
+            "seconds": self.seconds,
+            "config": self.config.model_dump_json(),
+        }
+
 
 def suggest(trial: optuna.Trial, base: C, space: Space) -> C:
     """A configuration from ``space``; what is not in it stays that of ``base``."""

@@ -187,10 +187,11 @@ class Store:
         what = asset if partition is None else f"{asset}[{partition}]"
         raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
 
-    def partitions(self, asset: str) -> list[str]:
-        """Keys of the partitions of ``asset`` that are there, in order."""
-        lineages = [lake.read_lineage(path) for path in (self.settings.lake / file_name(asset)).glob("[!.]*.parquet")]
-        return sorted(str(lineage.node.partition) for lineage in lineages if lineage is not None)
+    def partitions(self, asset: str) -> dict[str, Stored]:
+        """The partitions of ``asset`` that are there, by key, in order."""
+        paths = (self.settings.lake / file_name(asset)).glob("[!.]*.parquet")
+        found = [Stored(path, lineage) for path in paths if (lineage := lake.read_lineage(path)) is not None]
+        return {str(stored.node.partition): stored for stored in sorted(found, key=lambda s: str(s.node.partition))}
 
     def ingested(self, logs: Sequence[str]) -> dict[str, Stored]:
         """Partitions of raw_sessions that are there and in the window, by log: what sessions rests on."""
