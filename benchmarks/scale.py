@@ -18,29 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine_tables import fits_of, steps_of
 from preparation import write_log
 from spark_cluster import spark_cluster
 from tabulate import tabulate
 
-from sessrec_pipeline.engine import Engine, open_engine
+from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.models.association_rules import fit_association_rules
-from sessrec_pipeline.models.item_knn import fit_item_knn
-from sessrec_pipeline.models.markov import fit_markov
-from sessrec_pipeline.models.popularity import fit_popularity
-from sessrec_pipeline.models.recent_popularity import fit_recent_popularity
-from sessrec_pipeline.models.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.session_knn import fit_recent_sessions
-from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store, Stored
 
 EXECUTOR_MEMORY = "3g"
@@ -67,28 +57,7 @@ def prepare(home: Path, url: str | None) -> dict[str, Any]:
     settings = settings_of(home, url)
     store, made, seconds = Store(settings), dict[str, Stored](), dict[str, float]()
     raw = [store.find("raw_sessions", "generated.tsv").path]
-    split, tuning = settings.split, settings.split.tuning
-
-    def at(asset: str) -> Path:
-        return made[asset].path
-
-    fits: dict[str, Callable[[Engine, Path], Table]] = {
-        "popularity": fit_popularity,
-        "markov": fit_markov,
-        "recent_popularity": partial(fit_recent_popularity, config=settings.recent_popularity),
-        "ar": partial(fit_association_rules, config=settings.ar),
-        "sr": partial(fit_sequential_rules, config=settings.sr),
-        "item_knn": partial(fit_item_knn, config=settings.item_knn),
-        "recent_sessions": partial(fit_recent_sessions, sample_size=settings.vsknn.sample_size),
-    }
-    steps: dict[str, Callable[[Engine], Table]] = {
-        "sessions": lambda engine: prepare_sessions(engine, settings, raw, lambda line: None),
-        "train_split": lambda engine: train_split(engine, split, at("sessions")),
-        "test_split": lambda engine: test_split(engine, split, at("sessions"), at("train_split")),
-        "tuning_train_split": lambda engine: train_split(engine, tuning, at("train_split")),
-        "tuning_test_split": lambda engine: test_split(engine, tuning, at("train_split"), at("tuning_train_split")),
-        **{asset: lambda engine, fit=fit: fit(engine, at("train_split")) for asset, fit in fits.items()},
-    }
+    steps = steps_of(settings, raw, lambda asset: made[asset].path, fits_of(settings))
     for asset, make in steps.items():
         begin = time.perf_counter()
         with open_engine(settings) as engine:

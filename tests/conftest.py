@@ -37,6 +37,17 @@ def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessrec_pipeline.report.drawing._svg", lambda figure, title: "<svg/>\n")
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: on kernels as small as those of tests more of them only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """Dagster's runs and events, for one test."""

@@ -9,38 +9,16 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from engine_tables import fits_of, steps_of
 
-from sessrec_pipeline.engine import Engine, open_engine
-from sessrec_pipeline.models.association_rules import fit_association_rules
-from sessrec_pipeline.models.item_knn import fit_item_knn
-from sessrec_pipeline.models.markov import fit_markov
-from sessrec_pipeline.models.popularity import fit_popularity
-from sessrec_pipeline.models.recent_popularity import fit_recent_popularity
-from sessrec_pipeline.models.sequential_rules import fit_sequential_rules
+from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.models.session_knn import fit_recent_sessions
-from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.preparation.split import test_split as cut_test
-from sessrec_pipeline.preparation.split import train_split as cut_train
-from sessrec_pipeline.settings import (
-    AssociationRulesSettings,
-    ItemKNNSettings,
-    RecentPopularitySettings,
-    SequentialRulesSettings,
-    Settings,
-)
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import replacing
-from sessrec_pipeline.storage.lake import Stats, Table, write_table
+from sessrec_pipeline.storage.lake import Stats, write_table
 
-FITTED: dict[str, Callable[[Engine, Path], Table]] = {
-    "popularity": fit_popularity,
-    "markov": fit_markov,
-    "recent_popularity": partial(fit_recent_popularity, config=RecentPopularitySettings()),
-    "ar": partial(fit_association_rules, config=AssociationRulesSettings()),
-    "sr": partial(fit_sequential_rules, config=SequentialRulesSettings()),
-    "item_knn": partial(fit_item_knn, config=ItemKNNSettings()),
-    "recent_sessions": partial(fit_recent_sessions, sample_size=5),
-}
-"""Every table that is fitted in SQL on the training events, by its asset's name."""
+SAMPLE = 5
+"""Sessions of an item's list: so few that the small feeds of tests fill it."""
 
 
 def landed(folder: Path, logs: dict[str, list[tuple[str, str, int]]], **extra: list[str | None]) -> list[Path]:
@@ -73,7 +51,8 @@ class Made(NamedTuple):
 
 
 TABLES = (
-    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split", *FITTED
+    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split",
+    "popularity", "markov", "recent_popularity", "ar", "sr", "item_knn", "recent_sessions",
 )  # fmt: skip
 """Every table that an engine makes, each after those that it reads."""
 
@@ -89,19 +68,9 @@ def prepared(
     ``after`` says what happens once a table is there.
     """
     made: dict[str, Made] = {}
-    split, tuning = settings.split, settings.split.tuning
-
-    def at(asset: str) -> Path:
-        return made[asset].path
-
-    steps: dict[str, Callable[[Engine], Table]] = {
-        "sessions": lambda engine: prepare_sessions(engine, settings, raw, lambda line: None),
-        "train_split": lambda engine: cut_train(engine, split, at("sessions")),
-        "test_split": lambda engine: cut_test(engine, split, at("sessions"), at("train_split")),
-        "tuning_train_split": lambda engine: cut_train(engine, tuning, at("train_split")),
-        "tuning_test_split": lambda engine: cut_test(engine, tuning, at("train_split"), at("tuning_train_split")),
-        **{asset: lambda engine, fit=fit: fit(engine, at("train_split")) for asset, fit in FITTED.items()},
-    }
+    fits = {**fits_of(settings), "recent_sessions": partial(fit_recent_sessions, sample_size=SAMPLE)}
+    steps = steps_of(settings, raw, lambda asset: made[asset].path, fits)
+    assert tuple(steps) == TABLES
     for asset in tables:
         with open_engine(settings) as engine:
             table = steps[asset](engine)

@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
-import torch
 
 import assets.training
 from assets.ingestion import landed_logs
@@ -83,15 +82,6 @@ def same_bits(one: TrainingState, other: TrainingState) -> bool:
     return one.losses == other.losses and all(
         array.tobytes() == other.arrays[name].tobytes() for name, array in one.arrays.items()
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As the processes have; more of them only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

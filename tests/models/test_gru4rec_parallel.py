@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from chained_sessions import N_ITEMS, some_sessions
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule
 from sessrec_pipeline.models.gru4rec_losses import bpr_max, cross_entropy
 from sessrec_pipeline.models.gru4rec_parallel import ALONE, Ranks, RanksDiffer
@@ -21,7 +21,6 @@ from sessrec_pipeline.models.gru4rec_state import TrainingState
 from sessrec_pipeline.models.gru4rec_training import Epoch, Trainer, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 
-N_ITEMS = 30
 CONFIGS = {
     "bpr-max, both dropouts": {"momentum": 0.3, "dropout_embedding": 0.4, "dropout_hidden": 0.2},
     "cross-entropy": {"loss": "cross-entropy", "logq": 1, "dropout_hidden": 0.4},
@@ -36,16 +35,6 @@ def config(**changes: object) -> GRU4RecConfig:
     return GRU4RecConfig.model_validate(
         {"layers": [8], "batch_size": 7, "n_epochs": 3, "n_sample": 5, "learning_rate": 0.1} | changes
     )
-
-
-def some_sessions(n: int = 25) -> Sessions:
-    """Item i is mostly followed by i + 1; the mini-batches shrink at the end."""
-    rng = np.random.default_rng(n)
-    lists = []
-    for _ in range(n):
-        first, length = rng.integers(0, N_ITEMS), rng.integers(1, 8)
-        lists.append([int(first + k + (rng.random() < 0.2)) % N_ITEMS for k in range(length)])
-    return Sessions.from_lists(lists)
 
 
 class Threads:

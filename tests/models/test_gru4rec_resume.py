@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chained_sessions import N_ITEMS, some_sessions
 from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Sessions
@@ -18,7 +19,6 @@ from sessrec_pipeline.models.gru4rec_training import Epoch, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 from sessrec_pipeline.storage.training_state import load_state
 
-N_ITEMS = 30
 CONFIGS = {
     "plain": {},
     "momentum and both dropouts": {"momentum": 0.3, "dropout_embedding": 0.4, "dropout_hidden": 0.2},
@@ -34,16 +34,6 @@ def config(**changes: object) -> GRU4RecConfig:
     return GRU4RecConfig.model_validate(
         {"layers": [8], "batch_size": 4, "n_epochs": 4, "n_sample": 5, "learning_rate": 0.1} | changes
     )
-
-
-def some_sessions(n: int = 25, n_items: int = N_ITEMS) -> Sessions:
-    """Item i is mostly followed by i + 1."""
-    rng = np.random.default_rng(n)
-    lists = []
-    for _ in range(n):
-        first, length = rng.integers(0, n_items), rng.integers(1, 8)
-        lists.append([int(first + k + (rng.random() < 0.2)) % n_items for k in range(length)])
-    return Sessions.from_lists(lists)
 
 
 def bits(arrays: dict[str, NDArray]) -> dict[str, bytes]:
