@@ -5,7 +5,8 @@
     python benchmarks/fingerprint.py --datasets FOLDER > after.txt; diff before.txt after.txt
 
 FOLDER holds ``rsc15_100k``, ``serenade_toy`` and ``online_retail``; without it only the synthetic feeds are run.
-Columns that hold seconds are left out of the hashes, and so are the artefacts that consist of them (costs, report).
+Columns that hold seconds or lineage ids are left out of the hashes, and so are the artefacts that consist of them
+(costs, report).
 """
 
 import argparse
@@ -87,8 +88,12 @@ LOGS = {
     "online_retail": ("online_retail/by-day", "*.csv", 60),
 }
 """Folder of the logs, which of them, and how many of the first."""
-TIMED = {"leaderboard": ("tuned", "tuning_seconds"), "gru4rec_validation": ("seconds",)}
-"""Columns with seconds."""
+NO_DATA = {
+    "metrics": ("rankings",),
+    "leaderboard": ("rankings", "tuned", "tuning_seconds"),
+    "gru4rec_validation": ("seconds",),
+}
+"""Columns with seconds, and with lineage ids, in which code versions have a part."""
 LEFT_OUT = ("costs", "report", "studies_report")
 
 
@@ -139,8 +144,8 @@ def fingerprint(home: Path) -> dict[str, str]:
                 continue
             if asset.endswith("_tuning"):
                 found |= tuning_hashes(connection, asset)
-            elif asset in TIMED:
-                found[asset] = hash_of_rows(connection, asset, TIMED[asset])
+            elif asset in NO_DATA:
+                found[asset] = hash_of_rows(connection, asset, NO_DATA[asset])
             else:
                 found[f"{asset}[{partition}]" if partition else asset] = version
     return found
