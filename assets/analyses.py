@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from assets.evaluation import CELL, COUNTS, EVIDENCE
+from assets.evaluation import CELL, COUNTS
+from assets.io_manager import SECONDS
+from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.evaluation import beyond_accuracy as lists
 from sessrec_pipeline.evaluation import protocols as questions
 from sessrec_pipeline.evaluation import slices as bands
 from sessrec_pipeline.evaluation.memory import BYTES_HELD
-from sessrec_pipeline.fitted import ARTEFACTS
-from sessrec_pipeline.retries import retried
+from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.io_managers import SECONDS
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 
@@ -32,27 +34,27 @@ COSTS = pa.schema(
 )
 
 
-def analysis_assets(models: Sequence[str]) -> list[dg.AssetsDefinition]:
-    """The assets ``slices``, ``protocols``, ``beyond_accuracy`` and ``costs`` over the rankings of ``models``."""
-    return [make(models) for make in (_slices, _protocols, _beyond_accuracy, _costs)]
+def analysis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets ``slices``, ``protocols``, ``beyond_accuracy`` and ``costs`` over the rankings of a feed's models."""
+    cards = cards_of(settings)
+    return [make(cards) for make in (_slices, _protocols, _beyond_accuracy, _costs)]
 
 
-def _rankings(models: Sequence[str]) -> dict[str, dg.AssetIn]:
+def _rankings(cards: Sequence[Card[Any]]) -> dict[str, dg.AssetIn]:
     # By the asset's name and not the model's: there is an asset popularity beside the model of that name.
-    return {f"{model}_rankings": dg.AssetIn(f"{model}_rankings") for model in models}
+    return {card.rankings: dg.AssetIn(card.rankings) for card in cards}
 
 
 def _paths(rankings: Mapping[str, Stored]) -> dict[str, Path]:
     return {name.removesuffix("_rankings"): stored.path for name, stored in rankings.items()}
 
 
-def _slices(models: Sequence[str]) -> dg.AssetsDefinition:
+def _slices(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @dg.asset(
-        ins=_rankings(models),
+        ins=_rankings(cards),
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/slices.py", "evaluation/slices.sql", *EVIDENCE],
             reads=["evaluation", "logs.time_unit"],
             columns={
                 "model": ("string", "Model"),
@@ -92,13 +94,12 @@ def _slices(models: Sequence[str]) -> dg.AssetsDefinition:
     return slices
 
 
-def _protocols(models: Sequence[str]) -> dg.AssetsDefinition:
+def _protocols(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @dg.asset(
-        ins=_rankings(models),
+        ins=_rankings(cards),
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/protocols.py", "evaluation/remaining.sql", *EVIDENCE],
             reads=["evaluation"],
             columns={
                 "protocol": ("string", ", ".join(questions.PROTOCOLS)),
@@ -119,18 +120,12 @@ def _protocols(models: Sequence[str]) -> dg.AssetsDefinition:
     return protocols
 
 
-def _beyond_accuracy(models: Sequence[str]) -> dg.AssetsDefinition:
+def _beyond_accuracy(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @dg.asset(
-        ins=_rankings(models),
+        ins=_rankings(cards),
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=[
-                "evaluation/beyond_accuracy.py",
-                "evaluation/listed.sql",
-                "evaluation/history.sql",
-                "evaluation/diversity.sql",
-            ],
             reads=["evaluation"],
             columns={
                 "model": ("string", "Model"),
@@ -157,21 +152,20 @@ def _beyond_accuracy(models: Sequence[str]) -> dg.AssetsDefinition:
     return beyond_accuracy
 
 
-def _costs(models: Sequence[str]) -> dg.AssetsDefinition:
-    artefacts = {name for model in models for name in ARTEFACTS[model]}
+def _costs(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
+    made = {name: dg.AssetIn(name) for card in cards for name in _made(card)}
 
     @dg.asset(
-        ins=_rankings(models) | {name: dg.AssetIn(name) for name in sorted(artefacts)},
+        ins=_rankings(cards) | made,
         **stage(
             "evaluation",
             ["python", "parquet"],
-            sources=["fitted.py"],
             columns={
                 "model": ("string", "Model"),
-                "fit_seconds": ("double", "Seconds that the steps took which made the model's artefacts"),
+                "fit_seconds": ("double", "Seconds that the steps took which made the model and the tables that it is made from"),
                 "predict_microseconds": ("double", "Microseconds that the evaluator took for each prediction"),
                 "bytes_in_memory": ("int64", "Bytes of the arrays that the loaded model holds"),
-                "bytes_on_disk": ("int64", "Bytes of the artefacts"),
+                "bytes_on_disk": ("int64", "Bytes of the checkpoint"),
                 "predictions": ("int64", "Predictions behind the microseconds"),
                 "rankings": ("string", "Lineage id of the rankings that were timed"),
             },
@@ -184,23 +178,28 @@ def _costs(models: Sequence[str]) -> dg.AssetsDefinition:
         The seconds stand among the stats of what was timed, which are no part of its version: a run that was only
         faster or slower makes nothing new, and this table is made when a ranking or a model changed.
         """
-        return Table(pa.Table.from_pylist([_cost(model, stored) for model in models], COSTS))
+        return Table(pa.Table.from_pylist([_cost(card, stored) for card in cards], COSTS))
 
     return costs
 
 
-def _cost(model: str, stored: Mapping[str, Stored]) -> dict[str, object]:
-    """A row of COSTS; null where an artefact of an earlier version tells no time or no memory."""
-    made, rankings = [stored[name] for name in ARTEFACTS[model]], stored[f"{model}_rankings"]
+def _made(card: Card[Any]) -> list[str]:
+    """The assets that fitting a model makes."""
+    return [*(table.name for table in card.tables), card.checkpoint]
+
+
+def _cost(card: Card[Any], stored: Mapping[str, Stored]) -> dict[str, object]:
+    """A row of COSTS; null where an artefact of an earlier version has no time or no memory in its stats."""
+    made, rankings = [stored[name] for name in _made(card)], stored[card.rankings]
     predictions = rankings.node.rows or 0
     timed = all(SECONDS in artefact.stats for artefact in made)
     ranked = SECONDS in rankings.stats and predictions
     return {
-        "model": model,
+        "model": card.name,
         "fit_seconds": sum(float(artefact.stats[SECONDS]) for artefact in made) if timed else None,
         "predict_microseconds": float(rankings.stats[SECONDS]) / predictions * 1e6 if ranked else None,
         "bytes_in_memory": rankings.stats.get(BYTES_HELD),
-        "bytes_on_disk": sum(artefact.path.stat().st_size for artefact in made),
+        "bytes_on_disk": stored[card.checkpoint].path.stat().st_size,
         "predictions": predictions,
         "rankings": rankings.node.id,
     }

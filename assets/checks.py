@@ -21,7 +21,7 @@ from assets.rankings import shard_partitions
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
 from sessrec_pipeline.logs.ingest import DAY
-from sessrec_pipeline.quality.drift import Row, seen
+from sessrec_pipeline.monitoring.drift import Row, seen
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored

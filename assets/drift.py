@@ -3,12 +3,12 @@
 import dagster as dg
 import pandas as pd
 
+from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.quality.drift import DRIFT, MEASURES, as_table, measure_drift
+from sessrec_pipeline.monitoring.drift import DRIFT, MEASURES, as_table, measure_drift
 from sessrec_pipeline.report.drift import drift_figure, sparkline
 from sessrec_pipeline.report.figures import as_markdown
-from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -18,18 +18,6 @@ from sessrec_pipeline.storage.store import Stored
     **stage(
         "ingestion",
         ["duckdb", "parquet"],
-        sources=[
-            "quality/drift.py",
-            "quality/in_reference.sql",
-            "quality/item_days.sql",
-            "quality/popularity_shift.sql",
-            "quality/reference_totals.sql",
-            "quality/session_days.sql",
-            "preparation/sessions.py",
-            "preparation/deduplicated.sql",
-            "preparation/sessionised.sql",
-            "engine.py",
-        ],
         reads=[
             "drift",
             "logs.session_scope",

@@ -1,20 +1,18 @@
 """Metrics, the differences between models, and the leaderboard, all computed from the stored rankings."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 import pyarrow as pa
 
+from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.evaluation import comparisons as pairs
 from sessrec_pipeline.evaluation import metrics as measures
-from sessrec_pipeline.retries import retried
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
-from sessrec_pipeline.tuned import effort, trials_of
+from sessrec_pipeline.tuning.trials import effort, trials_of, tuning_assets
 
-EVIDENCE = ["evaluation/gains.sql", "evaluation/evidence.py", "evaluation/resampling.py"]
 CELL = {
     "value": ("double", "Mean over predictions"),
     "low": ("double", "2.5 % quantile over resampled test sessions"),
@@ -27,19 +25,16 @@ COUNTS = {
 TIE_RULE = {"tie_rule": ("string", "standard, median or conservative")}
 
 
-def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.AssetsDefinition]:
-    """The assets ``metrics`` and ``comparisons`` over the rankings of ``models``, and ``leaderboard``.
-
-    tuning: the assets with trials, of which the leaderboard tells.
-    """
-    ins = {model: dg.AssetIn(f"{model}_rankings") for model in models}
+def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets ``metrics`` and ``comparisons`` over the rankings of a feed's models, and ``leaderboard``."""
+    cards = {card.name: card for card in cards_of(settings)}
+    ins = {card.name: dg.AssetIn(card.rankings) for card in cards.values()}
 
     @dg.asset(
         ins=ins,
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/metrics.py", "evaluation/metrics.sql", *EVIDENCE],
             reads=["evaluation"],
             columns={
                 "model": ("string", "Model"),
@@ -70,7 +65,6 @@ def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.A
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/comparisons.py", *EVIDENCE],
             reads=["evaluation"],
             columns={
                 "model_a": ("string", "One model"),
@@ -100,11 +94,10 @@ def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.A
         return Table(table)
 
     @dg.asset(
-        ins={name: dg.AssetIn(name) for name in tuning},
+        ins={name: dg.AssetIn(name) for name in tuning_assets(settings)},
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/metrics.py", "evaluation/comparisons.py", "tuned.py"],
             reads=["evaluation"],
         ),
     )
@@ -121,8 +114,8 @@ def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.A
         Beside the figures stand who is level, and what was done to tune the model: how many trials, how long, on what.
         """
         table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
-        trials = trials_of(tuning)
-        efforts = pa.Table.from_pylist([effort(model, trials) for model in table["model"].to_pylist()])
+        trials = trials_of(settings, tuning)
+        efforts = pa.Table.from_pylist([effort(cards[model], trials) for model in table["model"].to_pylist()])
         for name in efforts.column_names:
             table = table.append_column(name, efforts[name])
         shown = table.to_pandas().drop(columns="rankings").round(4)

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.retries import tried_again
 from assets.stage import stage
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.retries import tried_again
 from sessrec_pipeline.settings import Settings
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 
-SOURCES = ["logs/unpack.py", "logs/gate.py", "logs/readers.py", "logs/ingest.py", "engine.py"]
 
 
 @dg.multi_asset(
@@ -25,7 +24,6 @@ SOURCES = ["logs/unpack.py", "logs/gate.py", "logs/readers.py", "logs/ingest.py"
             **stage(
                 "ingestion",
                 ["duckdb", "parquet"],
-                sources=SOURCES,
                 reads=["logs"],
                 columns={
                     "log": ("string", "Name of the landed file"),
@@ -42,7 +40,6 @@ SOURCES = ["logs/unpack.py", "logs/gate.py", "logs/readers.py", "logs/ingest.py"
             **stage(
                 "ingestion",
                 ["duckdb", "parquet"],
-                sources=SOURCES,
                 reads=["logs"],
                 columns={
                     "log": ("string", "Name of the landed file"),

@@ -5,24 +5,22 @@ from collections.abc import Callable
 import dagster as dg
 import numpy as np
 
-from assets.stage import ENGINE, EVENT, stage
+from assets.retries import retried
+from assets.stage import EVENT, stage
 from sessrec_pipeline.engine import Engine, open_engine
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.report import figures
-from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 
-PREPARATION = ["preparation", *ENGINE]
 
 
 @dg.asset(
     **stage(
         "preparation",
         ["duckdb", "parquet"],
-        sources=PREPARATION,
         reads=["sessions", "logs.session_scope", "logs.extra_columns", "split.rule", "split.column", "split.test_logs"],
         columns=EVENT | {"split": ("string", "train or test, where the log brings its own split")},
     )
@@ -54,7 +52,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
         name=f"{prefix}train_split",
         ins={"source": dg.AssetIn(source)},
         description=f"Training events {purpose}, cut so that no training session knows the future.",
-        **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
+        **stage("preparation", ["duckdb", "parquet"], reads=reads, columns=EVENT),
     )
     @retried
     def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
@@ -68,7 +66,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
         ins={"source": dg.AssetIn(source), "train": dg.AssetIn(f"{prefix}train_split")},
         description=f"Test events {purpose}: sessions of two events or more, on items that training has seen unless "
         "the settings keep the others.",
-        **stage("preparation", ["duckdb", "parquet"], sources=PREPARATION, reads=reads, columns=EVENT),
+        **stage("preparation", ["duckdb", "parquet"], reads=reads, columns=EVENT),
     )
     @retried
     def test(

@@ -1,7 +1,7 @@
 """The evidence: for each model one row per prediction, from a ranking of the whole catalogue."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets.stage import stage
-from sessrec_pipeline.compute import Compute, gpu
+from assets.compute import gpu
+from assets.io_manager import SECONDS
+from assets.retries import retried
+from assets.stage import stage, uses
 from sessrec_pipeline.evaluation.memory import BYTES_HELD, bytes_held
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.evaluation.shards import (
@@ -21,14 +23,12 @@ from sessrec_pipeline.evaluation.shards import (
     rank_counts,
     shard_of,
 )
-from sessrec_pipeline.fitted import ARTEFACTS, load_model
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.progress import progress_bar
-from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.io_managers import SECONDS
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Store, Stored
-from sessrec_pipeline.tuned import with_best
+from sessrec_pipeline.training.device import Compute
 
 WARM_UP = 32
 """Test events that are ranked before the clock starts: what is compiled or allocated once is no cost per prediction."""
@@ -40,45 +40,13 @@ COLUMNS = {
     "equal": ("int64", "Catalogue items scored as the target, itself included"),
     "top_items": ("list<string>", "The model's first items"),
 }
-SPARSE = ["models/sparse.py", "models/padding.py", "models/kernels.py"]
-NEIGHBOURS = ["models/session_knn.py", "models/padding.py", "models/kernels.py"]
-SOURCES = {
-    "popularity": ["models/popularity.py"],
-    "recent_popularity": ["models/popularity.py"],
-    "session_popularity": ["models/session_popularity.py", "models/padding.py", "models/kernels.py"],
-    "markov": ["models/markov.py", *SPARSE],
-    "ar": SPARSE,
-    "sr": SPARSE,
-    "item_knn": SPARSE,
-    "sknn": NEIGHBOURS,
-    "vsknn": NEIGHBOURS,
-    "stan": NEIGHBOURS,
-    "vstan": NEIGHBOURS,
-    "gru4rec": ["models/gru4rec.py"],
-    "oracle": ["models/oracle.py", "logs/synthetic.py"],
-}
-READS = {
-    "session_popularity": ["session_popularity"],
-    "markov": ["markov"],
-    "ar": ["ar.padding"],
-    "sr": ["sr.padding"],
-    "item_knn": ["item_knn.padding"],
-    "sknn": ["sknn"],
-    "vsknn": ["vsknn"],
-    "stan": ["stan"],
-    "vstan": ["vstan"],
-    "oracle": ["synthetic"],
-}
 
 
-def ranking_assets(model: str, settings: Settings, tuning: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
-    """The asset ``<model>_rankings``, before it those of its shards where ``[evaluation] shards`` asks for several.
-
-    ``tuning`` are the assets whose best settings stand for the configured ones.
-    """
+def ranking_assets(card: Card[Any], settings: Settings) -> list[dg.AssetsDefinition]:
+    """The asset ``<model>_rankings``, before it those of its shards where ``[evaluation] shards`` asks for several."""
     if settings.evaluation.shards == 1:
-        return [_rankings(model, tuning)]
-    return [_ranking_shards(model, settings.evaluation.shards, tuning), _merged_rankings(model)]
+        return [_rankings(card)]
+    return [_ranking_shards(card, settings.evaluation.shards), _merged_rankings(card)]
 
 
 def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
@@ -86,22 +54,22 @@ def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
     return dg.StaticPartitionsDefinition([str(shard) for shard in range(shards)])
 
 
-def _rankings(model: str, tuning: Sequence[str]) -> dg.AssetsDefinition:
+def _rankings(card: Card[Any]) -> dg.AssetsDefinition:
     @dg.asset(
-        name=f"{model}_rankings",
-        ins=_ins(model, tuning),
-        description=f"Every catalogue item ranked by {model} for every test event from the second of its session on. "
-        "The rank of a target follows from the counts under any tie rule; all metrics are computed from these rows.",
+        name=card.rankings,
+        ins=_ins(card),
+        description=f"Every catalogue item ranked by {card.title} for every test event from the second of its session "
+        "on. The rank of a target follows from the counts under any tie rule; all metrics are computed from these rows.",
         **stage(
             "evaluation",
             ["python", "parquet"],
-            sources=_sources(model),
-            reads=["evaluation.top_items", *READS.get(model, [])],
+            reads=["evaluation.top_items"],
             columns=COLUMNS,
         ),
-        **_where(model),
+        **(gpu() if card.gpu else {}),
     )
     @retried
+    @uses(card.load)
     def ranked(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -110,32 +78,29 @@ def _rankings(model: str, tuning: Sequence[str]) -> dg.AssetsDefinition:
         test_split: Stored,
         **stored: Stored,
     ) -> Table:
-        _keep_shards(store, model, 0)
-        return next(_ranked(context, model, settings, compute, stored, [test_split.arrow()]))
+        _keep_shards(store, card, 0)
+        return next(_ranked(context, card, settings, compute, stored[card.checkpoint], [test_split.arrow()]))
 
     return ranked
 
 
-def _ranking_shards(model: str, shards: int, tuning: Sequence[str]) -> dg.AssetsDefinition:
-    rows, counts = f"{model}_ranking_shards", f"{model}_rank_counts"
-    own: dict[str, Any] = {
-        "sources": [*_sources(model), "evaluation/shards.py"],
-        "reads": ["evaluation.top_items", "evaluation.shards", *READS.get(model, [])],
-    }
+def _ranking_shards(card: Card[Any], shards: int) -> dg.AssetsDefinition:
+    rows, counts = shard_assets(card)
+    reads = ["evaluation.top_items", "evaluation.shards"]
 
     @dg.multi_asset(
-        name=f"rank_shards_{model}",
-        ins=_ins(model, tuning),
+        name=f"rank_shards_{card.name}",
+        ins=_ins(card),
         partitions_def=shard_partitions(shards),
         outs={
             rows: dg.AssetOut(
-                description=f"The rows of {model}_rankings for a part of the test sessions. One partition per shard; "
+                description=f"The rows of {card.rankings} for a part of the test sessions. One partition per shard; "
                 "shards can be ranked by different runs, on different machines, in any order.",
-                **stage("evaluation", ["python", "parquet"], columns=COLUMNS, **own),
+                **stage("evaluation", ["python", "parquet"], columns=COLUMNS, reads=reads),
             ),
             counts: dg.AssetOut(
                 description="How many predictions of a shard have which rank under each tie rule: whole numbers, whose "
-                f"sum over the shards gives the recall, MRR and NDCG of {model} at any cutoff.",
+                f"sum over the shards gives the recall, MRR and NDCG of {card.title} at any cutoff.",
                 **stage(
                     "evaluation",
                     ["python", "parquet"],
@@ -144,12 +109,13 @@ def _ranking_shards(model: str, shards: int, tuning: Sequence[str]) -> dg.Assets
                         "twice_rank": ("int64", "Twice the rank: the median of ties can lie between two ranks"),
                         "predictions": ("int64", "Predictions whose target has this rank"),
                     },
-                    **own,
+                    reads=reads,
                 ),
             ),
         },
-        **_where(model),
+        **(gpu() if card.gpu else {}),
     )
+    @uses(card.load)
     def ranked(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -162,7 +128,9 @@ def _ranking_shards(model: str, shards: int, tuning: Sequence[str]) -> dg.Assets
 
         def parts() -> Iterator[tuple[str, Table]]:
             tests = (shard_of(test_split.path, int(key), shards) for key in keys)
-            for key, table in zip(keys, _ranked(context, model, settings, compute, stored, tests), strict=True):
+            for key, table in zip(
+                keys, _ranked(context, card, settings, compute, stored[card.checkpoint], tests), strict=True
+            ):
                 histograms[key] = Table(rank_counts(table.arrow()))
                 yield key, replace(table, stats={**table.stats, SHARDS: shards})
 
@@ -172,18 +140,17 @@ def _ranking_shards(model: str, shards: int, tuning: Sequence[str]) -> dg.Assets
     return ranked
 
 
-def _merged_rankings(model: str) -> dg.AssetsDefinition:
+def _merged_rankings(card: Card[Any]) -> dg.AssetsDefinition:
     @dg.asset(
-        name=f"{model}_rankings",
-        ins={"parts": dg.AssetIn(f"{model}_ranking_shards")},
-        description=f"The rows of all shards of the ranking by {model}, in the order of the test split: the same "
+        name=card.rankings,
+        ins={"parts": dg.AssetIn(shard_assets(card)[0])},
+        description=f"The rows of all shards of the ranking by {card.title}, in the order of the test split: the same "
         "table, to the content hash, as one ranking of all test sessions gives.",
         **stage(
             "evaluation",
             ["python", "parquet"],
-            sources=["evaluation/shards.py"],
             # Those of the shards, too: lineage names the settings that made a ranking where it names the ranking.
-            reads=["evaluation.shards", "evaluation.top_items", *READS.get(model, [])],
+            reads=["evaluation.shards", "evaluation.top_items"],
             columns=COLUMNS,
         ),
     )
@@ -198,7 +165,7 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
             shards = in_order(parts, settings.evaluation.shards)
         except ShardsDisagreeError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        _keep_shards(store, model, len(shards))
+        _keep_shards(store, card, len(shards))
         stats: Stats = {
             SECONDS: sum(float(shard.stats[SECONDS]) for shard in shards),
             BYTES_HELD: shards[0].stats[BYTES_HELD],  # every shard loads the same model
@@ -210,41 +177,40 @@ def _merged_rankings(model: str) -> dg.AssetsDefinition:
 
 def _ranked(
     context: dg.AssetExecutionContext,
-    model: str,
+    card: Card[Any],
     settings: Settings,
     compute: Compute,
-    stored: Mapping[str, Stored],
+    model: Stored,
     tests: Iterable[pa.Table],
 ) -> Iterator[Table]:
-    """The rankings of each of ``tests``, which are test splits or parts of one, by the model that ``stored`` holds."""
-    own = {name: stored[name] for name in ARTEFACTS[model]}
-    recommender, vocabulary = load_model(model, own, with_best(settings, stored), compute)
+    """The rankings of each of ``tests``, which are test splits or parts of one, by the fitted ``model``."""
+    checkpoint = model.checkpoint()
+    section = card.settings.model_validate(checkpoint.config)
+    device = compute.device() if card.gpu else "cpu"
+    recommender = card.load(checkpoint.arrays, section, checkpoint.items, device)
     evaluation = settings.evaluation
-    ranked_by = partial(rank, recommender, vocabulary, batch_size=evaluation.batch_size, top=evaluation.top_items)
+    ranked_by = partial(rank, recommender, checkpoint.items, batch_size=evaluation.batch_size, top=evaluation.top_items)
     held = bytes_held(recommender)
     for test in tests:
         ranked_by(test.slice(0, WARM_UP))
         begun = time.perf_counter()
-        with progress_bar(f"ranking {model}", "event") as say:
+        with progress_bar(f"ranking {card.name}", "event") as say:
             table = ranked_by(test, say=say)
         seconds = time.perf_counter() - begun
-        context.log.info(f"{table.num_rows:,} predictions over {len(vocabulary):,} items")
+        context.log.info(f"{table.num_rows:,} predictions over {len(checkpoint.items):,} items")
         yield Table(table, {SECONDS: seconds, BYTES_HELD: held})
 
 
-def _keep_shards(store: Store, model: str, shards: int) -> None:
+def shard_assets(card: Card[Any]) -> tuple[str, str]:
+    """The assets of a model's shards: their rows, and how many of them have which rank."""
+    return f"{card.name}_ranking_shards", f"{card.name}_rank_counts"
+
+
+def _keep_shards(store: Store, card: Card[Any], shards: int) -> None:
     """Delete what is left of a cut into more shards: nothing reads it, and it would hold old logs back from pruning."""
-    for asset in (f"{model}_ranking_shards", f"{model}_rank_counts"):
+    for asset in shard_assets(card):
         store.keep_partitions(asset, [str(shard) for shard in range(shards)])
 
 
-def _ins(model: str, tuning: Sequence[str]) -> dict[str, dg.AssetIn]:
-    return {name: dg.AssetIn(name) for name in ["test_split", *ARTEFACTS[model], *tuning]}
-
-
-def _sources(model: str) -> list[str]:
-    return ["evaluation/kernels.py", "evaluation/memory.py", "evaluation/ranking.py", "tuned.py", *SOURCES[model]]
-
-
-def _where(model: str) -> dict[str, Any]:
-    return gpu() if model == "gru4rec" else {}
+def _ins(card: Card[Any]) -> dict[str, dg.AssetIn]:
+    return {name: dg.AssetIn(name) for name in ("test_split", card.checkpoint)}

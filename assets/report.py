@@ -1,14 +1,13 @@
 """The page that people look at."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
+from assets.retries import retried
 from assets.stage import stage
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.report.gather import gather
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.standings import headline
-from sessrec_pipeline.retries import retried
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
@@ -18,16 +17,16 @@ REPORTED = ("leaderboard", "comparisons", "slices", "protocols", "beyond_accurac
 be made again because a run was slower."""
 
 
-def report(models: Sequence[str]) -> dg.AssetsDefinition:
-    """The asset ``report``; GRU4Rec's training is part of the page where it is among the models."""
+def report_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset ``report``; the trainings of the feed's models are part of the page."""
+    trained = [card.checkpoint for card in cards_of(settings) if card.training]
 
     @dg.asset(
         name="report",
-        ins={"gru4rec_checkpoint": dg.AssetIn("gru4rec_checkpoint")} if "gru4rec" in models else {},
+        ins={name: dg.AssetIn(name) for name in trained},
         **stage(
             "evaluation",
             ["html", "matplotlib"],
-            sources=["report", "evaluation/comparisons.py"],
             reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
         ),
     )

@@ -1,37 +1,46 @@
 """What every asset says about itself beside its function."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import dagster as dg
 
-ENGINE = ("engine.py", "engine_spark.py")
-"""Sources of every asset that runs SQL through ``open_engine``."""
-SOURCES_KEY = "sessrec/sources"
-"""Asset metadata: modules, or folders of them, whose text is the asset's code version."""
 READS_KEY = "sessrec/settings"
 """Asset metadata: dotted names of the settings that the asset reads."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def stage(
     group: str,
     kinds: Sequence[str],
     *,
-    sources: Sequence[str],
     reads: Sequence[str] = (),
     columns: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments of ``@dg.asset`` or ``dg.AssetSpec``.
 
-    ``sources`` and ``reads`` become the code version, so an asset is stale when its own code or settings changed and
-    at no other time. ``columns`` maps a column's name to its type and description.
+    ``reads`` becomes part of the code version, so an asset is stale when its settings changed. ``columns`` maps a
+    column's name to its type and description.
     """
-    metadata: dict[str, Any] = {SOURCES_KEY: list(sources), READS_KEY: list(reads)}
+    metadata: dict[str, Any] = {READS_KEY: list(reads)}
     if columns is not None:
         metadata["dagster/column_schema"] = dg.TableSchema(
             [dg.TableColumn(name, kind, description=text) for name, (kind, text) in columns.items()]
         )
     return {"group_name": group, "kinds": set(kinds), "owners": ["team:recommendations"], "metadata": metadata}
+
+
+def uses(*functions: Callable[..., Any]) -> Callable[[F], F]:
+    """Say which functions an asset's body calls that its text does not name, such as those of a model's card.
+
+    They count in its code version.
+    """
+
+    def mark(body: F) -> F:
+        body.uses = functions  # type: ignore[attr-defined]
+        return body
+
+    return mark
 
 
 EVENT = {

@@ -24,7 +24,7 @@ from sessrec_pipeline.tuned import tuning_assets, with_best
 
 GROUP, PAGE = "studies", "studies_report"
 LABORATORY = [
-    "engine.py",
+    "engine/base.py",
     "evaluation",
     "fitted.py",
     "models",

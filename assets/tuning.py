@@ -1,200 +1,133 @@
-"""Every baseline is tuned as GRU4Rec is: as many trials, inside train; what reads its settings takes the best ones."""
+"""Every model that has something to tune is tuned alike: as many trials, inside train; its checkpoint has the best."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 
-from assets import rankings
-from assets.stage import READS_KEY, SOURCES_KEY, stage
-from assets.studies import fits, fitted_assets
-from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.evaluation.validation import conservative
-from sessrec_pipeline.fitted import ARTEFACTS
+from assets.code_version import code_digest
+from assets.compute import gpu
+from assets.retries import retried
+from assets.stage import stage, uses
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.progress import progress_bar
-from sessrec_pipeline.retries import retried
-from sessrec_pipeline.settings import Section, Settings, StudySettings
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Stored
-from sessrec_pipeline.studies.laboratory import Laboratory
-from sessrec_pipeline.tuned import BASELINES, SPACES, best, tunable, tuning_assets, with_best
-from sessrec_pipeline.versions import source_digest
+from sessrec_pipeline.training.device import Compute
+from sessrec_pipeline.training.fit import Fit, fit_of
+from sessrec_pipeline.tuning.trials import best
 
 if TYPE_CHECKING:  # imports optuna, an extra
-    from sessrec_pipeline.evaluation.tuning import Trial
-
-SEARCH = ("evaluation/tuning.py", "evaluation/shared_study.py")
-MEASURED = ("evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py")
+    from sessrec_pipeline.tuning.search import Trial
 
 
-def baseline_tuning_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """``baseline_tuning``, where settings ask for trials and the feed has baselines to tune."""
-    return [_baseline_tuning(settings)] if BASELINES in tuning_assets(settings) else []
-
-
-def tuned(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition:
-    """The asset of a fitted table as it is, or, if it reads settings that are tuned, made with the best of them."""
-    spec = asset.specs_by_key[asset.key]
-    if not _reads_tuned(spec.metadata[READS_KEY], settings):
-        return asset
-    ins = {name: dg.AssetIn(key) for name, key in asset.keys_by_input_name.items()}
-    sources = [*spec.metadata[SOURCES_KEY], "tuned.py"]
+def tuning_asset(card: Card[Any]) -> dg.AssetsDefinition:
+    """The asset with the trials of a model's search."""
+    fit = fit_of(card)
 
     @dg.asset(
-        name=asset.key.to_user_string(),
-        ins=ins | {BASELINES: dg.AssetIn(BASELINES)},
-        description=spec.description,
-        group_name=spec.group_name,
-        kinds=spec.kinds,
-        owners=list(spec.owners),
-        metadata={**spec.metadata, SOURCES_KEY: sources},
-    )
-    def made(settings: dg.ResourceParam[Settings], **stored: Stored) -> Table:
-        own = {name: stored[name] for name in ins}
-        return cast(Table, asset(settings=with_best(settings, stored), **own))
-
-    return made
-
-
-def tuned_rankings(model: str, settings: Settings) -> list[dg.AssetsDefinition]:
-    """The assets that rank a model, with the best settings if they read any that are tuned."""
-    reads = rankings.READS.get(model, [])
-    return rankings.ranking_assets(model, settings, [BASELINES] if _reads_tuned(reads, settings) else [])
-
-
-def _reads_tuned(reads: list[str], settings: Settings) -> bool:
-    """Whether any of the settings is one that ``baseline_tuning`` chooses."""
-    sections = {name.split(".")[0] for name in reads}
-    return BASELINES in tuning_assets(settings) and not sections.isdisjoint(tunable(settings))
-
-
-def _baseline_tuning(settings: Settings) -> dg.AssetsDefinition:
-    models = tunable(settings)
-    own_sources = [source for model in models for source in _sources(settings, model)]
-
-    @dg.asset(
-        name=BASELINES,
+        name=card.tuning,
+        description=f"Trials of a search through the settings of {card.title} on the tuning split, as many as every "
+        "other model gets. It never sees test. The configured settings are the first trial. A search that was "
+        "interrupted goes on where it was, and `sessrec search` in other processes shares the work.",
         **stage(
             "models",
-            ["duckdb", "optuna"],
-            sources=[*dict.fromkeys(own_sources), *SEARCH, "studies/laboratory.py", "tuned.py"],
-            reads=[*models, "training.tuning_trials", "training.metric", "evaluation.cutoffs", "evaluation.seed"],
+            ["optuna"],
+            reads=[
+                *{name.partition(".")[0]: None for table in card.tables for name in table.reads},
+                card.section,
+                "training.tuning_trials",
+                "training.metric",
+                "evaluation.cutoffs",
+                "evaluation.seed",
+            ],
             columns={
-                "model": ("string", "Model"),
                 "trial": ("int64", "Number of the trial; 0 is what is configured"),
                 "value": ("double", "Metric on the tuning test split"),
                 "seconds": ("double", "What the trial took"),
                 "config": ("string", "The model's settings, JSON"),
             },
         ),
+        **(gpu() if card.gpu else {}),
     )
     @retried
-    def baseline_tuning(
+    @uses(*_code(card))
+    def tuning(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         compute: dg.ResourceParam[Compute],
         tuning_train_split: Stored,
         tuning_test_split: Stored,
     ) -> Table:
-        """Trials of a search through each baseline's settings on the tuning split, as many as GRU4Rec gets.
+        done = 0
 
-        It never sees test. The configured settings are each model's first trial. A search that was interrupted goes on
-        where it was, and ``sessrec search`` in other processes shares the work.
-        """
-        training, k = settings.training, max(settings.evaluation.cutoffs)
-        rows: list[dict[str, Any]] = []
-        stats: Stats = {}
-        with progress_bar("tuning baselines", "trial") as say:
-            found = search_baselines(settings, compute, models, tuning_train_split, tuning_test_split)
-            for i, (model, trials) in enumerate(found, 1):
-                say(i * training.tuning_trials, len(models) * training.tuning_trials)
-                own = [{"model": model, **trial.row()} for trial in trials]
-                chosen = best(own)
-                context.log.info(
-                    f"{model}: {training.metric}@{k} {own[0]['value']:.4f} as configured, "
-                    f"{chosen['value']:.4f} with {chosen['config']}"
-                )
-                stats |= {f"{model}: best value": chosen["value"], f"{model}: config": chosen["config"]}
-                rows += own
+        with progress_bar(f"tuning {card.name}", "trial") as progress:
+
+            def on_trial(trial: "Trial[Any]") -> None:
+                nonlocal done
+                done += 1
+                progress(done, settings.training.tuning_trials)
+                context.log.info(describe(settings, trial))
+                metadata = {
+                    "trial": trial.number,
+                    "value": trial.value,
+                    "config": trial.settings.model_dump(mode="json"),
+                }
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+
+            trials = search_card(card, fit, settings, compute, tuning_train_split, tuning_test_split, on_trial)
+        rows = [trial.row() for trial in trials]
+        chosen = best(rows)
+        stats: Stats = {"best_trial": chosen["trial"], "best_value": chosen["value"], "config": chosen["config"]}
         return Table(pa.Table.from_pylist(rows), stats)
 
-    return baseline_tuning
+    return tuning
 
 
-def search_baselines(
+def search_card(
+    card: Card[Any],
+    fit: Fit,
     settings: Settings,
     compute: Compute,
-    models: Sequence[str],
     train: Stored,
     test: Stored,
-    say: Callable[[str, "Trial[Section]"], None] = lambda model, trial: None,
-) -> Iterator[tuple[str, list["Trial[Section]"]]]:
-    """The trials of each model's search on the tuning splits ``train`` and ``test``, once all of them are finished.
+    on_trial: Callable[["Trial[Any]"], None] = lambda trial: None,
+) -> list["Trial[Any]"]:
+    """The trials of a model's search on the tuning splits ``train`` and ``test``, once all of them are finished.
 
-    Everyone with the same splits, settings and code works on the same studies. ``say`` is told of those done here.
+    Everyone with the same splits, settings and code works on the same study.
     """
-    from sessrec_pipeline.evaluation.tuning import search, suggest  # noqa: PLC0415 - imports optuna, an extra
+    from sessrec_pipeline.tuning.search import TuningSplit, search  # noqa: PLC0415 - imports optuna, an extra
 
-    # Which models a study looks at is no matter here.
-    feed = settings.model_copy(update={"studies": StudySettings()})
-    with Laboratory(feed, fits(settings, compute), compute) as laboratory:
-        own, events = laboratory.put("train_split", train.path), test.arrow()
-        for model in models:
-            base: Section = getattr(settings, model)
-            yield (
-                model,
-                search(
-                    base,
-                    partial(suggest, space=SPACES[model]),
-                    _worth(laboratory, model, own, events),
-                    settings.training_states / f"tuning-{model}-{_key(settings, model, train, test)[:16]}.journal",
-                    trials=settings.training.tuning_trials,
-                    seed=settings.evaluation.seed,
-                    url=settings.training.study,
-                    say=partial(say, model),
-                ),
-            )
+    journal = settings.training_states / f"tuning-{card.name}-{_key(card, fit, settings, train, test)[:16]}.journal"
+    device = compute.device() if card.gpu else "cpu"
+    split = TuningSplit(train.path, test.arrow())
+    return search(card, fit, settings, split, journal, device, on_trial)
 
 
-def _worth(laboratory: Laboratory, model: str, train: Stored, test: pa.Table) -> Callable[[Section], float]:
-    """What a section of settings is worth to a model: fitted on ``train``, measured on ``test``.
-
-    What does not depend on the section is fitted once.
-    """
-    metric = laboratory.feed.training.metric
-    same = [name for name in ARTEFACTS[model] if not laboratory.fits[name].depends_on(model)]
-    fitted: dict[str, Stored] = {}
-
-    def worth(section: Section) -> float:
-        settings = laboratory.settings.model_copy(update={model: section})
-        found = laboratory.fit(train, [model], settings, fitted)
-        fitted.update({name: found[name] for name in same})
-        return conservative(laboratory.rank(model, found, test, settings), laboratory.k)[metric]
-
-    return worth
+def describe(settings: Settings, trial: "Trial[Any]") -> str:
+    """A trial in a line."""
+    measured = f"{settings.training.metric}@{max(settings.evaluation.cutoffs)}"
+    return f"trial {trial.number}: {measured} {trial.value:.4f} in {trial.seconds:.0f} s"
 
 
-def _sources(settings: Settings, model: str) -> list[str]:
+def _code(card: Card[Any]) -> list[Callable[..., Any]]:
     """What the value of a trial comes from."""
-    fitted = fitted_assets(settings)
-    made = [
-        source for name in ARTEFACTS[model] for source in fitted[name].metadata_by_key[fitted[name].key][SOURCES_KEY]
-    ]
-    return [*dict.fromkeys(made), *rankings.SOURCES[model], *MEASURED, "fitted.py"]
+    training = [] if card.training is None else [card.training.trainer]
+    return [*(table.fit for table in card.tables), *([card.fit] if card.fit else []), *training, card.load]
 
 
-def _key(settings: Settings, model: str, train: Stored, test: Stored) -> str:
+def _key(card: Card[Any], fit: Fit, settings: Settings, train: Stored, test: Stored) -> str:
     """What a search under way rests on: it may go on only where all of it is the same."""
-    section: Section = getattr(settings, model)
     parts = [
-        section.model_dump_json(),
+        settings.section(card.section).model_dump_json(),
         settings.training.metric,
         str(max(settings.evaluation.cutoffs)),
         str(settings.evaluation.seed),
-        source_digest([*_sources(settings, model), *SEARCH, "tuned.py"]),
+        code_digest([*_code(card), fit, search_card]),
         train.node.data_version,
         test.node.data_version,
     ]

@@ -18,7 +18,7 @@ import dagster as dg
 from tabulate import tabulate
 from warm_start import online_retail
 
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
 

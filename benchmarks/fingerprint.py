@@ -135,8 +135,8 @@ def fingerprint(home: Path) -> dict[str, str]:
     """The hash of each current artefact of a home, by its name."""
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
         artefacts = connection.execute(
-            "SELECT asset, current.partition_key, data_version FROM lineage.current JOIN lineage.node USING (id, asset) "
-            "ORDER BY 1, 2"
+            "SELECT asset, current.partition_key, data_version "
+            "FROM lineage.current JOIN lineage.node USING (id, asset) ORDER BY 1, 2"
         ).fetchall()
         found: dict[str, str] = {}
         for asset, partition, version in artefacts:

@@ -32,8 +32,8 @@ from torch.nn import functional as F
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights, schedule
-from sessrec_pipeline.models.gru4rec_training import Trainer, fit
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
+from sessrec_pipeline.models.gru4rec.trainer import Trainer, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from sessrec_pipeline.evaluation.ranking import rank
-from sessrec_pipeline.models.gru4rec import GRU4Rec, weight_shapes
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, weight_shapes
 from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.settings import GRU4RecConfig
 

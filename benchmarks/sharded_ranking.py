@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.evaluation.shards import merged, shard_of
-from sessrec_pipeline.models.gru4rec import GRU4Rec, weight_shapes
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, weight_shapes
 from sessrec_pipeline.settings import GRU4RecConfig
 from sessrec_pipeline.storage.lake import write_table
 

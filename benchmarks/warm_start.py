@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import (
     GRU4RecConfig,
     LogSettings,

@@ -12,7 +12,7 @@ import click
 from sessrec_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from sessrec_pipeline.runs import Outcome
+    from assets.runs import Outcome
     from sessrec_pipeline.storage.store import Store
 
 DEMO_TOML = """\
@@ -157,7 +157,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
 
 
 def _materialize(settings: Settings, assets: Sequence[str] = (), everything: bool = False) -> "Outcome":
-    from sessrec_pipeline.runs import UnknownAssetError, materialize_all, open_instance
+    from assets.runs import UnknownAssetError, materialize_all, open_instance
 
     with open_instance(settings) as instance:
         try:
@@ -231,7 +231,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
         recipe = benchmark.set_up(name, data, home)
         settings = _settings(home)
         _prepare_home(settings)
-        from sessrec_pipeline.runs import open_instance
+        from assets.runs import open_instance
 
         with open_instance(settings) as instance:
             table = benchmark.run(name, recipe, settings, instance, seeds)
@@ -256,7 +256,7 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
     """
     settings = _existing(home)
     _prepare_home(settings)
-    from sessrec_pipeline.runs import open_instance, run_studies
+    from assets.runs import open_instance, run_studies
     from sessrec_pipeline.studies.register import studies_of
     from sessrec_pipeline.studies.tables import as_markdown, as_text
 
@@ -287,8 +287,8 @@ def search(home: Path | None, models: Sequence[str]) -> None:
     For any number of processes, on every machine that sees the feed's home, beside `sessrec materialize` or before it.
     """
     settings = _existing(home)
+    from assets.runs import stale
     from assets.search import searchable, take_part
-    from sessrec_pipeline.runs import stale
     from sessrec_pipeline.storage.store import NotMaterializedError
 
     known = searchable(settings)
@@ -312,7 +312,7 @@ def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
     settings = _settings(home)
     _prepare_home(settings)
-    from sessrec_pipeline.runs import end_dead_runs, open_instance
+    from assets.runs import end_dead_runs, open_instance
 
     with open_instance(settings) as instance:  # or they would count against the limit of runs
         for line in end_dead_runs(instance):
@@ -336,9 +336,9 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     settings = _existing(home)
     _prepare_home(settings)
 
-    from sessrec_pipeline.quality.verdicts import as_junit, as_markdown, tally
+    from assets.runs import open_instance, run_checks
+    from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.report.looks import printable
-    from sessrec_pipeline.runs import open_instance, run_checks
 
     with open_instance(settings) as instance:
         verdicts = run_checks(settings, instance)
@@ -492,9 +492,9 @@ def prune(home: Path | None, dry_run: bool) -> None:
     if settings.sessions.window_days is None:
         raise Failure("[sessions] window_days is not set in sessrec.toml: every ingested log is needed")
     _prepare_home(settings)
+    from assets.runs import open_instance
     from sessrec_pipeline.retention import prunable
     from sessrec_pipeline.retention import prune as delete
-    from sessrec_pipeline.runs import open_instance
 
     store = _store(settings)
     with open_instance(settings) as instance:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets import analyses, checks, drift, evaluation, ingestion, models, preparation
 from assets.gru4rec import gru4rec_assets
+from assets.io_manager import CONFIG_KEY, StoreIOManager
 from assets.report import REPORTED, report
 from assets.stage import READS_KEY, SOURCES_KEY
 from assets.studies import GROUP, studies_assets
@@ -13,7 +14,6 @@ from sessrec_pipeline.compute import GPU_POOL, Compute, executor
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.progress import progress_logger, quiet_teardown
 from sessrec_pipeline.settings import Settings, load_settings
-from sessrec_pipeline.storage.io_managers import CONFIG_KEY, StoreIOManager
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.tuned import tuning_assets
 from sessrec_pipeline.versions import code_version, settings_read

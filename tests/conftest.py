@@ -27,7 +27,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessrec_pipeline.retries.WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("assets.retries.WAITS", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture

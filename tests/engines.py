@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from engine_tables import fits_of, steps_of
 
 from sessrec_pipeline.engine import open_engine
-from sessrec_pipeline.models.session_knn import fit_recent_sessions
+from sessrec_pipeline.models.neighbours.session_knn import fit_recent_sessions
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Stats, write_table

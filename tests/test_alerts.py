@@ -12,9 +12,9 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.alerts import failure_sensor
+from assets.alerts import failure_sensor
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.runs import execute
+from assets.runs import execute
 from sessrec_pipeline.settings import Settings
 
 LOG = "SessionId\tItemId\tTime\na\t1\t1767700000\na\t2\t1767700010\n"

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.automation import landing_sensor, nightly_schedule
+from assets.automation import landing_sensor, nightly_schedule
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs import landing
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import execute, materialize_all
+from assets.runs import execute, materialize_all
 from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
@@ -162,7 +162,7 @@ def test_a_log_that_is_changed_and_changed_back_is_read_both_times(
 def test_sensor_takes_many_logs_over_several_ticks(
     settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessrec_pipeline.automation.REQUESTS_PER_TICK", 1)
+    monkeypatch.setattr("assets.automation.REQUESTS_PER_TICK", 1)
     first = tick(settings, instance)
     second = tick(settings, instance, first.cursor)
     third = tick(settings, instance, second.cursor)

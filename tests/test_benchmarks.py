@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec_training import Trainer
+from sessrec_pipeline.models.gru4rec.trainer import Trainer
 from sessrec_pipeline.settings import GRU4RecConfig, Settings
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"

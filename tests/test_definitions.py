@@ -15,7 +15,7 @@ import pytest
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks, unread
+from assets.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks, unread
 from sessrec_pipeline.settings import MODELS, GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 

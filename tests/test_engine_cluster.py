@@ -52,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(autouse=True)
 def _short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tasks a worker tell as much of two workers as 32 do, and every table has an engine of its own."""
-    monkeypatch.setattr("sessrec_pipeline.engine_spark.PROBE", 2 * WORKERS)
+    monkeypatch.setattr("sessrec_pipeline.engine.spark.PROBE", 2 * WORKERS)
 
 
 def on_both(feed: Callable[..., Settings], cluster: Cluster, **sections: Any) -> tuple[Settings, Settings]:
@@ -124,7 +124,7 @@ def test_a_server_that_dies_while_it_writes_is_told(
     feed: Callable[..., Settings], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test: the cluster has no server after it."""
-    from sessrec_pipeline import engine_spark
+    from sessrec_pipeline.engine import spark as engine_spark
 
     monkeypatch.setattr(engine_spark, "RETRIES", 2)
     settings = feed(engine={"kind": "spark", "url": cluster.url})

@@ -20,14 +20,14 @@ from engines import TABLES, Made, assert_same, landed, prepared
 from spark_cluster import free_port
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.automation import REBUILD
+from assets.automation import REBUILD
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import execute, ingest
+from assets.runs import execute, ingest
 from sessrec_pipeline.settings import Settings, SyntheticSettings
 from sessrec_pipeline.storage.files import MACHINE
-from sessrec_pipeline.storage.io_managers import SECONDS
+from assets.io_manager import SECONDS
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
 
@@ -276,7 +276,7 @@ def test_every_asset_on_an_engine_names_its_sources(feed: Callable[..., Settings
     on_engines = {
         node.key.to_user_string()
         for node in graph.asset_nodes
-        if "engine_spark.py" in node.metadata["sessrec/sources"] and node.group_name != "studies"
+        if "engine/spark.py" in node.metadata["sessrec/sources"] and node.group_name != "studies"
     }
     assert on_engines == set(TABLES)
 
@@ -319,7 +319,7 @@ def test_what_dead_processes_left_in_another_folder_goes(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sessrec_pipeline import engine_spark
+    from sessrec_pipeline.engine import spark as engine_spark
 
     monkeypatch.setattr(engine_spark, "RETRIES", 1)
 
@@ -339,7 +339,7 @@ def test_a_wrong_url_is_told(feed: Callable[..., Settings]) -> None:
 
 
 def test_a_missing_extra_is_told(feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "sessrec_pipeline.engine_spark", raising=False)
+    monkeypatch.delitem(sys.modules, "sessrec_pipeline.engine.spark", raising=False)
     monkeypatch.setitem(sys.modules, "pyspark.errors", None)
     settings = feed(engine={"kind": "spark", "url": "sc://127.0.0.1:1"})
     with pytest.raises(EngineError, match=re.escape("pip install 'sessrec_pipeline[spark]'")):
@@ -409,7 +409,7 @@ def test_a_folder_that_is_not_shared_is_told(feed: Callable[..., Settings], sail
 def test_rows_that_the_cluster_does_not_see_are_told(
     feed: Callable[..., Settings], sail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sessrec_pipeline import engine_spark
+    from sessrec_pipeline.engine import spark as engine_spark
 
     settings = feed(engine={"kind": "spark", "url": sail})
     pq.write_table(pa.table({"n": [1, 2, 3]}), settings.home / "t.parquet")

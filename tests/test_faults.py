@@ -13,7 +13,7 @@ import torch
 
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models import gru4rec_training
-from sessrec_pipeline.runs import Outcome, materialize_all
+from assets.runs import Outcome, materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
@@ -171,7 +171,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 import dagster as dg
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
 settings = Settings(home=Path(sys.argv[1]), models=["markov", "vsknn"])

@@ -9,7 +9,7 @@ import pytest
 
 from assets.gru4rec import gru4rec_assets
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 

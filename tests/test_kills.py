@@ -22,7 +22,7 @@ import pytest
 
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.report import page
-from sessrec_pipeline.runs import materialize_all, open_instance
+from assets.runs import materialize_all, open_instance
 from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
@@ -30,7 +30,7 @@ LAW = SyntheticSettings(sessions=200, items=60, days=3)
 MODEL = GRU4RecConfig(layers=[16], n_epochs=3, n_sample=64, batch_size=16)
 BAD = "no time\t7\tyesterday\n"
 
-PRELOADED = ["sessrec_pipeline.runs", "sessrec_pipeline.models.gru4rec_training", "test_kills"]
+PRELOADED = ["assets.runs", "sessrec_pipeline.models.gru4rec.trainer", "test_kills"]
 
 Picture = dict[tuple[str, str | None], tuple[str, int | None]]
 """Content hash and rows of every artefact, by asset and partition."""

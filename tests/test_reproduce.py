@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from sessrec_pipeline import reproduce
 from sessrec_pipeline.cli import main
-from sessrec_pipeline.reproduce import ReproductionError, read_recipe, recipe_names, set_up
-from sessrec_pipeline.runs import materialize_all
+from assets.reproduce import ReproductionError, read_recipe, recipe_names, set_up
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.store import Store
 

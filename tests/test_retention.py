@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from sessrec_pipeline.retention import prunable, prune
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 

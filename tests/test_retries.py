@@ -9,9 +9,9 @@ import pytest
 
 from sessrec_pipeline import retries
 from sessrec_pipeline.progress import reason
-from sessrec_pipeline.retries import retried
+from assets.retries import retried
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.io_managers import StoreIOManager
+from assets.io_manager import StoreIOManager
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.warehouse import WarehouseBusyError

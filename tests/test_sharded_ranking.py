@@ -13,9 +13,9 @@ from sessrec_pipeline.definitions import build
 from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.evaluation.shards import COUNTS
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import execute, materialize_all, out_of_date
+from assets.runs import execute, materialize_all, out_of_date
 from sessrec_pipeline.settings import GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
-from sessrec_pipeline.storage.io_managers import SECONDS
+from assets.io_manager import SECONDS
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 

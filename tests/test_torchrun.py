@@ -17,13 +17,13 @@ from assets.ingestion import landed_logs
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec_state import TrainingState
-from sessrec_pipeline.models.gru4rec_training import fit
-from sessrec_pipeline.runs import execute, ingest
+from sessrec_pipeline.models.gru4rec.state import TrainingState
+from sessrec_pipeline.models.gru4rec.trainer import fit
+from assets.runs import execute, ingest
 from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
-from sessrec_pipeline.storage.training_job import STATE, TRAINED, TrainingJob, write_job
-from sessrec_pipeline.storage.training_state import load_state
+from sessrec_pipeline.training.job import STATE, TRAINED, TrainingJob, write_job
+from sessrec_pipeline.training.state import load_state
 
 pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("no_drawings")]
 
@@ -112,7 +112,7 @@ def test_two_agents_that_meet_train_the_same(together: Path, tmp_path: Path) -> 
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     folder = job(tmp_path, **CONFIGS["bpr-max-shared"])
     meet = ["--nnodes", 2, "--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", endpoint]
-    finished(*[torchrun(*meet, "-m", "sessrec_pipeline.training_worker", folder) for _ in range(2)])
+    finished(*[torchrun(*meet, "-m", "sessrec_pipeline.training.worker", folder) for _ in range(2)])
     assert same_bits(trained(folder), trained(together / "bpr-max-shared"))
 
 

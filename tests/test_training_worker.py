@@ -15,10 +15,10 @@ import assets.training
 from assets.training import torchrun_arguments, train_with_torchrun
 from sessrec_pipeline import training_worker
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec_training import TrainingDiverged, fit
+from sessrec_pipeline.models.gru4rec.trainer import TrainingDiverged, fit
 from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig, Settings, TrainingSettings
-from sessrec_pipeline.storage.training_job import FAILED, STATE, TRAINED, TrainingJob, write_job
-from sessrec_pipeline.storage.training_state import load_state
+from sessrec_pipeline.training.job import FAILED, STATE, TRAINED, TrainingJob, write_job
+from sessrec_pipeline.training.state import load_state
 
 CONFIG = GRU4RecConfig(layers=[8], batch_size=4, n_epochs=2, n_sample=6, dropout_hidden=0.2)
 
@@ -108,7 +108,7 @@ def test_nodes_meet_where_the_settings_say(feed: Callable[..., Settings]) -> Non
     one = feed(training=TrainingSettings(launcher="torchrun", processes=2))
     arguments = torchrun_arguments(one, Path("/job"))
     assert arguments[:3] == ["--standalone", "--local-addr", "127.0.0.1"]
-    assert arguments[-3:] == ["-m", "sessrec_pipeline.training_worker", "/job"]
+    assert arguments[-3:] == ["-m", "sessrec_pipeline.training.worker", "/job"]
     training = TrainingSettings(launcher="torchrun", processes=4, nodes=3, rendezvous="gpu-0.example:29400")
     arguments = torchrun_arguments(feed(training=training), Path("/job"))
     told = dict(pairwise(arguments))

@@ -10,7 +10,7 @@ import pytest
 from sessrec_pipeline import tuned
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import (
     EvaluationSettings,
     GRU4RecConfig,

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sessrec_pipeline import training_worker
-from sessrec_pipeline.models.gru4rec_parallel import Ranks
-from sessrec_pipeline.storage.training_job import read_job
+from sessrec_pipeline.models.ranks import Ranks
+from sessrec_pipeline.training.job import read_job
 
 agree, add_up = Ranks.agree, Ranks.add_up
 epoch = 0

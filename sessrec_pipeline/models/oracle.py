@@ -13,12 +13,15 @@ sees it, the oracle too; on the demo that is about one event in a thousand.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sessrec_pipeline.logs.synthetic import Law
-from sessrec_pipeline.models.base import Block, Sessions
+from sessrec_pipeline.logs.synthetic import Law, law
+from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions
+from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
+from sessrec_pipeline.settings import SyntheticSettings
 
 
-class Oracle:
+class Oracle(Recommender):
     """A Recommender that knows the law. Its scores are probabilities, within the law's whole catalogue.
 
     items: id of each item index that the sessions use; any part of the law's catalogue, in any order.
@@ -33,11 +36,7 @@ class Oracle:
             )
         self._law = law
         self._index = np.array([index[item] for item in items], dtype=np.int64)
-
-    @property
-    def n_items(self) -> int:
-        """Size of the catalogue."""
-        return len(self._index)
+        self.n_items = len(self._index)
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
         """Score every item by its probability to be the next one, event by event."""
@@ -53,3 +52,30 @@ class Oracle:
             for row in scores:
                 row[:] = next(forecasts)[self._index]
             yield events, scores
+
+    def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
+        """See ``Recommender.score_last``."""
+        scores = np.empty((len(sessions.items), self.n_items), np.float32)
+        for events, block in self.score(sessions, max(1, len(sessions.items))):
+            scores[events] = block
+        return scores[sessions.last]
+
+
+def load(arrays: Arrays, settings: SyntheticSettings, items: Sequence[str], device: str) -> Oracle:
+    """The oracle of the feed that these settings generated."""
+    return Oracle(law(settings), items)
+
+
+CARD = Card(
+    name="oracle",
+    title="Oracle",
+    summary="the true probabilities of the generator, the best that any model could do",
+    source="",
+    settings=SyntheticSettings,
+    tables=(POPULARITY,),
+    fit=fit,
+    load=load,
+    section="synthetic",
+    kind="ceiling",
+    look=Look("#7d7d7d", "D", "-."),
+)

@@ -1,19 +1,19 @@
 """Models that look at the current item alone: a few items have scores after it, the rest has those of popularity."""
 
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sessrec_pipeline.models.base import Block, Sessions
+from sessrec_pipeline.models.base import Arrays, Block, Fitted, Recommender, Sessions, best_of
 from sessrec_pipeline.models.padding import listed, rest_of
 
 
-class SparseRows:
-    """A Recommender of a sparse matrix.
+class SparseRows(Recommender):
+    """A sparse matrix of scores.
 
     offsets int64 (n_items + 1,): item i scores ``columns[offsets[i]:offsets[i + 1]]``, int32, with the float64
     ``values`` beside them; all others get ``rest`` (n_items,). After an item that scores none stands the row
@@ -28,22 +28,19 @@ class SparseRows:
         rest: NDArray[np.float64],
         without: NDArray[np.float64],
     ) -> None:
+        self.n_items = len(rest)
         self.offsets, self.columns, self.values, self.rest, self.without = offsets, columns, values, rest, without
-
-    @property
-    def n_items(self) -> int:
-        """Size of the catalogue."""
-        return len(self.rest)
 
     def after(self, item: int) -> NDArray[np.float64]:
         """Scores float64 (n_items,) of every item as the one after ``item``."""
-        ((_, scores),) = self.score(Sessions.from_lists([[item]]), 1)
-        row: NDArray[np.float64] = scores[0]
+        scored = slice(self.offsets[item], self.offsets[item + 1])
+        row = (self.rest if scored.stop > scored.start else self.without).copy()
+        row[self.columns[scored]] = self.values[scored]
         return row
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
         """See ``Recommender.score``."""
-        from sessrec_pipeline.models import kernels  # noqa: PLC0415 - imports numba
+        from sessrec_pipeline.models.counts import kernels  # noqa: PLC0415 - imports numba
 
         block = np.empty((min(batch_size, len(sessions.items)), self.n_items))
         for start in range(0, len(sessions.items), batch_size):
@@ -52,22 +49,47 @@ class SparseRows:
             kernels.sparse_rows(items, self.offsets, self.columns, self.values, self.rest, self.without, scores)
             yield np.arange(start, start + len(items), dtype=np.int64), scores
 
+    def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
+        """See ``Recommender.score_last``."""
+        return np.stack([self.after(item) for item in sessions.items[sessions.last]])
 
-class Rules(SparseRows):
-    """Rules from item to item, as fitted: ranked as their table ranks them, or by their raw weights."""
+    def similar(self, item: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+        """The items that ``item`` scores, itself left out, best first."""
+        scored = slice(self.offsets[item], self.offsets[item + 1])
+        others = self.columns[scored] != item
+        columns, values = self.columns[scored][others], self.values[scored][others]
+        order = np.argsort(columns, kind="stable")  # the lower index among equals
+        best = order[best_of(values[order], k)]
+        return columns[best].astype(np.int64), values[best]
 
-    @classmethod
-    def from_tables(cls, popularity: pa.Table, rules: pa.Table, *, padding: bool) -> tuple[Self, list[str]]:
-        """The model and its vocabulary: item index = popularity rank - 1.
 
-        rules: columns item, the other item, weight and rank, in this order of meaning, under names of their own.
-        """
-        n_items = popularity.num_rows
-        offsets, columns, weights = sparse_matrix(popularity, rules)
-        places = np.arange(len(columns)) - np.repeat(offsets[:-1], np.diff(offsets))
-        rest = rest_of(n_items, padding)
-        values = listed(places, n_items) if padding else weights
-        return cls(offsets, columns, values, rest, rest), popularity["item"].to_pylist()
+class Padded(Protocol):
+    """Settings with ``padding``."""
+
+    @property
+    def padding(self) -> bool:
+        """Whether items without a score are ranked by popularity."""
+        ...
+
+
+def fit_rules(table: str) -> Callable[[Mapping[str, pa.Table], object], Fitted]:
+    """How a model comes from the rules of a fitted table: its columns are item, other item, weight, rank."""
+
+    def fit(tables: Mapping[str, pa.Table], settings: object) -> Fitted:
+        offsets, columns, weights = sparse_matrix(tables["popularity"], tables[table])
+        arrays = {"offsets": offsets, "columns": columns, "weights": weights}
+        return Fitted(arrays, tables["popularity"]["item"].to_pylist())
+
+    return fit
+
+
+def load_rules(arrays: Arrays, settings: Padded, items: Sequence[str], device: str) -> SparseRows:
+    """Rules from item to item: ranked as their table ranks them, or without padding by their raw weights."""
+    n_items, offsets, columns = len(items), arrays["offsets"], arrays["columns"]
+    places = np.arange(len(columns)) - np.repeat(offsets[:-1], np.diff(offsets))
+    rest = rest_of(n_items, settings.padding)
+    values = listed(places, n_items) if settings.padding else arrays["weights"]
+    return SparseRows(offsets, columns, values, rest, rest)
 
 
 def sparse_matrix(

@@ -1,4 +1,4 @@
-"""Trained models: one safetensors file with the weights, and the config and item vocabulary in its JSON header.
+"""Fitted models: one safetensors file with the arrays, and all else that the model needs in its JSON header.
 
 Nothing is unpickled: a safetensors file is a JSON header and flat arrays, and reading one runs no code.
 """
@@ -18,6 +18,8 @@ from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
+FORMAT = "2"
+"""Of the file; a file of format 1, which did not say so, is read too."""
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 """What reading a file that is cut short, or is something else, comes to."""
 
@@ -28,12 +30,14 @@ class CorruptCheckpointError(DamagedFileError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training asset returns.
+    """A fitted model, whole: whoever loads it looks at no settings of today.
 
-    weights: float32 arrays by name; config: the model's settings; items: item ids, index = row of the item table.
+    model: name of its card; arrays: weights, or what else it scores with, by name; config: the settings that it was
+    fitted with; items: the id of each item index.
     """
 
-    weights: dict[str, NDArray[np.float32]]
+    model: str
+    arrays: dict[str, NDArray[Any]]
     config: dict[str, Any]
     items: list[str]
     stats: Stats = field(default_factory=dict)
@@ -41,10 +45,10 @@ class Checkpoint:
     """Lineages beyond the upstream assets': the checkpoint that training went on from."""
 
     def content_hash(self) -> str:
-        """sha256 over weights, config and vocabulary."""
+        """sha256 over arrays, config and vocabulary."""
         digest = hashlib.sha256(json.dumps([self.config, self.items], sort_keys=True).encode())
-        for name in sorted(self.weights):
-            array = np.ascontiguousarray(self.weights[name])
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()
@@ -53,11 +57,13 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint, lineage: Lineage) -> None:
     """Write ``checkpoint`` to ``path``."""
     header = {
+        "format": FORMAT,
+        "model": checkpoint.model,
         "config": json.dumps(checkpoint.config, sort_keys=True),
         "items": json.dumps(checkpoint.items),
         METADATA_KEY: lineage.to_json(),
     }
-    save_file({name: np.ascontiguousarray(array) for name, array in checkpoint.weights.items()}, path, header)
+    save_file({name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}, path, header)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -65,9 +71,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata()
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         lineage = Lineage.from_json(header[METADATA_KEY])
-        checkpoint = Checkpoint(weights, json.loads(header["config"]), json.loads(header["items"]))
+        model = header.get("model", lineage.node.asset.removesuffix("_checkpoint"))  # files of before FORMAT name none
+        checkpoint = Checkpoint(model, arrays, json.loads(header["config"]), json.loads(header["items"]))
     except UNREADABLE as error:
         raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error
     if checkpoint.content_hash() != lineage.node.data_version:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, observe, rank, rows_at_once
 from sessrec_pipeline.models.base import Block, Sessions
-from sessrec_pipeline.models.popularity import Popularity
+from sessrec_pipeline.models.counts.popularity import Popularity
 
 UNKNOWN = "?"
 

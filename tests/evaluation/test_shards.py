@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sessrec_pipeline.evaluation.metrics import measure
 from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, rank
 from sessrec_pipeline.evaluation.shards import COUNTS, bounds, metrics_of, rank_counts, shard_of, summed
-from sessrec_pipeline.models.popularity import Popularity
+from sessrec_pipeline.models.counts.popularity import Popularity
 from sessrec_pipeline.settings import EvaluationSettings
 
 LENGTHS = st.lists(st.integers(1, 9), max_size=40)

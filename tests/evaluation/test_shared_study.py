@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from sessrec_pipeline.evaluation import shared_study
-from sessrec_pipeline.evaluation.shared_study import OWNER, open_study
-from sessrec_pipeline.evaluation.tuning import Trial, search, suggest
+from sessrec_pipeline.tuning.shared import OWNER, open_study
+from sessrec_pipeline.tuning.search import Trial, search, suggest
 from sessrec_pipeline.settings import MarkovSettings
 from sessrec_pipeline.tuned import SPACES, StudyError
 

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.association_rules import fit_association_rules
+from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.settings import AssociationRulesSettings
 
 Rules = dict[str, list[tuple[str, int]]]

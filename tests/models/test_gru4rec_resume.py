@@ -13,11 +13,11 @@ from chained_sessions import N_ITEMS, some_sessions
 from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import GRU4Rec, extend_weights, initial_weights
-from sessrec_pipeline.models.gru4rec_state import TrainingState
-from sessrec_pipeline.models.gru4rec_training import Epoch, fit
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, extend_weights, initial_weights
+from sessrec_pipeline.models.gru4rec.state import TrainingState
+from sessrec_pipeline.models.gru4rec.trainer import Epoch, fit
 from sessrec_pipeline.settings import GRU4RecConfig
-from sessrec_pipeline.storage.training_state import load_state
+from sessrec_pipeline.training.state import load_state
 
 CONFIGS = {
     "plain": {},
@@ -146,9 +146,9 @@ from pathlib import Path
 import numpy as np, torch
 torch.set_num_threads(1)
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec_training import Trainer, fit
+from sessrec_pipeline.models.gru4rec.trainer import Trainer, fit
 from sessrec_pipeline.settings import GRU4RecConfig
-from sessrec_pipeline.storage.training_state import load_state, save_state
+from sessrec_pipeline.training.state import load_state, save_state
 
 folder, hang = Path(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.item_knn import fit_item_knn
+from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
 from sessrec_pipeline.settings import ItemKNNSettings
 
 Similar = dict[str, list[tuple[str, float]]]

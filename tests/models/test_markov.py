@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.markov import Markov, fit_markov
-from sessrec_pipeline.models.popularity import fit_popularity
+from sessrec_pipeline.models.counts.markov import Markov, fit_markov
+from sessrec_pipeline.models.counts.popularity import fit_popularity
 from sessrec_pipeline.settings import MarkovSettings, Settings
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.popularity import Popularity, fit_popularity
+from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
 from sessrec_pipeline.settings import Settings
 
 

@@ -1,7 +1,7 @@
 from training_tables import fit
 
-from sessrec_pipeline.models.popularity import Popularity
-from sessrec_pipeline.models.recent_popularity import MICROSECONDS_PER_DAY, fit_recent_popularity
+from sessrec_pipeline.models.counts.popularity import Popularity
+from sessrec_pipeline.models.counts.recent_popularity import MICROSECONDS_PER_DAY, fit_recent_popularity
 from sessrec_pipeline.settings import RecentPopularitySettings
 
 SESSIONS = [["a", "a", "a"], ["b", "b"], ["c", "d", "c", "b"]]

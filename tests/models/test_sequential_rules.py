@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.sequential_rules import UNIT, fit_sequential_rules
+from sessrec_pipeline.models.counts.sequential_rules import UNIT, fit_sequential_rules
 from sessrec_pipeline.settings import SequentialRulesSettings
 
 Rules = dict[str, list[tuple[str, int]]]

@@ -10,8 +10,8 @@ from training_tables import fit, quick, ranked
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.popularity import fit_popularity
-from sessrec_pipeline.models.session_knn import MICROSECONDS_PER_DAY, Index, SessionKNN, fit_recent_sessions
+from sessrec_pipeline.models.counts.popularity import fit_popularity
+from sessrec_pipeline.models.neighbours.session_knn import MICROSECONDS_PER_DAY, Index, SessionKNN, fit_recent_sessions
 from sessrec_pipeline.settings import SessionKNNSettings, SKNNSettings, STANSettings, VSKNNSettings, VSTANSettings
 
 MODELS = {"sknn": SKNNSettings, "vsknn": VSKNNSettings, "stan": STANSettings, "vstan": VSTANSettings}

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.sparse import Rules, SparseRows
+from sessrec_pipeline.models.counts.sparse import Rules, SparseRows
 
 POPULARITY = pa.table({"item": ["a", "b", "c", "d"]})
 RULES = pa.table({"from": ["b", "a", "b"], "to": ["d", "a", "c"], "weight": [2, 7, 5], "place": [2, 1, 1]})

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from assets.drift import overview
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.quality.drift import (
+from sessrec_pipeline.monitoring.drift import (
     DAY,
     DRIFT,
     FLOOR,

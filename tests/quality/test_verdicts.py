@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sessrec_pipeline.quality.verdicts import Outcome, Verdict, as_junit, as_markdown, tally
+from sessrec_pipeline.monitoring.verdicts import Outcome, Verdict, as_junit, as_markdown, tally
 
 HOSTILE = "a\x00b]]>&<script>\"'\r\n| `@team` #1 [x](http://evil) \x1b[31m\u202e"
 

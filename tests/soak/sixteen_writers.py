@@ -4,7 +4,7 @@ import dagster as dg
 import pyarrow as pa
 
 from sessrec_pipeline.settings import load_settings
-from sessrec_pipeline.storage.io_managers import StoreIOManager
+from assets.io_manager import StoreIOManager
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 

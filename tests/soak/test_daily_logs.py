@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.automation import landing_sensor
+from assets.automation import landing_sensor
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.settings import (
     GRU4RecConfig,

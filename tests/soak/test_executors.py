@@ -13,7 +13,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.runs import materialize_all
+from assets.runs import materialize_all
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.store import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sessrec_pipeline.models.gru4rec import GRU4Rec, initial_weights
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
 from sessrec_pipeline.settings import GRU4RecConfig
 from sessrec_pipeline.storage.checkpoints import (
     Checkpoint,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.io_managers import SECONDS, StoreIOManager
+from assets.io_manager import SECONDS, StoreIOManager
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 

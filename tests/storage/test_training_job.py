@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec import initial_weights
+from sessrec_pipeline.models.gru4rec.network import initial_weights
 from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig
-from sessrec_pipeline.storage.training_job import (
+from sessrec_pipeline.training.job import (
     FAILED,
     STATE,
     TRAINED,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sessrec_pipeline.models.gru4rec_state import TrainingState
-from sessrec_pipeline.storage.training_state import load_state, save_state
+from sessrec_pipeline.models.gru4rec.state import TrainingState
+from sessrec_pipeline.training.state import load_state, save_state
 
 
 def small() -> TrainingState:
@@ -80,7 +80,7 @@ def test_a_save_that_fails_leaves_the_state_before(tmp_path: Path, monkeypatch: 
         temporary.write_bytes(b"half of it")
         raise OSError("no space left")
 
-    monkeypatch.setattr("sessrec_pipeline.storage.training_state.save_file", fail)
+    monkeypatch.setattr("sessrec_pipeline.training.state.save_file", fail)
     with pytest.raises(OSError, match="no space left"):
         save_state(path, replace(state, epoch=3), "key")
     assert same(load_state(path, "key"), state)

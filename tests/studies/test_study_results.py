@@ -12,7 +12,7 @@ from small_feed import Feed
 
 from sessrec_pipeline.evaluation.ranking import MISS, rank
 from sessrec_pipeline.fitted import models_of
-from sessrec_pipeline.models.popularity import Popularity
+from sessrec_pipeline.models.counts.popularity import Popularity
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
 from sessrec_pipeline.report.figures import as_markdown
 from sessrec_pipeline.settings import StudySettings

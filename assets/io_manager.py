@@ -1,0 +1,136 @@
+"""Dagster's side of the store: asset inputs are found in it, asset outputs are published to it."""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.retries import WAITS, tried_again
+from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.pages import Page
+from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
+
+CONFIG_KEY = "sessrec/config"
+"""Asset metadata: the settings that the asset reads, entered into its lineage."""
+
+SECONDS = "seconds"
+"""Name among an artefact's stats: how long its step worked after its inputs were checked, or what the step itself says.
+Stats are no part of content or id, so two runs that differ in nothing but their pace give the same version."""
+
+Attempt = tuple[str, str, int]
+"""Run, step, and how often the step was begun before."""
+
+
+class StoreIOManager(dg.IOManager):
+    """Loads ``Stored`` artefacts (a list of them for all partitions) and publishes what assets return.
+
+    The artefacts that a step loaded are the parents of what it publishes; the content hash becomes Dagster's
+    data version. Tables are read once and compared with their own hash before a step may use them; a step whose inputs
+    were replaced while it ran publishes nothing and is tried again.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._loaded: dict[Attempt, list[Lineage]] = defaultdict(list)
+        self._begun: dict[Attempt, float] = {}
+        self._verified: dict[Path, tuple[int, int, int]] = {}
+
+    def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
+        """The upstream artefact, or the list of all its partitions; of landed logs those there and in the window.
+
+        NotMaterializedError where it is not there, or a partition that is no landed log.
+        """
+        asset = context.asset_key.to_user_string()
+        if not context.has_asset_partitions:
+            found: Stored | list[Stored] = self.store.find(asset)
+        elif isinstance(context.asset_partitions_def, dg.DynamicPartitionsDefinition):
+            found = self._logs(context, asset)
+        else:
+            found = [self.store.find(asset, partition) for partition in context.asset_partition_keys]
+        stored = [found] if isinstance(found, Stored) else found
+        with tried_again(context.step_context.previous_attempt_count):
+            self._verify(stored)
+        self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
+        self._begun[_attempt(context.step_context)] = time.perf_counter()
+        return found
+
+    def _logs(self, context: dg.InputContext, asset: str) -> list[Stored]:
+        stored: list[Stored] = []
+        for partition in sorted(context.asset_partition_keys):
+            try:
+                stored.append(self.store.find(asset, partition))
+            except NotMaterializedError:
+                # Refused or still under way: the others go on without it, and people read why in its own run.
+                context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
+        return self.store.in_window(stored)
+
+    def _verify(self, stored: list[Stored]) -> None:
+        for artefact in stored:
+            status = artefact.path.stat()
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._verified.get(artefact.path) != version:
+                artefact.verified()
+                self._verified[artefact.path] = version
+
+    def handle_output(self, context: dg.OutputContext, obj: Publishable | Iterable[tuple[str, Publishable]]) -> None:
+        """Publish ``obj`` under the asset's name and tell Dagster its content hash.
+
+        A step that makes several partitions gives them one after the other, each with its key; for Dagster they have
+        one data version together, which is what Dagster keeps of a step.
+        """
+        step = context.step_context
+        if isinstance(obj, Publishable):
+            stored = self._publish(context, context.partition_key if context.has_asset_partitions else None, obj)
+            version = stored.node.data_version
+            context.add_output_metadata(_told(stored))
+        else:
+            versions = []
+            for partition, part in obj:
+                stored = self._publish(context, partition, part)
+                versions.append(stored.node.data_version)
+                step.add_asset_metadata(_told(stored), context.asset_key, partition)
+            version = versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()
+        step.set_data_version(context.asset_key, dg.DataVersion(version))
+
+    def _publish(self, context: dg.OutputContext, partition: str | None, value: Publishable) -> Stored:
+        step, spec = context.step_context, context.asset_spec
+        parents = self._loaded.get(_attempt(step), [])
+        for parent in parents:
+            if not self.store.is_current(parent.node):
+                context.log.warning(f"{parent.node.asset} was replaced while this step read it; trying again")
+                raise dg.RetryRequested(max_retries=len(WAITS))
+        begun = self._begun.get(_attempt(step))
+        if begun is not None and not isinstance(value, Page):
+            value = replace(value, stats={SECONDS: time.perf_counter() - begun, **value.stats})
+        with tried_again(step.previous_attempt_count):
+            return self.store.publish(
+                context.asset_key.to_user_string(),
+                value,
+                partition=partition,
+                code_version=spec.code_version or "",
+                config=spec.metadata.get(CONFIG_KEY, {}),
+                run_id=context.run_id,
+                parents=parents,
+            )
+
+
+def _told(stored: Stored) -> dict[str, Any]:
+    """What Dagster shows of an artefact."""
+    return {
+        "path": dg.MetadataValue.path(str(stored.path)),
+        "bytes": stored.path.stat().st_size,
+        "content hash": stored.node.data_version,
+        "lineage id": stored.node.id,
+        "engine": stored.node.engine,
+        **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
+        **stored.stats,
+    }
+
+
+def _attempt(step: Any) -> Attempt:
+    return step.run_id, step.step.key, step.previous_attempt_count

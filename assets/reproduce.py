@@ -1,0 +1,269 @@
+"""A public benchmark from its raw files to a table with the published figures beside ours.
+
+A recipe in ``recipes/`` is an ordinary ``sessrec.toml`` with one table more, ``[recipe]``: which files it is about,
+under which licence they are (none is shipped), and how many predictions they must give. ``published`` names the figures
+of others. The recipe's home is an ordinary feed: the whole graph runs in it on the first seed, and further seeds add
+models and rankings of their own beside it. What is there already and rests on the same files, settings and code is not
+made again, so a run that was stopped goes on.
+"""
+
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, ValidationError
+
+from assets.automation import REBUILD
+from assets.runs import end_dead_runs, execute, ingest, out_of_date, unread
+from sessrec_pipeline.definitions import build
+from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
+from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.logs.gate import sha256_of
+from sessrec_pipeline.logs.landing import scan
+from sessrec_pipeline.report.looks import model_name
+from sessrec_pipeline.report.published import as_printed
+from sessrec_pipeline.settings import GRU4RecConfig, Section, Settings
+from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.store import Publishable, Store, Stored
+from sessrec_pipeline.versions import code_version
+
+RECIPES = files("sessrec_pipeline") / "recipes"
+HEADER = re.compile(r"^\[recipe\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
+SEEDED = ("gru4rec_checkpoint", "gru4rec_ranking_shards", "gru4rec_rank_counts", "gru4rec_rankings")
+"""Assets that each further seed has for itself."""
+SOURCES = [
+    "reproduce.py",
+    *(f"evaluation/{name}" for name in ("metrics.py", "metrics.sql", "gains.sql", "evidence.py")),
+]
+SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),  # ours or published
+        ("model", pa.string()),
+        ("seed", pa.int64()),
+        ("metric", pa.string()),
+        ("k", pa.int64()),
+        ("tie_rule", pa.string()),  # null: the source does not say
+        ("scope", pa.string()),  # all predictions, or those on seen items; null: the source does not say
+        ("value", pa.float64()),
+        ("predictions", pa.int64()),
+        ("rankings", pa.string()),  # lineage id
+        ("source", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+
+
+class ReproductionError(RuntimeError):
+    """A benchmark that cannot be run; the text says why and what to do."""
+
+
+class Recipe(Section):
+    """The table ``[recipe]``: what a benchmark is about and needs."""
+
+    title: str
+    """Data and split, for the heading of the table."""
+    files: Annotated[list[str], Field(min_length=1)]
+    """Raw files that the folder given by ``--data`` must hold."""
+    licence: str
+    """Where the files come from and what may be done with them."""
+    predictions: int | None = None
+    """Predictions that these files must give; another number means other files."""
+
+
+def recipe_names() -> list[str]:
+    """The benchmarks that come with this version."""
+    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(name: str) -> tuple[Recipe, str]:
+    """The header of a recipe, and the ``sessrec.toml`` that is left without it."""
+    if name not in recipe_names():
+        raise ReproductionError(f"no benchmark {name!r}; there are {', '.join(recipe_names())}")
+    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        return Recipe.model_validate(tomllib.loads(text)["recipe"]), HEADER.sub("", text)
+    except (tomllib.TOMLDecodeError, KeyError, ValidationError) as error:
+        raise ReproductionError(f"the recipe {name} cannot be used: {error}") from None
+
+
+def set_up(name: str, data: Path, home: Path) -> Recipe:
+    """Write the recipe's settings into ``home`` and land its raw files; leave alone what is there already.
+
+    ReproductionError where a file is missing, or the home belongs to something else.
+    """
+    recipe, toml = read_recipe(name)
+    missing = [file for file in recipe.files if not (data / file).is_file()]
+    if missing:
+        raise ReproductionError(f"{data} lacks {', '.join(missing)}; {name} needs {recipe.title}. {recipe.licence}")
+    settings_file, landing = home / "sessrec.toml", home / "landing"
+    if settings_file.exists() and settings_file.read_text(encoding="utf-8") != toml:
+        raise ReproductionError(
+            f"{settings_file} is not the recipe of {name}: delete it to take the recipe, or name another folder with "
+            "sessrec --home FOLDER reproduce"
+        )
+    others = sorted(p.name for p in landing.iterdir() if p.name not in recipe.files) if landing.is_dir() else []
+    if others := [name for name in others if not name.startswith(".")]:
+        raise ReproductionError(f"{landing} holds other logs ({others[0]}): name another folder with sessrec --home")
+    for file in recipe.files:
+        source, target = data / file, landing / file
+        if not target.exists() or sha256_of(source) != sha256_of(target):
+            with replacing(target) as temporary:
+                shutil.copyfile(source, temporary)
+    with replacing(settings_file) as temporary:
+        temporary.write_text(toml, encoding="utf-8")
+    return recipe
+
+
+class SeedStore(Store):
+    """The store of a further seed: model and rankings of its own, everything else shared with the feed."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.seed = settings.gru4rec.seed
+
+    def path(self, asset: str, partition: str | None, suffix: str) -> Path:
+        """Where an artefact lives: a seed's own stand in a folder beside the feed's file."""
+        return super().path(asset, self._own(asset) or partition, suffix)
+
+    def publish(self, asset: str, value: Publishable, *, partition: str | None = None, **origin: Any) -> Stored:
+        """As ``Store.publish``; what is a seed's own is a partition of the feed's asset."""
+        return super().publish(asset, value, partition=self._own(asset) or partition, **origin)
+
+    def _own(self, asset: str) -> str | None:
+        return f"seed-{self.seed}" if asset in SEEDED else None
+
+
+def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInstance, seeds: int) -> Stored:
+    """Make what is missing for ``seeds`` seeds, the settings' own first; publish and return the table.
+
+    ReproductionError where a step failed or the files are not those of the benchmark.
+    """
+    if "gru4rec" not in models_of(settings):
+        raise ReproductionError('models lacks "gru4rec", whose seeds are what a benchmark repeats: add it')
+    end_dead_runs(instance)
+    store = Store(settings)
+    definitions = build(settings)
+    found = scan(settings.landing, store, {})
+    instance.add_dynamic_partitions("landed_logs", list(found.seen))
+    if ingest(definitions, unread(definitions, store, found), instance):
+        raise ReproductionError("a log could not be read; the reason stands above")
+    logs = list(found.seen)
+    _refresh(definitions, store, logs, instance, None)
+    predictions = store.find("test_split").stats["predictions"]
+    if recipe.predictions not in (None, predictions):
+        raise ReproductionError(
+            f"these files give {predictions:,} predictions, not {recipe.predictions:,}: they are not those of {name}"
+        )
+    rankings: dict[tuple[str, int | None], Stored] = {
+        (model, None): store.find(f"{model}_rankings") for model in models_of(settings) if model != "gru4rec"
+    }
+    rankings["gru4rec", settings.gru4rec.seed] = store.find("gru4rec_rankings")
+    # What was tuned or validated on the first seed is the choice; the others only train it.
+    chosen = GRU4RecConfig.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
+    training = settings.training.model_copy(update={"tuning_trials": 0, "validate_epochs": False})
+    for seed in range(settings.gru4rec.seed + 1, settings.gru4rec.seed + seeds):
+        of_seed = chosen.model_copy(update={"seed": seed})
+        own = settings.model_copy(update={"gru4rec": of_seed, "training": training})
+        seed_store = SeedStore(own)
+        with dg.DagsterInstance.ephemeral() as aside:  # the UI shows the feed's own model
+            _refresh(build(own, seed_store), seed_store, logs, aside, SEEDED)
+        rankings["gru4rec", seed] = seed_store.find("gru4rec_rankings")
+    rows = [row for (model, seed), stored in rankings.items() for row in _measured(model, seed, stored, settings)]
+    rows += [figure.model_dump() | {"kind": "published"} for figure in settings.published]
+    config = {"recipe": name, "published": [figure.model_dump() for figure in settings.published], "seeds": seeds}
+    return store.publish(
+        "reproduction",
+        Table(pa.Table.from_pylist(rows, SCHEMA), {"title": recipe.title}),
+        code_version=code_version(SOURCES, config),
+        config=config,
+        parents=[stored.lineage for stored in rankings.values()],
+    )
+
+
+def _refresh(
+    definitions: dg.Definitions,
+    store: Store,
+    logs: Sequence[str],
+    instance: dg.DagsterInstance,
+    only: Sequence[str] | None,
+) -> None:
+    """Make the assets that are out of date (of ``only``, if given) in one run."""
+    late = [key for key in out_of_date(definitions, store, logs) if only is None or key.to_user_string() in only]
+    if not late:
+        return
+    job = definitions.resolve_job_def(REBUILD)
+    if not execute(job, instance, asset_selection=late).success:
+        raise ReproductionError("a step failed; its error stands above. Run the command again to go on from there")
+
+
+def _measured(model: str, seed: int | None, stored: Stored, settings: Settings) -> Iterator[dict[str, Any]]:
+    """Rows of one ranking: all its predictions, and where some are misses for want of seen items, those without.
+
+    A target, or a history, without any item that training saw is a miss by definition. Such misses add nothing to the
+    sums, so leaving them out changes the divisor alone.
+    """
+    sums = session_sums({model: stored.path}, settings.evaluation.cutoffs)
+    seen = int(pc.sum(pc.less(stored.arrow(["greater"])["greater"], MISS)).as_py())
+    for row in sums.groupby(["tie_rule", "k"], as_index=False)[["predictions", *METRICS]].sum().to_dict("records"):
+        scopes = {"all": int(row["predictions"]), "seen": seen}
+        for scope, count in scopes.items():
+            if scope == "all" or count != scopes["all"]:
+                for metric in METRICS:
+                    yield {
+                        "kind": "ours", "model": model, "seed": seed, "metric": metric, "k": int(row["k"]),
+                        "tie_rule": row["tie_rule"], "scope": scope, "value": row[metric] / max(count, 1),
+                        "predictions": count, "rankings": stored.node.id,
+                    }  # fmt: skip
+
+
+def as_text(table: pa.Table, settings: Settings) -> Iterator[tuple[str, list[list[str]]]]:
+    """The table for a terminal: for each scope a heading, and lines of model, Recall, MRR and source.
+
+    Figures are at the largest cutoff under the settings' tie rule; ours over several seeds are mean [min max].
+    """
+    k, rule = max(settings.evaluation.cutoffs), settings.evaluation.tie_rule
+    frame = table.to_pandas()
+    at_k = frame[frame["k"] == k]
+    published = at_k[at_k["kind"] == "published"]
+    others: dict[tuple[str, str], dict[str, str]] = {}
+    for figure in published.to_dict("records"):
+        source = f"{figure['source']}{'; ' + figure['note'] if figure['note'] else ''}"
+        others.setdefault((figure["model"], source), {})[figure["metric"]] = as_printed(figure["value"])
+    theirs = [[model, own.get("recall", ""), own.get("mrr", ""), source] for (model, source), own in others.items()]
+
+    ours = at_k[at_k["kind"] == "ours"]
+    for scope, rows in ours.groupby("scope", sort=True):
+        own = rows[rows["tie_rule"] == rule]
+        lines: list[list[str]] = []
+        best_first = own[own["metric"] == "recall"].groupby("model")["value"].mean().sort_values(ascending=False)
+        for model in best_first.index:
+            by_seed = own[own["model"] == model].pivot(index="seed", columns="metric", values="value")
+            by_seed = by_seed[["recall", "mrr"]]
+            several = len(by_seed) > 1
+            what = f"ours, seeds {', '.join(f'{seed:.0f}' for seed in by_seed.index)}" if several else "ours"
+            lines.append([model_name(str(model)), *[_spread(by_seed[metric].tolist()) for metric in by_seed], what])
+            for seed, *values in by_seed.itertuples() if several else ():
+                lines.append([f"  seed {seed:.0f}", *[f"{value:.4f}" for value in values], ""])
+        wide = rows.pivot_table("value", ["model", "seed", "metric"], "tie_rule", dropna=False)
+        gap = (wide["standard"] - wide["conservative"]).abs().groupby("model").max()
+        tied = [f"{model_name(str(model))} by up to {value:.4f}" for model, value in gap.items() if value >= 5e-5]
+        which = "every prediction" if scope == "all" else "predictions on items that training saw"
+        yield (
+            f"{which} ({own['predictions'].iloc[0]:,.0f}), the whole catalogue ranked, {rule} ties; the standard rule "
+            + (f"differs: {', '.join(tied)}" if tied else "gives the same figures"),
+            lines + theirs,
+        )
+
+
+def _spread(values: list[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.4f}" if len(values) == 1 else f"{mean:.4f} [{min(values):.4f} {max(values):.4f}]"

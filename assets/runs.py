@@ -1,0 +1,265 @@
+"""The whole graph in this process: what ``sessrec demo``, ``sessrec materialize`` and CI jobs run.
+
+In-process runs cost a third of the CPU of a process per step, and show their progress in the terminal.
+"""
+
+import difflib
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from filelock import FileLock
+
+from assets.automation import REBUILD, checks_job, ingest_job, studies_job
+from assets.ingestion import landed_logs
+from assets.studies import GROUP, PAGE
+from sessrec_pipeline.definitions import build
+from sessrec_pipeline.logs.landing import Scan, scan
+from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
+from sessrec_pipeline.monitoring.verdicts import Verdict
+from sessrec_pipeline.progress import reason
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.files import alive
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.studies.study import Study
+
+TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
+"""Run config that puts short progress lines in the place of Dagster's engine log."""
+PROCESS_TAG = "sessrec/process"
+"""Run tag ``host:pid`` of a run that lives inside one process, and dies with it."""
+UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class UnknownAssetError(LookupError):
+    """The feed has no asset of this name; the text says which it has."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run over everything."""
+
+    landed: list[str] = field(default_factory=list)
+    """Logs in the landing folder that can be taken."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Files and logs that were not taken, with the reason; the others went on without them."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Steps after ingestion that failed, with the reason; what rests on them was not made."""
+    rebuilt: list[str] = field(default_factory=list)
+    """Assets that were made."""
+
+    @property
+    def success(self) -> bool:
+        """Whether everything after ingestion is there and up to date, and no blocking check failed."""
+        return bool(self.landed) and not self.failed
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of this feed (``DAGSTER_HOME`` names it), made by one process at a time if it is new.
+
+    Two that make its tables at once would both fail.
+    """
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.dagster_home / "instance.lock"):
+        instance = dg.DagsterInstance.get()
+    with instance:
+        yield instance
+
+
+def materialize_all(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    *,
+    up_to: Sequence[str] = (),
+    everything: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Take every log that landed or changed since it was ingested, then rebuild what is not up to date.
+
+    ``up_to`` names the assets that are wanted, by default all of them: what they do not rest on stays as it is.
+    UnknownAssetError where the feed has no such asset. ``everything`` rebuilds also what is up to date.
+    """
+    for line in [*end_dead_runs(instance), *held_pools(instance)]:
+        say(line)
+    definitions = build(settings)
+    wanted = _above(definitions, up_to)
+    store = Store(settings)
+    found = scan(settings.landing, store, {})
+    refused = dict(found.refused)
+    if not found.seen:
+        return Outcome(refused=refused)
+    instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
+    refused |= ingest(definitions, list(found.seen) if everything else unread(definitions, store, found), instance)
+    logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
+    if not logs:
+        return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
+    late = [key for key in out_of_date(definitions, store, logs, everything=everything) if key in wanted]
+    if not late:
+        say("everything is up to date")
+        return Outcome(list(found.seen), refused)
+    rebuild = definitions.resolve_job_def(REBUILD)
+    failed = _failures(execute(rebuild, instance, asset_selection=late))
+    return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
+
+
+def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKey]:
+    """These assets and all that they rest on; all assets where none is named."""
+    graph = definitions.resolve_asset_graph()
+    known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
+    if unknown := [name for name in assets if name not in known]:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise UnknownAssetError(f"no asset {unknown[0]!r}{meant}; this feed has {', '.join(sorted(known))}")
+    named = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
+    return set((named if assets else dg.AssetSelection.all()).resolve(graph))
+
+
+def unread(definitions: dg.Definitions, store: Store, found: Scan) -> list[str]:
+    """Landed logs that today's code and settings have not read as they are."""
+    version = definitions.resolve_asset_graph().get(dg.AssetKey("raw_sessions")).code_version
+    return [
+        log for log in found.seen
+        if log in found.new or store.find("raw_sessions", log).node.code_version != version
+    ]  # fmt: skip
+
+
+def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance) -> dict[str, str]:
+    """Read landed logs, whose partitions are there; those that could not be taken, with the reason."""
+    job = definitions.resolve_job_def(ingest_job.name)
+    failures = {log: _failures(execute(job, instance, partition_key=log)) for log in logs}
+    return {log: next(iter(reasons.values())) for log, reasons in failures.items() if reasons}
+
+
+def out_of_date(
+    definitions: dg.Definitions, store: Store, logs: Sequence[str], *, everything: bool = False
+) -> list[dg.AssetKey]:
+    """Assets after ingestion that are missing or rest on other inputs, settings or code than now, and all below them.
+
+    In the order of the graph; all of them if ``everything``. The studies are not among them.
+    """
+    graph = definitions.resolve_asset_graph()
+    current: dict[dg.AssetKey, set[str]] = {}
+    late: list[dg.AssetKey] = []
+    for key in graph.toposorted_asset_keys:
+        node, name = graph.get(key), key.to_user_string()
+        if node.group_name == GROUP:
+            continue
+        if node.partitions_def == landed_logs:
+            current[key] = {store.find(name, log).node.id for log in logs}
+            continue
+        inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
+        moved = everything or any(parent in late for parent in node.parent_keys)
+        with suppress(NotMaterializedError):
+            partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
+            found = [store.find(name, partition) for partition in partitions]
+            if not moved and all(_rests_on(stored, name) == (node.code_version, inputs) for stored in found):
+                current[key] = {stored.node.id for stored in found}
+                continue
+        late.append(key)
+    together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
+    return [key for key in graph.toposorted_asset_keys if key in together]
+
+
+def stale(settings: Settings, asset: str) -> str | None:
+    """The first of ``asset`` and what it rests on that is there and not up to date with today's settings and code."""
+    definitions, store = build(settings), Store(settings)
+    logs = list(store.ingested(list(store.partitions("raw_sessions"))))
+    late = [
+        key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
+    ]
+    there = [name for name in late if store.path(name, None, ".parquet").exists()]
+    return next(iter(there), None)
+
+
+def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:
+    """The code and the inputs that an artefact was made with."""
+    earlier = {n.id for n in stored.lineage.ancestors if n.asset == name}  # what a warm start began with
+    return stored.node.code_version, set(stored.node.parents) - earlier
+
+
+def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:
+    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays."""
+    selection = [dg.AssetKey(study.asset) for study in studies] + [dg.AssetKey(PAGE)]
+    job = build(settings).resolve_job_def(studies_job.name)
+    return _failures(execute(job, instance, asset_selection=selection))
+
+
+def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:
+    """What all asset checks say of what is there, by asset and name; those that could not run say why."""
+    definitions = build(settings)
+    result = execute(definitions.resolve_job_def(checks_job.name), instance)
+    evaluations = {(e.asset_key, e.check_name): e for e in result.get_asset_check_evaluations()}
+    reasons = _failures(result)
+    verdicts = []
+    for checks in definitions.asset_checks or ():
+        for spec in checks.check_specs:
+            asset, expected = spec.asset_key.to_user_string(), spec.description or ""
+            evaluation = evaluations.get((spec.asset_key, spec.name))
+            if evaluation is None:
+                why = reasons.get(checks.node_def.name, "the run was cut short")
+                verdicts.append(Verdict(asset, spec.name, "could not run", expected, why))
+                continue
+            severe = evaluation.severity is dg.AssetCheckSeverity.ERROR
+            outcome: CheckOutcome = "passed" if evaluation.passed else "FAILED" if severe else "warning"
+            verdicts.append(Verdict(asset, spec.name, outcome, expected, _seen(evaluation)))
+    return sorted(verdicts, key=lambda v: (v.asset, v.check))
+
+
+def _seen(evaluation: dg.AssetCheckEvaluation) -> str:
+    """The sentence that the check gives itself, or else its numbers; pictures are left out."""
+    if "seen" in evaluation.metadata:
+        return str(evaluation.metadata["seen"].value)
+    values = {
+        name: value.value
+        for name, value in evaluation.metadata.items()
+        if not isinstance(value, dg.MarkdownMetadataValue)
+    }
+    return ", ".join(f"{k}={f'{v:.4f}' if isinstance(v, float) else v}" for k, v in values.items())
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs of ours whose process is gone as failed and free what they held; say which.
+
+    Dagster itself would wait for a slot of the GPU's pool that a killed run still holds, for ever and in silence.
+    """
+    lines = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        host, _, pid = run.tags.get(PROCESS_TAG, "").rpartition(":")
+        if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
+            instance.report_run_failed(run, f"process {pid} died")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            lines.append(f"run {run.run_id[:8]} of process {pid}, which died, is marked as failed")
+    return lines
+
+
+def held_pools(instance: dg.DagsterInstance) -> list[str]:
+    """Which runs hold the slots that a run may have to wait for."""
+    storage = instance.event_log_storage
+    return [
+        f"pool {pool!r} is in use by run {slot.run_id[:8]} ({slot.step_key}); steps that need it wait"
+        for pool in sorted(storage.get_concurrency_keys())
+        for slot in storage.get_concurrency_info(pool).claimed_slots
+    ]
+
+
+def execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
+    tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    return job.execute_in_process(TO_THE_TERMINAL, instance=instance, raise_on_error=False, tags=tags, **selection)
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Why each failed step failed, and each blocking check that did not pass."""
+    reasons = {}
+    for event in result.all_events:
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            reasons[str(event.step_key)] = reason(event)
+    if not result.success and not reasons:
+        for check in result.get_asset_check_evaluations():
+            if not check.passed and check.blocking:
+                reasons[check.asset_key.to_user_string()] = f"check {check.check_name} did not pass"
+    return reasons if reasons or result.success else {"run": "failed"}

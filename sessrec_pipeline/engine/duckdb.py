@@ -1,0 +1,119 @@
+"""DuckDB inside this process: the engine that needs nothing else."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from sessrec_pipeline.engine.base import Value, parquet_files
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.files import temporary_prefix
+from sessrec_pipeline.storage.lake import ROWS, Stats, Table
+from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.sql import create_view, identifier
+
+
+class DuckDBEngine:
+    """DuckDB inside this process, jailed to the feed's home and its ``scratch``, and held to a memory limit.
+
+    What is written is in memory up to the limit, and then on disk.
+    """
+
+    def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
+        scratch = scratch or settings.scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=temporary_prefix()))
+        self.unread: set[str] = set()
+        self.closed = False
+        self.connection = duckdb.connect()
+        options: dict[str, object] = {
+            "allowed_directories": [str(settings.home), str(self.folder)],
+            "memory_limit": settings.memory_limit,
+            "temp_directory": str(self.folder / "spill"),
+            "TimeZone": "UTC",
+            "enable_progress_bar": False,
+            "enable_external_access": False,
+            "lock_configuration": True,
+        }
+        for option, value in options.items():
+            self.connection.execute(f"SET {identifier(option)} = $value", {"value": value})
+
+    @property
+    def label(self) -> str:
+        """Name and version, for lineage."""
+        return f"duckdb {duckdb.__version__}"
+
+    def register(self, name: str, source: Path | Sequence[Path] | str) -> None:
+        """Make Parquet files, or a table under its other name, readable as the table ``name``."""
+        self.drop(name)
+        if isinstance(source, str):
+            self.connection.execute(f"CREATE VIEW {identifier(name)} AS FROM {identifier(source)}")
+            return
+        create_view(self.connection, name, parquet_files(source))
+
+    def write(self, name: str, sql: str, **values: Value) -> None:
+        """Run a query and keep its rows, in order, as the table ``name``; it may have read an older one of the name."""
+        new = identifier(f"{identifier(name)}_new")
+        self.connection.execute(f"CREATE TABLE {new} AS {sql}", values or None)
+        self.drop(name)
+        self.connection.execute(f"ALTER TABLE {new} RENAME TO {name}")
+
+    def drop(self, name: str) -> None:
+        """Give back the room of a table that is not needed any more, if there is one; other names for it end, too."""
+        kinds = self.connection.execute(
+            "SELECT table_type FROM information_schema.tables WHERE table_name = $name", {"name": name}
+        ).fetchall()
+        for (kind,) in kinds:
+            self.connection.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {identifier(name)}")
+
+    def scalar(self, sql: str, **values: Value) -> Value:
+        """First column of the first row."""
+        # fetchall, not fetchone: DuckDB 2 refuses other work while a result is unread.
+        rows = self.connection.execute(sql, values or None).fetchall()
+        value: Value = rows[0][0] if rows else None
+        return value
+
+    def rows(self, sql: str, **values: Value) -> pa.Table:
+        """All rows of a query, in memory: for counts, not for events."""
+        return self.connection.sql(sql, params=values or None).to_arrow_table()
+
+    def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
+        """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
+        return Table(self.stream(name, f"FROM {identifier(name)}"), stats or {}, origins, self.label)
+
+    def stream(self, name: str, sql: str) -> pa.RecordBatchReader:
+        """The rows of a query over the table ``name``, to be read once; the engine is not closed before."""
+        # A connection of its own, for one connection reads one result at a time.
+        reader = self.connection.cursor().sql(sql).to_arrow_reader(ROWS)
+        self.unread.add(name)
+        return pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader))
+
+    def _read(self, name: str, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        finally:
+            self.unread.discard(name)
+            if self.closed:
+                self.close()
+
+    def close(self) -> None:
+        """Give back what the engine holds, once the tables that it handed out have been read."""
+        self.closed = True
+        if not self.unread:
+            self.connection.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.unread.clear()
+        self.close()

@@ -1,0 +1,322 @@
+"""GRU4Rec: a gated recurrent network that predicts the next item of a session.
+
+Written from the papers, not from the authors' code:
+
+- Hidasi, Karatzoglou, Baltrunas, Tikk: Session-based recommendations with recurrent neural networks. ICLR 2016,
+  arXiv 1511.06939 (the network, session-parallel mini-batches).
+- Hidasi, Karatzoglou: Recurrent neural networks with top-k gains for session-based recommendations. CIKM 2018,
+  arXiv 1706.03847 (sampled negatives, cross-entropy, BPR-max, the shared table).
+- Hidasi, Czapp: The effect of third party implementations on reproducibility. RecSys 2023, arXiv 2307.14956 (what
+  other versions got wrong: ``tests/models/test_gru4rec.py`` has a test for each fault).
+
+How it works. ``batch_size`` slots walk through sessions side by side, one event a step (``schedule``). A step turns
+each slot's item into a vector, moves the slot's GRU state on (``GRU4Rec.advance``) and scores items as the dot product
+of the top state with their rows of the output table. This module has the network, its weights and its scores;
+``trainer`` has what is needed only to train one.
+
+Names of sizes in comments: b sessions in the mini-batch, d width of an item vector, h units of a layer.
+"""
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from sessrec_pipeline.models.base import Block, Recommender, Sessions
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+
+PER_ITEM = ("items", "item_bias", "inputs")  # the weights with a row for each item
+SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
+SLOTS = 512  # sessions that walk side by side when they are scored: the fixed price of a step is paid for all of them
+
+
+# --- session-parallel mini-batches ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which events make up which step, the same in every epoch; step t is ``offsets[t]:offsets[t + 1]``.
+
+    events: positions in ``Sessions.items``, by step and within a step by slot.
+    carried: for each of them the row of the step before that holds its state; -1 where a session starts from zero.
+    """
+
+    events: NDArray[np.int64]
+    carried: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.offsets) - 1
+
+
+def schedule(sessions: Sessions, slots: int, *, with_last: bool) -> Schedule:
+    """Let ``slots`` slots walk the sessions in order, the next session going to the slot that is free first.
+
+    Once no session is left, slots that are done drop out and the steps shrink, until every event was visited.
+    ``with_last`` includes the last event of each session, which has no target to train on.
+    """
+    lengths = sessions.lengths if with_last else sessions.lengths - 1
+    walked = np.flatnonzero(lengths > 0)
+    lengths = lengths[walked]
+    free = [(0, slot) for slot in range(slots)]  # heap of (step, slot)
+    begin = np.empty(len(walked), dtype=np.int64)
+    slot_of = np.empty(len(walked), dtype=np.int64)
+    for i, length in enumerate(lengths.tolist()):
+        step, slot = free[0]
+        begin[i], slot_of[i] = step, slot
+        heapq.heapreplace(free, (step + length, slot))
+
+    session = np.repeat(np.arange(len(walked)), lengths)
+    position = np.arange(len(session)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    step_of = begin[session] + position
+    order = np.lexsort((slot_of[session], step_of))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(step_of))]).astype(np.int64)
+
+    row = np.empty(len(order), dtype=np.int64)
+    row[order] = np.arange(len(order)) - np.repeat(offsets[:-1], np.diff(offsets))
+    carried = np.where(position > 0, np.roll(row, 1), -1)
+    events = sessions.offsets[walked][session] + position
+    return Schedule(events[order], carried[order], offsets)
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def weight_shapes(config: GRU4RecSettings, n_items: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights. Blocks of the gates (reset, update, candidate) stand side by side."""
+    shapes: dict[str, tuple[int, ...]] = {"items": (n_items, config.layers[-1]), "item_bias": (n_items,)}
+    width = config.layers[-1]
+    if config.embedding == "separate":
+        width = config.layers[0]
+        shapes["inputs"] = (n_items, width)
+    elif config.embedding == "none":
+        shapes["inputs"] = (n_items, 3 * config.layers[0])
+    for i, units in enumerate(config.layers):
+        if i > 0 or config.embedding != "none":  # one-hot items: the table of inputs is the first layer's matrix
+            shapes[f"layer{i}.input"] = (width, 3 * units)
+        shapes[f"layer{i}.state"] = (units, 2 * units)
+        shapes[f"layer{i}.candidate"] = (units, units)
+        shapes[f"layer{i}.bias"] = (3 * units,)
+        width = units
+    return shapes
+
+
+def initial_weights(config: GRU4RecSettings, n_items: int) -> dict[str, Tensor]:
+    """Weights before training: uniform in ±sqrt(6 / (rows + columns)) of each gate's block, biases zero."""
+    generator = torch.Generator().manual_seed(config.seed)
+    weights = {}
+    for name, shape in weight_shapes(config, n_items).items():
+        weights[name] = torch.zeros(shape)
+        if len(shape) == 2:
+            blocks = 2 if name.endswith(".state") else 3 if name.endswith(".input") else 1
+            if name == "inputs" and config.embedding == "none":
+                blocks = 3
+            bound = math.sqrt(6 / (shape[0] + shape[1] // blocks))
+            weights[name].uniform_(-bound, bound, generator=generator)
+    return weights
+
+
+def extend_weights(
+    config: GRU4RecSettings,
+    weights: Mapping[str, NDArray[np.float32]],
+    old_items: Sequence[str],
+    new_items: Sequence[str],
+) -> dict[str, NDArray[np.float32]]:
+    """Weights for the catalogue ``new_items``, from those of a model of ``old_items``, to train on from.
+
+    Rows of items in both move to their new index, rows of items that are gone are dropped, and items that are new get
+    rows as before any training. Those rows depend on ``config.seed`` and on which items are new: drawn by the seed
+    alone, items that come on different days would begin with the same row.
+    """
+    _check_shapes(weights, weight_shapes(config, len(old_items)))
+    index = {item: i for i, item in enumerate(old_items)}
+    known = np.array([index.get(item, -1) for item in new_items], dtype=np.int64)
+    fresh = known < 0
+    named = "\n".join([str(config.seed), *(item for item, new in zip(new_items, fresh.tolist(), strict=True) if new)])
+    seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:7], "big")
+    start = initial_weights(config.model_copy(update={"seed": seed}), len(new_items))
+    extended = {}
+    for name, array in weights.items():
+        if name in PER_ITEM:
+            extended[name] = start[name].numpy()
+            extended[name][~fresh] = array[known[~fresh]]
+        else:
+            extended[name] = array.copy()
+    return extended
+
+
+class GRU4Rec(Recommender):
+    """A trained network: the weights and how they score. training makes one, ``from_weights`` brings one back."""
+
+    def __init__(self, config: GRU4RecSettings, n_items: int, tensors: dict[str, Tensor]):
+        self.config = config
+        self.n_items = n_items
+        self.tensors = tensors
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tensors["items"].device
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all weights, float32, and nothing else."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.tensors.items()}
+
+    @classmethod
+    def from_weights(
+        cls, config: GRU4RecSettings, n_items: int, weights: Mapping[str, NDArray[np.float32]], device: str = "cpu"
+    ) -> "GRU4Rec":
+        """The model that ``weights()`` was called on."""
+        shapes = weight_shapes(config, n_items)
+        _check_shapes(weights, shapes)
+        tensors = {name: torch.tensor(weights[name], dtype=torch.float32, device=device) for name in shapes}
+        return cls(config, n_items, tensors)
+
+    def zero_states(self, rows: int) -> list[Tensor]:
+        """States of sessions that have not begun, (rows, h) for each layer."""
+        return [torch.zeros(rows, units, device=self.device) for units in self.config.layers]
+
+    def advance(self, x: Tensor, states: list[Tensor]) -> list[Tensor]:
+        """The states after one more event, (b, h) for each layer; the last one is scored.
+
+        x: item vectors (b, d), or with one-hot items their rows (b, 3h) of the first layer's matrix.
+        """
+        after = []
+        for i, state in enumerate(states):
+            x = self.layer(i, x, state).after
+            after.append(x)
+        return after
+
+    def layer(self, i: int, x: Tensor, state: Tensor) -> "Layer":
+        """Layer i with the input x (b, width of the layer below) and the state (b, h) from the event before."""
+        units, tensors = self.config.layers[i], self.tensors
+        bias, matrix = tensors[f"layer{i}.bias"], tensors.get(f"layer{i}.input")
+        inputs = x + bias if matrix is None else torch.addmm(bias, x, matrix)  # (b, 3h)
+        gates = torch.addmm(inputs[:, : 2 * units], state, tensors[f"layer{i}.state"]).sigmoid_()
+        reset, update = gates.chunk(2, dim=1)
+        kept = reset * state
+        candidate = torch.addmm(inputs[:, 2 * units :], kept, tensors[f"layer{i}.candidate"]).tanh_()
+        return Layer(reset, update, kept, candidate, torch.lerp(state, candidate, update))
+
+    def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
+        """Scores of all items after each event: sessions walk ``SLOTS`` or more at a time, blocks are parts of a step.
+
+        A block's scores are overwritten by those of the next one: fresh memory of their size costs more than they do.
+
+        The activation of BPR-max is left out: it changes no order, but saturates and so would tie items. On a CPU with
+        MKL the scores are the same to the bit whatever ``batch_size``; elsewhere kernels chosen by shape may round.
+        """
+        check_items(sessions, self.n_items)
+        plan = schedule(sessions, max(1, min(len(sessions), max(batch_size, SLOTS))), with_last=True)
+        states = self.zero_states(1)
+        with torch.inference_mode():
+            # The products are a fifth faster with the table on its side, and with the bias as one more unit of it.
+            table = torch.cat((self.tensors["items"].T, self.tensors["item_bias"][None]))  # (h + 1, n_items)
+            most = min(batch_size, int(np.diff(plan.offsets).max(initial=0)))
+            memory = torch.empty(most + -most % SCORE_ROWS, self.n_items, device=self.device)
+        for step in range(plan.steps):
+            part = slice(plan.offsets[step], plan.offsets[step + 1])
+            events, carried = plan.events[part], plan.carried[part]
+            padding = np.full(-len(events) % SCORE_ROWS, -1)
+            items = np.concatenate([sessions.items[events], np.zeros_like(padding)])
+            with torch.inference_mode():
+                rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(np.append(carried, padding)))
+                x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
+                states = self.advance(x, carry(states, rows, kept))
+                top = functional.pad(states[-1], (0, 1), value=1)  # (b, h + 1)
+            for start in range(0, len(events), batch_size):
+                block = events[start : start + batch_size]
+                with torch.inference_mode():
+                    own = top[start : start + len(block)]
+                    if missing := -len(block) % SCORE_ROWS:
+                        own = functional.pad(own, (0, 0, 0, missing))
+                    scores = torch.mm(own, table, out=memory[: len(own)])
+                yield block, scores[: len(block)].cpu().numpy()
+
+    def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
+        """See ``Recommender.score_last``: one product for all sessions, none for the events before their last."""
+        table = torch.cat((self.tensors["items"].T, self.tensors["item_bias"][None]))  # (h + 1, n_items)
+        top = functional.pad(self.last_states(sessions), (0, 1), value=1)  # (sessions, h + 1)
+        with torch.inference_mode():
+            return torch.mm(top, table)[: len(sessions)].cpu().numpy()
+
+    def score_candidates(self, sessions: Sessions, candidates: NDArray[np.integer]) -> NDArray[np.floating]:
+        """See ``Recommender.score_candidates``: the rows of the candidates alone are read."""
+        with torch.inference_mode():
+            rows = torch.from_numpy(candidates.astype(np.int64)).to(self.device)
+            top = self.last_states(sessions)[: len(sessions)]
+            scores = torch.einsum("sch,sh->sc", self.tensors["items"][rows], top) + self.tensors["item_bias"][rows]
+            return scores.cpu().numpy()
+
+    def last_states(self, sessions: Sessions) -> Tensor:
+        """The top state after the last event of each session, (sessions, h), and rows of padding."""
+        check_items(sessions, self.n_items)
+        longest, n = int(sessions.lengths.max(initial=0)), len(sessions)
+        rows = n + -n % SCORE_ROWS
+        states = self.zero_states(rows)
+        with torch.inference_mode():
+            for step in range(longest):
+                going = sessions.lengths > step
+                items = np.zeros(rows, np.int64)
+                items[:n][going] = sessions.items[sessions.offsets[:-1][going] + step]
+                x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
+                kept = torch.zeros(rows, 1, dtype=torch.bool)
+                kept[:n, 0] = torch.from_numpy(going)
+                after = self.advance(x, states)
+                states = [torch.where(kept.to(self.device), new, old) for new, old in zip(after, states, strict=True)]
+        return states[-1]
+
+    def item_vectors(self) -> NDArray[np.floating]:
+        """The rows of the output table, float32 (n_items, h)."""
+        return self.tensors["items"].cpu().numpy()
+
+    @property
+    def input_table(self) -> Tensor:
+        """The table that items enter through: that of the outputs unless there is one of its own."""
+        return self.tensors.get("inputs", self.tensors["items"])
+
+
+class Layer(NamedTuple):
+    """What a GRU layer computed, each (b, h): gates, reset gate times state, proposed state, state after the event."""
+
+    reset: Tensor
+    update: Tensor
+    kept: Tensor
+    candidate: Tensor
+    after: Tensor
+
+
+def previous_rows(carried: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """``Schedule.carried`` as rows (b,) to take and what to multiply them by (b, 1): 0 where a session begins."""
+    return np.maximum(carried, 0), (carried >= 0).astype(np.float32)[:, None]
+
+
+def carry(states: list[Tensor], rows: Tensor, kept: Tensor) -> list[Tensor]:
+    """States at the start of a step: those of the rows of the step before, or zero for sessions that begin."""
+    return [state.index_select(0, rows).mul_(kept) for state in states]
+
+
+def check_items(sessions: Sessions, n_items: int) -> None:
+    """ValueError where a session holds an item that is not in the catalogue."""
+    if len(sessions.items):
+        low, high = sessions.items.min(), sessions.items.max()
+        if low < 0 or high >= n_items:
+            raise ValueError(f"item indices must be 0 .. {n_items - 1}, found {low} .. {high}")
+
+
+def _check_shapes(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if set(weights) != set(shapes):
+        raise ValueError(f"these settings need the weights {sorted(shapes)}, not {sorted(weights)}")
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"weight {name} must have shape {shape}, not {weights[name].shape}")

@@ -1,0 +1,1 @@
+"""What tells a team that the logs have changed, or that a check failed."""

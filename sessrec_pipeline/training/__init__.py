@@ -1,0 +1,1 @@
+"""The loop of every trained model, in one process or in several."""

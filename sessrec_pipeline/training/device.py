@@ -1,0 +1,26 @@
+"""The device that training and scoring run on."""
+
+from sessrec_pipeline.settings import ComputeSettings
+
+
+class DeviceError(RuntimeError):
+    """The device that the settings ask for is not there."""
+
+
+class Compute:
+    """Resource of the assets that use torch."""
+
+    def __init__(self, settings: ComputeSettings) -> None:
+        self.settings = settings
+
+    def device(self) -> str:
+        """``cpu`` or ``cuda``, after setting torch's thread count. DeviceError where cuda is asked for but missing."""
+        import torch  # noqa: PLC0415 - every step process imports this module, few need torch
+
+        torch.set_num_threads(self.settings.threads)
+        has_gpu = torch.cuda.is_available()
+        if self.settings.device == "cuda" and not has_gpu:
+            raise DeviceError(
+                '[compute] device = "cuda", but torch sees no GPU: mend the driver, or set device = "auto" or "cpu"'
+            )
+        return "cuda" if has_gpu and self.settings.device != "cpu" else "cpu"

@@ -1,0 +1,1 @@
+"""Settings and epochs chosen inside train."""
