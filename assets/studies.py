@@ -35,6 +35,7 @@ LABORATORY = [
     "studies/figures.py",
     "studies/laboratory.py",
     "studies/study.py",
+    "text.py",
     "tuned.py",
 ]
 """What every study works with."""
@@ -128,7 +129,7 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
         **stage(
             GROUP,
             ["html", "matplotlib"],
-            sources=["studies", "report/drawing.py", "report/looks.py"],
+            sources=["studies", "report/drawing.py", "report/looks.py", "text.py"],
             reads=["synthetic"],
         ),
     )

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from sessrec_pipeline.progress import reason
-from sessrec_pipeline.report.looks import printable
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.text import printable
 
 WATCHED = {dg.AssetKey(name) for name in ("raw_sessions", "gru4rec_checkpoint", "leaderboard")}
 """Assets that go stale: what came in, the model that answers, and the figures about it."""

@@ -337,8 +337,8 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     _prepare_home(settings)
 
     from sessrec_pipeline.quality.verdicts import as_junit, as_markdown, tally
-    from sessrec_pipeline.report.looks import printable
     from sessrec_pipeline.runs import open_instance, run_checks
+    from sessrec_pipeline.text import printable
 
     with open_instance(settings) as instance:
         verdicts = run_checks(settings, instance)

@@ -15,8 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawing, nothing, short, shorten
-from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name, printable
+from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name
 from sessrec_pipeline.report.words import mark, t, tn, word
+from sessrec_pipeline.text import printable
 
 POINTS = 240
 """Most points of a curve."""

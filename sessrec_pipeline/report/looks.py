@@ -1,11 +1,11 @@
 """What models and metrics are called and how they look, the same in every figure and table."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sessrec_pipeline.evaluation import metrics
 from sessrec_pipeline.report.words import mark, word
+from sessrec_pipeline.text import printable
 
 GREY = "#7d7d7d"
 """Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
@@ -62,15 +62,6 @@ def model_name(model: str) -> str:
 def metric_name(metric: str) -> str:
     """A metric's name for people."""
     return METRIC_NAMES.get(metric, printable(metric))
-
-
-def printable(text: str) -> str:
-    """``text`` without the characters that XML forbids and without those that turn the writing direction."""
-    return re.sub(
-        "[^\t\n -~\xa0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-        "\ufffd",
-        text,
-    )
 
 
 def looks(models: Sequence[str]) -> dict[str, Look]:

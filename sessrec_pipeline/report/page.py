@@ -29,7 +29,7 @@ from sessrec_pipeline.report.data import ReportData, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.enough import enough
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
-from sessrec_pipeline.report.looks import METRIC_NAMES, printable
+from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
@@ -46,6 +46,7 @@ from sessrec_pipeline.report.standings import (
 from sessrec_pipeline.report.words import LANGUAGES, language, listed, speaking, t, tn, word
 from sessrec_pipeline.storage.lineage import Node
 from sessrec_pipeline.storage.pages import Page
+from sessrec_pipeline.text import printable
 
 
 def render(data: ReportData) -> Page:
