@@ -31,7 +31,7 @@ LABORATORY = [
     "preparation",
     "report/drawing.py",
     "report/looks.py",
-    "report/words.py",
+    "report/translation.py",
     "studies/figures.py",
     "studies/laboratory.py",
     "studies/study.py",
@@ -129,7 +129,7 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
         **stage(
             GROUP,
             ["html", "matplotlib"],
-            sources=["studies", "report/drawing.py", "report/looks.py", "text.py"],
+            sources=["studies", "report/drawing.py", "report/looks.py", "report/translation.py", "text.py"],
             reads=["synthetic"],
         ),
     )

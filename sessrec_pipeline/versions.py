@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).parent
 
 
 def source_digest(sources: Sequence[str]) -> str:
-    """12 hexadecimal digits over the text of files and folders of this package (``.py`` and ``.sql``)."""
+    """12 hexadecimal digits over the text of files and folders of this package (code, SQL, templates, translations)."""
     digest = hashlib.sha256()
     for source in sources:
         path = PACKAGE / source
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".py", ".sql", ".j2")) if path.is_dir() else [path]
+        inside = (p for p in path.rglob("*") if p.suffix in (".py", ".sql", ".j2", ".po"))
+        files = sorted(inside) if path.is_dir() else [path]
         for file in files:
             digest.update(f"{file.relative_to(PACKAGE)}\n".encode())
             digest.update(file.read_bytes())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sessrec_pipeline.evaluation import metrics
-from sessrec_pipeline.report.words import mark, word
+from sessrec_pipeline.report.translation import N_, gettext
 from sessrec_pipeline.text import printable
 
 GREY = "#7d7d7d"
@@ -16,9 +16,9 @@ METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 MODEL_NAMES = {
     "gru4rec": "GRU4Rec",
     "markov": "Markov",
-    "popularity": mark("Popularity"),
-    "recent_popularity": mark("Recent popularity"),
-    "session_popularity": mark("Session popularity"),
+    "popularity": N_("Popularity"),
+    "recent_popularity": N_("Recent popularity"),
+    "session_popularity": N_("Session popularity"),
     "ar": "AR",
     "sr": "SR",
     "item_knn": "Item-KNN",
@@ -26,7 +26,7 @@ MODEL_NAMES = {
     "vsknn": "VS-KNN",
     "stan": "STAN",
     "vstan": "VSTAN",
-    "oracle": mark("Oracle"),
+    "oracle": N_("Oracle"),
 }
 ORACLE = metrics.ORACLE
 """Name of the model that is the ceiling of the others."""
@@ -56,7 +56,7 @@ SPARE_LOOKS = [
 
 def model_name(model: str) -> str:
     """A model's name for people."""
-    return word(MODEL_NAMES[model]) if model in MODEL_NAMES else printable(model)
+    return gettext(MODEL_NAMES[model]) if model in MODEL_NAMES else printable(model)
 
 
 def metric_name(metric: str) -> str:
