@@ -3,11 +3,12 @@
 # make test   set up, run the whole test suite
 # make distributed   the tests on clusters of this machine; those on Spark where there is Java
 # make lint   ruff and mypy
+# make messages   bring the Spanish catalogue up to date with the texts in the code
 # make audit  known vulnerabilities of the pinned versions (pip-audit; asks PyPI)
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo dev test distributed lint audit clean
+.PHONY: demo dev test distributed lint messages audit clean
 
 demo: .venv/installed
 	$(BIN)/sessrec demo
@@ -30,6 +31,12 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+messages: .venv/installed
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --add-location file --sort-by-file --width 120 \
+		--output-file .venv/report.pot sessrec_pipeline docs/make.py
+	$(BIN)/pybabel --quiet update --domain report --input-file .venv/report.pot \
+		--output-dir sessrec_pipeline/report/locale --previous --ignore-obsolete --ignore-pot-creation-date --width 120
 
 audit: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip-audit

@@ -4,21 +4,22 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from sessrec_pipeline.progress import reason
-from sessrec_pipeline.report.looks import printable
+from assets.logger import reason
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
-
-WATCHED = {dg.AssetKey(name) for name in ("raw_sessions", "gru4rec_checkpoint", "leaderboard")}
-"""Assets that go stale: what came in, the model that answers, and the figures about it."""
+from sessrec_pipeline.text import printable
 
 
 def freshness_policy(settings: Settings, asset: dg.AssetKey) -> dg.FreshnessPolicy | None:
     """Stale once the asset was not made for ``[automation] stale_after_hours``; None where nothing is expected.
 
+    Watched are what came in, the trained models and the figures about them.
+
     Models are made when content changed, so without new logs all of them go stale. Dagster's daemon looks.
     """
     hours = settings.automation.stale_after_hours
-    if hours is None or asset not in WATCHED:
+    watched = ["raw_sessions", *(card.checkpoint for card in cards_of(settings) if card.training), "leaderboard"]
+    if hours is None or asset.to_user_string() not in watched:
         return None
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours))
 

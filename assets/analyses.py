@@ -162,7 +162,10 @@ def _costs(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
             ["python", "parquet"],
             columns={
                 "model": ("string", "Model"),
-                "fit_seconds": ("double", "Seconds that the steps took which made the model and the tables that it is made from"),
+                "fit_seconds": (
+                    "double",
+                    "Seconds of the steps that made the model and its tables",
+                ),
                 "predict_microseconds": ("double", "Microseconds that the evaluator took for each prediction"),
                 "bytes_in_memory": ("int64", "Bytes of the arrays that the loaded model holds"),
                 "bytes_on_disk": ("int64", "Bytes of the checkpoint"),

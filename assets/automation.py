@@ -1,14 +1,15 @@
 """What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.ingestion import landed_logs
-from assets.rankings import shard_partitions
+from assets.rankings import shard_assets, shard_partitions
 from assets.studies import GROUP
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -73,13 +74,12 @@ def rebuild_job(settings: Settings) -> UnresolvedAssetJobDefinition:
     )
 
 
-def rank_jobs(names: Sequence[str], settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+def rank_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
     """The job that ranks one shard with all models, where there are shards: each can be a run on another machine."""
     if settings.evaluation.shards == 1:
         return []
-    shards = dg.AssetSelection.assets(*[f"{name}_ranking_shards" for name in names])
-    counts = dg.AssetSelection.assets(*[f"{name}_rank_counts" for name in names])
-    return [dg.define_asset_job("rank", selection=shards | counts, description="One shard of the test sessions.")]
+    shards = dg.AssetSelection.assets(*[name for card in cards_of(settings) for name in shard_assets(card)])
+    return [dg.define_asset_job("rank", selection=shards, description="One shard of the test sessions.")]
 
 
 def landing_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -13,7 +13,6 @@ from sessrec_pipeline.settings import Settings
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 
 
-
 @dg.multi_asset(
     name="read_landed_log",
     partitions_def=landed_logs,

@@ -16,7 +16,6 @@ from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 
 
-
 @dg.asset(
     **stage(
         "preparation",

@@ -59,7 +59,7 @@ def _rankings(card: Card[Any]) -> dg.AssetsDefinition:
         name=card.rankings,
         ins=_ins(card),
         description=f"Every catalogue item ranked by {card.title} for every test event from the second of its session "
-        "on. The rank of a target follows from the counts under any tie rule; all metrics are computed from these rows.",
+        "on. The rank of a target follows from the counts under any tie rule; all metrics come from these rows.",
         **stage(
             "evaluation",
             ["python", "parquet"],

@@ -21,29 +21,25 @@ import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
 from assets.automation import REBUILD
+from assets.code_version import code_version
+from assets.graph import build
+from assets.rankings import shard_assets
 from assets.runs import end_dead_runs, execute, ingest, out_of_date, unread
-from sessrec_pipeline.definitions import build
 from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
-from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan
+from sessrec_pipeline.models.base import Card, TrainedSettings
 from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.report.published import as_printed
-from sessrec_pipeline.settings import GRU4RecConfig, Section, Settings
+from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Publishable, Store, Stored
-from sessrec_pipeline.versions import code_version
 
 RECIPES = files("sessrec_pipeline") / "recipes"
 HEADER = re.compile(r"^\[recipe\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
-SEEDED = ("gru4rec_checkpoint", "gru4rec_ranking_shards", "gru4rec_rank_counts", "gru4rec_rankings")
-"""Assets that each further seed has for itself."""
-SOURCES = [
-    "reproduce.py",
-    *(f"evaluation/{name}" for name in ("metrics.py", "metrics.sql", "gains.sql", "evidence.py")),
-]
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),  # ours or published
@@ -123,12 +119,17 @@ def set_up(name: str, data: Path, home: Path) -> Recipe:
     return recipe
 
 
+def seeded(card: Card[Any]) -> tuple[str, ...]:
+    """Assets that each further seed of a trained model has for itself."""
+    return card.checkpoint, *shard_assets(card), card.rankings
+
+
 class SeedStore(Store):
     """The store of a further seed: model and rankings of its own, everything else shared with the feed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, card: Card[Any], seed: int) -> None:
         super().__init__(settings)
-        self.seed = settings.gru4rec.seed
+        self.seed, self.assets = seed, seeded(card)
 
     def path(self, asset: str, partition: str | None, suffix: str) -> Path:
         """Where an artefact lives: a seed's own stand in a folder beside the feed's file."""
@@ -139,7 +140,7 @@ class SeedStore(Store):
         return super().publish(asset, value, partition=self._own(asset) or partition, **origin)
 
     def _own(self, asset: str) -> str | None:
-        return f"seed-{self.seed}" if asset in SEEDED else None
+        return f"seed-{self.seed}" if asset in self.assets else None
 
 
 def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInstance, seeds: int) -> Stored:
@@ -147,8 +148,6 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
 
     ReproductionError where a step failed or the files are not those of the benchmark.
     """
-    if "gru4rec" not in models_of(settings):
-        raise ReproductionError('models lacks "gru4rec", whose seeds are what a benchmark repeats: add it')
     end_dead_runs(instance)
     store = Store(settings)
     definitions = build(settings)
@@ -163,30 +162,40 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
         raise ReproductionError(
             f"these files give {predictions:,} predictions, not {recipe.predictions:,}: they are not those of {name}"
         )
-    rankings: dict[tuple[str, int | None], Stored] = {
-        (model, None): store.find(f"{model}_rankings") for model in models_of(settings) if model != "gru4rec"
-    }
-    rankings["gru4rec", settings.gru4rec.seed] = store.find("gru4rec_rankings")
-    # What was tuned or validated on the first seed is the choice; the others only train it.
-    chosen = GRU4RecConfig.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
-    training = settings.training.model_copy(update={"tuning_trials": 0, "validate_epochs": False})
-    for seed in range(settings.gru4rec.seed + 1, settings.gru4rec.seed + seeds):
-        of_seed = chosen.model_copy(update={"seed": seed})
-        own = settings.model_copy(update={"gru4rec": of_seed, "training": training})
-        seed_store = SeedStore(own)
-        with dg.DagsterInstance.ephemeral() as aside:  # the UI shows the feed's own model
-            _refresh(build(own, seed_store), seed_store, logs, aside, SEEDED)
-        rankings["gru4rec", seed] = seed_store.find("gru4rec_rankings")
+    rankings: dict[tuple[str, int | None], Stored] = {}
+    for card in cards_of(settings):
+        if card.training is None:
+            rankings[card.name, None] = store.find(card.rankings)
+            continue
+        # What was tuned or validated on the first seed is the choice; the others only train it.
+        chosen = card.settings.model_validate(store.find(card.checkpoint).checkpoint().config)
+        rankings[card.name, chosen.seed] = store.find(card.rankings)
+        for seed in range(chosen.seed + 1, chosen.seed + seeds):
+            seed_store = _train_seed(card, chosen, seed, settings, logs)
+            rankings[card.name, seed] = seed_store.find(card.rankings)
     rows = [row for (model, seed), stored in rankings.items() for row in _measured(model, seed, stored, settings)]
     rows += [figure.model_dump() | {"kind": "published"} for figure in settings.published]
     config = {"recipe": name, "published": [figure.model_dump() for figure in settings.published], "seeds": seeds}
     return store.publish(
         "reproduction",
         Table(pa.Table.from_pylist(rows, SCHEMA), {"title": recipe.title}),
-        code_version=code_version(SOURCES, config),
+        code_version=code_version([_measured], config),
         config=config,
         parents=[stored.lineage for stored in rankings.values()],
     )
+
+
+def _train_seed(
+    card: Card[Any], chosen: TrainedSettings, seed: int, settings: Settings, logs: Sequence[str]
+) -> SeedStore:
+    """Train and rank a model with another seed."""
+    of_seed = chosen.model_copy(update={"seed": seed})
+    training = settings.training.model_copy(update={"tuning_trials": 0, "validate_epochs": False})
+    own = settings.model_copy(update={card.section: of_seed, "training": training})
+    store = SeedStore(own, card, seed)
+    with dg.DagsterInstance.ephemeral() as aside:  # the UI shows the feed's own model
+        _refresh(build(own, store), store, logs, aside, seeded(card))
+    return store
 
 
 def _refresh(

@@ -15,15 +15,16 @@ import dagster as dg
 from filelock import FileLock
 
 from assets.automation import REBUILD, checks_job, ingest_job, studies_job
+from assets.graph import build
 from assets.ingestion import landed_logs
+from assets.logger import reason
 from assets.studies import GROUP, PAGE
-from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.landing import Scan, scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
-from sessrec_pipeline.progress import reason
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
+from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.studies.study import Study
 
@@ -263,3 +264,13 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             if not check.passed and check.blocking:
                 reasons[check.asset_key.to_user_string()] = f"check {check.check_name} did not pass"
     return reasons if reasons or result.success else {"run": "failed"}
+
+
+def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:
+    """Delete what ``prunable`` names, and the logs' partitions; their names."""
+    logs = list(prunable(settings, store, instance.get_dynamic_partitions("landed_logs")))
+    for log, artefacts in logs:
+        for artefact in artefacts:
+            artefact.path.unlink()
+        instance.delete_dynamic_partition("landed_logs", log)
+    return [log for log, _ in logs]

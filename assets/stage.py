@@ -43,6 +43,12 @@ def uses(*functions: Callable[..., Any]) -> Callable[[F], F]:
     return mark
 
 
+def uses_of(asset: dg.AssetsDefinition) -> tuple[Callable[..., Any], ...]:
+    """What ``uses`` said of an asset's body."""
+    body = asset.op.compute_fn
+    return getattr(getattr(body, "decorated_fn", body), "uses", ())
+
+
 EVENT = {
     "session": ("string", "Session id, as the log names it (with the log's name or a part number where settings say)"),
     "session_number": ("int64", "Sessions numbered from 0 by their first event"),

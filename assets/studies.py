@@ -1,85 +1,33 @@
 """The studies: each an asset of its own job, made when somebody asks for it, and a page of those that are there."""
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 
-from assets import models
-from assets.gru4rec import gru4rec_assets
-from assets.rankings import READS
-from assets.stage import READS_KEY, SOURCES_KEY, stage
-from sessrec_pipeline.compute import Compute, gpu
-from sessrec_pipeline.fitted import ARTEFACTS, models_of
+from assets.compute import gpu
+from assets.stage import stage, uses
+from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.report.figures import as_markdown
-from sessrec_pipeline.settings import Settings, TrainingSettings
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.pages import Page
-from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
-from sessrec_pipeline.studies.laboratory import Fit, Laboratory
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.page import render
 from sessrec_pipeline.studies.register import studies_of
 from sessrec_pipeline.studies.study import COLUMNS, Study
-from sessrec_pipeline.tuned import tuning_assets, with_best
+from sessrec_pipeline.training.device import Compute
+from sessrec_pipeline.tuning.trials import tuning_assets, with_best
 
 GROUP, PAGE = "studies", "studies_report"
-LABORATORY = [
-    "engine/base.py",
-    "evaluation",
-    "fitted.py",
-    "models",
-    "preparation",
-    "report/drawing.py",
-    "report/looks.py",
-    "report/words.py",
-    "studies/figures.py",
-    "studies/laboratory.py",
-    "studies/study.py",
-    "tuned.py",
-]
-"""What every study works with."""
-SOURCES = {"null_feed": ["logs"]}
-STUDY_READS = {
-    "train_ratio": ["split.keep_unseen_items"],
-    "sliding_windows": ["split.keep_unseen_items"],
-    "unseen_items": ["split"],
-    "null_feed": ["synthetic"],
-}
-
-
-def fitted_assets(settings: Settings) -> dict[str, dg.AssetsDefinition]:
-    """The assets that fit models, by name, as configured: nothing is tuned or trained on for a variation of its own."""
-    plain = gru4rec_assets(settings.model_copy(update={"training": TrainingSettings()}))
-    found = [asset for asset in vars(models).values() if isinstance(asset, dg.AssetsDefinition)]
-    by_name = {asset.key.to_user_string(): asset for asset in [*found, *plain]}
-    return {name: by_name[name] for model in models_of(settings) for name in ARTEFACTS[model]}
-
-
-def fits(settings: Settings, compute: Compute) -> dict[str, Fit]:
-    """How a laboratory makes what models are made of: with the very functions of the assets."""
-    return {name: _fit(asset, compute) for name, asset in fitted_assets(settings).items()}
-
-
-def _fit(asset: dg.AssetsDefinition, compute: Compute) -> Fit:
-    inputs = {name: key.to_user_string() for name, key in asset.keys_by_input_name.items()}
-
-    def make(settings: Settings, store: Store, stored: Mapping[str, Stored]) -> Publishable:
-        plain = settings.model_copy(update={"training": TrainingSettings()})  # no warm start, no other processes
-        resources = {"settings": plain, "store": store, "compute": compute}
-        with dg.build_asset_context(resources=resources) as context:
-            made = asset(context, **{name: stored[key] for name, key in inputs.items()})
-        return cast(Publishable, made.value if isinstance(made, dg.Output) else made)
-
-    return Fit(tuple(inputs.values()), tuple(asset.metadata_by_key[asset.key][READS_KEY]), make)
 
 
 def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
     """The asset ``study_<name>``."""
-    fitted = [asset.metadata_by_key[asset.key] for asset in fitted_assets(settings).values()]
-    reads = {"studies", "evaluation", *STUDY_READS.get(study.name, [])}
-    reads |= {name for metadata in fitted for name in metadata[READS_KEY] if not name.startswith("training.")}
-    reads |= {name for model in models_of(settings) for name in READS.get(model, [])}
-    fit_sources = {source for metadata in fitted for source in metadata[SOURCES_KEY]}
+    cards = cards_of(settings)
+    reads = {"studies", "evaluation", *study.reads, *(card.section for card in cards)}
     tuning = tuning_assets(settings)
 
     @dg.asset(
@@ -89,17 +37,12 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
         **stage(
             GROUP,
             ["python", "parquet"],
-            sources=[
-                *LABORATORY,
-                f"studies/{study.name}.py",
-                *SOURCES.get(study.name, []),
-                *sorted(fit_sources - set(LABORATORY)),
-            ],
             reads=sorted(reads),
             columns=COLUMNS,
         ),
-        **(gpu() if settings.studies.gru4rec or "gru4rec_checkpoint" in study.inputs(settings) else {}),
+        **(gpu() if any(card.gpu and _needs(study, card, settings) for card in cards) else {}),
     )
+    @uses(study.measure, *_fitting(cards))
     def made(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -107,7 +50,7 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
         **stored: Stored,
     ) -> Table:
         own = with_best(settings, stored)  # what is tuned on the leaderboard must not be untuned here
-        with Laboratory(own, fits(own, compute), compute) as laboratory:
+        with Laboratory(own, compute) as laboratory:
             table = study.measure(laboratory, stored)
         frame = table.to_pandas()
         finding = study.finding(frame)
@@ -119,6 +62,20 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
     return made
 
 
+def _needs(study: Study, card: Card[Any], settings: Settings) -> bool:
+    """Whether a study fits or loads a model."""
+    return card.checkpoint in study.inputs(settings) or (settings.studies.trained and card.training is not None)
+
+
+def _fitting(cards: Sequence[Card[Any]]) -> list[Callable[..., Any]]:
+    """What makes the models that a study may fit anew."""
+    found: list[Callable[..., Any]] = []
+    for card in cards:
+        found += [*(table.fit for table in card.tables), card.load]
+        found += [card.fit] if card.fit else [card.trained_by().trainer]
+    return found
+
+
 def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
     """The asset ``studies_report``."""
 
@@ -128,7 +85,6 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
         **stage(
             GROUP,
             ["html", "matplotlib"],
-            sources=["studies", "report/drawing.py", "report/looks.py"],
             reads=["synthetic"],
         ),
     )

@@ -41,7 +41,7 @@ days = 4
 tuning_trials = 3
 validate_epochs = true
 [studies]
-gru4rec = true
+trained = true
 """
     + QUICK.format(epochs=2),
     "rsc15_100k": """

@@ -22,7 +22,7 @@ from sessrec_pipeline.report.gather import NEEDED, gather
 from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.standings import ceiling, headline, leaderboard_rows, tie_notes, tie_rows
-from sessrec_pipeline.report.words import speaking, t
+from sessrec_pipeline.report.translation import gettext, using_language
 from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
@@ -43,7 +43,11 @@ def answers(data: ReportData) -> str:
 def leaderboard(data: ReportData) -> str:
     """Each model with its metrics and their intervals at the largest cutoff."""
     at_k = [n for n in range(len(METRIC_NAMES) * len(data.cutoffs)) if (n + 1) % len(data.cutoffs) == 0]
-    heading = [t("Model"), *[f"{name}@{data.k}" for name in METRIC_NAMES.values()], f"{t('Told from')} {t('best')}"]
+    heading = [
+        gettext("Model"),
+        *[f"{name}@{data.k}" for name in METRIC_NAMES.values()],
+        f"{gettext('Told from')} {gettext('best')}",
+    ]
     rows = [
         [row.name, *[row.values[n].whole for n in at_k], f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–"]  # noqa: RUF001 - a dash for nothing
         for row in leaderboard_rows(data)
@@ -58,14 +62,14 @@ def ties(data: ReportData) -> str:
 
 def costs(data: ReportData) -> str:
     """What each model costs."""
-    heading = [t("Model"), t("To fit"), t("A prediction"), t("In memory"), t("On disk")]
+    heading = [gettext("Model"), gettext("To fit"), gettext("A prediction"), gettext("In memory"), gettext("On disk")]
     return table(heading, [[row.name, row.fit, row.predict, row.memory, row.size] for row in cost_rows(data)])
 
 
 def funnel(data: ReportData) -> str:
     """Where every row of the logs went."""
     found = make_funnel(data)
-    heading = [t("Step"), t("Events"), t("Of all rows")]
+    heading = [gettext("Step"), gettext("Events"), gettext("Of all rows")]
     rows = [
         [f"− {row.label}" if row.kind != "total" else f"**{row.label}**", f"{row.count:,}", found.share(row)]  # noqa: RUF001
         for row in found.rows
@@ -94,15 +98,18 @@ BLOCKS: dict[str, Callable[[ReportData], str]] = {
 }
 FIGURES: dict[str, Callable[[ReportData], tuple[str, str]]] = {
     "figure-models": lambda data: (
-        t("Recall@{k}, best on top", k=data.k),
+        gettext("Recall@{k}, best on top", k=data.k),
         figures.model_comparison(data.leaderboard, "recall", data.k),
     ),
     "figure-costs": lambda data: (
-        t("Recall@{k} against the time that a prediction takes", k=data.k),
+        gettext("Recall@{k} against the time that a prediction takes", k=data.k),
         cost_figure(data),
     ),
-    "figure-ageing": lambda data: (t("Recall@{k} over the days since training", k=data.k), ageing_figure(data)),
-    "figure-time": lambda data: (t("Events over time"), figures.events_over_time(data.times_us, data.boundary_us)),
+    "figure-ageing": lambda data: (gettext("Recall@{k} over the days since training", k=data.k), ageing_figure(data)),
+    "figure-time": lambda data: (
+        gettext("Events over time"),
+        figures.events_over_time(data.times_us, data.boundary_us),
+    ),
 }
 """Title and drawing."""
 
@@ -117,7 +124,7 @@ def pages() -> list[Path]:
 
 def filled(page: Path, data: ReportData, images: Path) -> str:
     """The text of ``page`` with its blocks made from ``data``; figures are written below ``images``."""
-    spoken = "es" if page.parent.name == "es" else "en"
+    language = "es" if page.parent.name == "es" else "en"
 
     def block(found: re.Match[str]) -> str:
         name = found[2]
@@ -125,13 +132,13 @@ def filled(page: Path, data: ReportData, images: Path) -> str:
             text = BLOCKS[name](data)
         else:
             title, svg = FIGURES[name](data)
-            path = images / spoken / f"{name.removeprefix('figure-')}.svg"
+            path = images / language / f"{name.removeprefix('figure-')}.svg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(svg, encoding="utf-8")
             text = f"![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})\n"
         return f"{found[1]}\n{text}\n{found[3]}"
 
-    with speaking(spoken):
+    with using_language(language):
         return BLOCK.sub(block, page.read_text(encoding="utf-8"))
 
 

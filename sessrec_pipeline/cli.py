@@ -1,5 +1,6 @@
 """The ``sessrec`` command: what people and CI jobs do with a feed without opening the UI."""
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sessrec_pipeline.settings import Settings, SettingsError, load_settings
+from sessrec_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from assets.runs import Outcome
@@ -53,7 +54,7 @@ class Commands(click.Group):
         except Exception as error:
             from sessrec_pipeline.storage.files import DamagedFileError
             from sessrec_pipeline.storage.warehouse import WarehouseBusyError
-            from sessrec_pipeline.tuned import StudyError
+            from sessrec_pipeline.tuning.trials import StudyError
 
             if isinstance(error, DamagedFileError | WarehouseBusyError | StudyError):
                 raise Failure(str(error)) from error
@@ -71,9 +72,27 @@ class Commands(click.Group):
 def main(context: click.Context, home: Path | None) -> None:
     """Session logs in, ranked next-item recommenders out."""
     context.obj = home
+    _quiet_teardown()
+
+
+def _quiet_teardown() -> None:
+    """Silence stderr once the interpreter has begun to end.
+
+    With torch loaded, objects of DuckDB's bindings outlive the interpreter, and the bindings print a page of leak
+    warnings under the result that people came for. Everything is closed and on disk by then.
+    """
+
+    def close() -> None:
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+
+    atexit.register(close)
 
 
 def _settings(home: Path | None) -> Settings:
+    from sessrec_pipeline.feed import load_settings
+
     try:
         settings = load_settings(home)
     except SettingsError as error:
@@ -216,7 +235,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @main.command()
 @click.argument("name")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the benchmark's raw files.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Trainings of GRU4Rec.")
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Trainings of each trained model."
+)
 @click.pass_obj
 def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
     """Run the public benchmark NAME from raw files to a table with published figures beside ours.
@@ -225,7 +246,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
     """
     home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).resolve()
     os.environ["SESSREC_HOME"] = str(home)  # the code location, imported by the next line, must not look elsewhere
-    from sessrec_pipeline import reproduce as benchmark
+    from assets import reproduce as benchmark
 
     try:
         recipe = benchmark.set_up(name, data, home)
@@ -288,10 +309,11 @@ def search(home: Path | None, models: Sequence[str]) -> None:
     """
     settings = _existing(home)
     from assets.runs import stale
-    from assets.search import searchable, take_part
+    from assets.search import take_part
     from sessrec_pipeline.storage.store import NotMaterializedError
+    from sessrec_pipeline.tuning.trials import tuned_cards
 
-    known = searchable(settings)
+    known = [card.name for card in tuned_cards(settings)]
     if not known:
         raise Failure("there is nothing to search: set [training] tuning_trials in sessrec.toml")
     if strange := [name for name in models if name not in known]:
@@ -338,7 +360,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
 
     from assets.runs import open_instance, run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
-    from sessrec_pipeline.report.looks import printable
+    from sessrec_pipeline.text import printable
 
     with open_instance(settings) as instance:
         verdicts = run_checks(settings, instance)
@@ -428,26 +450,22 @@ def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
 def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
     settings = _existing(home)
-    import numpy as np
+    from sessrec_pipeline.feed import cards_of
+    from sessrec_pipeline.training.device import Compute
 
-    from sessrec_pipeline.compute import Compute
-    from sessrec_pipeline.evaluation.ranking import observe
-    from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
-    from sessrec_pipeline.models.base import Sessions
-    from sessrec_pipeline.report.looks import ORACLE
-    from sessrec_pipeline.tuned import tuning_assets, with_best
-
-    store = _store(settings)
+    store, cards = _store(settings), {card.name: card for card in cards_of(settings)}
     if model is None:
         board = _find(store, "leaderboard").arrow(["model"])["model"].to_pylist()
-        model = next(name for name in board if name != ORACLE)
+        model = next(name for name in board if cards[name].kind == "model")
         click.echo(f"by {model}, the best on the leaderboard", err=True)
-    if model not in models_of(settings):
-        raise Failure(f"no model {model!r}; this feed has {', '.join(models_of(settings))}")
-    stored = {name: _find(store, name).verified() for name in ARTEFACTS[model]}
-    chosen = with_best(settings, {name: _find(store, name).verified() for name in tuning_assets(settings)})
-    recommender, vocabulary = load_model(model, stored, chosen, Compute(settings.compute))
-    index = {item: i for i, item in enumerate(vocabulary)}
+    if model not in cards:
+        raise Failure(f"no model {model!r}; this feed has {', '.join(cards)}")
+    card = cards[model]
+    checkpoint = _find(store, card.checkpoint).checkpoint()
+    section = card.settings.model_validate(checkpoint.config)
+    device = Compute(settings.compute).device() if card.gpu else "cpu"
+    recommender = card.load(checkpoint.arrays, section, checkpoint.items, device)
+    index = {item: i for i, item in enumerate(checkpoint.items)}
     session = [item.strip() for item in items.split(",") if item.strip()]
     unknown = [item for item in session if item not in index]
     known = [index[item] for item in session if item in index]
@@ -455,10 +473,11 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
         click.echo(f"not in the catalogue, left out: {', '.join(unknown)}", err=True)
     if not known:
         raise Failure("none of the items is in the catalogue (table popularity of the warehouse): nothing can be said")
-    *_, (events, scores) = recommender.score(Sessions.from_lists([known]), len(known))
-    last = scores[[int(events.argmax())]]
-    best = observe(last, np.zeros(1, np.int64), min(k, len(vocabulary))).best[0]
-    _table(["rank", "item", "score"], [[str(n), vocabulary[i], f"{last[0, i]:.4f}"] for n, i in enumerate(best, 1)])
+    best, scores = recommender.top(known, k)
+    rows = [
+        [str(n), checkpoint.items[i], f"{score:.4f}"] for n, (i, score) in enumerate(zip(best, scores, strict=True), 1)
+    ]
+    _table(["rank", "item", "score"], rows)
 
 
 @main.command()
@@ -493,8 +512,8 @@ def prune(home: Path | None, dry_run: bool) -> None:
         raise Failure("[sessions] window_days is not set in sessrec.toml: every ingested log is needed")
     _prepare_home(settings)
     from assets.runs import open_instance
-    from sessrec_pipeline.retention import prunable
-    from sessrec_pipeline.retention import prune as delete
+    from assets.runs import prune as delete
+    from sessrec_pipeline.storage.retention import prunable
 
     store = _store(settings)
     with open_instance(settings) as instance:

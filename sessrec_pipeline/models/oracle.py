@@ -19,6 +19,7 @@ from sessrec_pipeline.logs.synthetic import Law, law
 from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.settings import SyntheticSettings
+from sessrec_pipeline.text import N_
 
 
 class Oracle(Recommender):
@@ -68,7 +69,7 @@ def load(arrays: Arrays, settings: SyntheticSettings, items: Sequence[str], devi
 
 CARD = Card(
     name="oracle",
-    title="Oracle",
+    title=N_("Oracle"),
     summary="the true probabilities of the generator, the best that any model could do",
     source="",
     settings=SyntheticSettings,

@@ -174,11 +174,11 @@ def _count(engine: DuckDBEngine, settings: Settings, first: int) -> list[Day]:
     else:
         engine.register("sessionised", "deduplicated")
     reference = 7 * settings.drift.reference_weeks
-    engine.write("item_days", sql_text("quality", "item_days"))
-    engine.write("in_reference", sql_text("quality", "in_reference"), reference=reference)
-    engine.write("reference_totals", sql_text("quality", "reference_totals"), reference=reference)
-    engine.write("popularity_shift", sql_text("quality", "popularity_shift"), floor=FLOOR)
-    engine.write("session_days", sql_text("quality", "session_days"))
+    engine.write("item_days", sql_text("monitoring", "item_days"))
+    engine.write("in_reference", sql_text("monitoring", "in_reference"), reference=reference)
+    engine.write("reference_totals", sql_text("monitoring", "reference_totals"), reference=reference)
+    engine.write("popularity_shift", sql_text("monitoring", "popularity_shift"), floor=FLOOR)
+    engine.write("session_days", sql_text("monitoring", "session_days"))
     counted = engine.connection.execute(
         "SELECT i.day, i.events, i.new_events, i.psi, i.js_distance, COALESCE(s.sessions, 0), "
         "COALESCE(s.session_events, 0), COALESCE(s.singles, 0) "

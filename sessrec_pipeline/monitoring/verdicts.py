@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
 
-from sessrec_pipeline.report.looks import printable
+from sessrec_pipeline.text import printable
 
 Outcome = Literal["passed", "warning", "FAILED", "could not run"]
 LONGEST = 500

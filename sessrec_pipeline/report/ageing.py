@@ -8,7 +8,7 @@ import pandas as pd
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.slices import slice_figure
-from sessrec_pipeline.report.words import t
+from sessrec_pipeline.report.translation import gettext
 
 
 def test_days(data: ReportData) -> pd.DataFrame:
@@ -47,17 +47,17 @@ def ageing_note(data: ReportData) -> str:
         "to_day": int(last["days"]),
         "slope": f"{slope(own):+.4f}".replace("-", "−"),  # noqa: RUF001 - a minus sign
     }
-    seen = t(
+    seen = gettext(
         "{name}: Recall@{k} {first} on day {from_day} after training, {last} on day {to_day}; fitted over all days, "
         "{slope} a day.",
         **values,
     )
     if last["high"] < first["low"]:
-        judged = t("The last day is below the first beyond their intervals: train again sooner than that.")
+        judged = gettext("The last day is below the first beyond their intervals: train again sooner than that.")
     elif last["low"] > first["high"]:
-        judged = t("The last day is above the first beyond their intervals: the days differ in more than age.")
+        judged = gettext("The last day is above the first beyond their intervals: the days differ in more than age.")
     else:
-        judged = t("Their intervals overlap: over these days no ageing is to be seen.")
+        judged = gettext("Their intervals overlap: over these days no ageing is to be seen.")
     return f"{seen} {judged}"
 
 

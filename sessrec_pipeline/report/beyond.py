@@ -8,25 +8,26 @@ import numpy as np
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.standings import Value
-from sessrec_pipeline.report.words import mark, t, word
+from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.text import N_
 
 PROTOCOL_COLUMNS = [
-    (mark("Next item"), "next_item", "recall", "Recall"),
-    (mark("Next item"), "next_item", "mrr", "MRR"),
-    (mark("Last item only"), "last_item", "recall", "Recall"),
-    (mark("Last item only"), "last_item", "mrr", "MRR"),
-    (mark("All remaining items"), "remaining_items", "precision", mark("Precision")),
-    (mark("All remaining items"), "remaining_items", "recall", "Recall"),
-    (mark("All remaining items"), "remaining_items", "map", "MAP"),
+    (N_("Next item"), "next_item", "recall", "Recall"),
+    (N_("Next item"), "next_item", "mrr", "MRR"),
+    (N_("Last item only"), "last_item", "recall", "Recall"),
+    (N_("Last item only"), "last_item", "mrr", "MRR"),
+    (N_("All remaining items"), "remaining_items", "precision", N_("Precision")),
+    (N_("All remaining items"), "remaining_items", "recall", "Recall"),
+    (N_("All remaining items"), "remaining_items", "map", "MAP"),
 ]
 """Heading, protocol, metric and its name."""
 Column = tuple[str, str, Callable[[float], str]]
 LIST_COLUMNS: list[Column] = [
-    ("coverage", mark("Coverage"), lambda v: f"{100 * v:.1f}\u00a0%"),
-    ("gini", mark("Gini"), lambda v: f"{v:.3f}"),
-    ("popularity_lift", mark("Popularity lift"), lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
-    ("novelty", mark("Novelty, bits"), lambda v: f"{v:.2f}"),
-    ("diversity", mark("Diversity"), lambda v: f"{v:.3f}"),
+    ("coverage", N_("Coverage"), lambda v: f"{100 * v:.1f}\u00a0%"),
+    ("gini", N_("Gini"), lambda v: f"{v:.3f}"),
+    ("popularity_lift", N_("Popularity lift"), lambda v: f"{100 * v:+.0f}\u00a0%".replace("-", "\u2212")),
+    ("novelty", N_("Novelty, bits"), lambda v: f"{v:.2f}"),
+    ("diversity", N_("Diversity"), lambda v: f"{v:.3f}"),
 ]
 """Measure, heading, and how its values are written."""
 
@@ -66,14 +67,14 @@ def protocol_notes(data: ReportData) -> list[str]:
     }
     first = next(iter(orders.values()))
     return [
-        t(
+        gettext(
             "{heading}: by recall the order is {names}.",
-            heading=word(heading),
+            heading=gettext(heading),
             names=", ".join(model_name(str(model)) for model in order),
         )
         for heading, order in orders.items()
         if order != first
-    ] or [t("By recall the order of the models is the same under all three.")]
+    ] or [gettext("By recall the order of the models is the same under all three.")]
 
 
 def list_rows(data: ReportData) -> list[Row]:

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
-from sessrec_pipeline.report.words import t
+from sessrec_pipeline.report.translation import gettext
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def cost_figure(data: ReportData) -> str:
 
 def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
     """rows: a row per model, with the columns model, value, low, high, predict_microseconds."""
-    with drawing(t("{metric} of each model over microseconds per prediction", metric=metric)) as (axes, svg):
+    with drawing(gettext("{metric} of each model over microseconds per prediction", metric=metric)) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
@@ -89,8 +89,8 @@ def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(t("microseconds per prediction, logarithmic"))
-        axes.set_ylabel(t("{metric}, with 95 % interval", metric=metric))
+        axes.set_xlabel(gettext("microseconds per prediction, logarithmic"))
+        axes.set_ylabel(gettext("{metric}, with 95 % interval", metric=metric))
         return svg()
 
 

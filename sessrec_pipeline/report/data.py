@@ -16,6 +16,16 @@ from sessrec_pipeline.storage.lineage import Lineage
 
 
 @dataclass(frozen=True)
+class TrainedModel:
+    """How a model was trained: its name, the loss of each epoch, its settings, and on what device."""
+
+    name: str
+    losses: Sequence[float]
+    settings: Mapping[str, Any]
+    device: str
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that the page tells, as the assets published it."""
 
@@ -56,12 +66,8 @@ class ReportData:
     """The moment from which on sessions test; None where the split is not one in time."""
     drift: pd.DataFrame
     """The drift table."""
-    losses: Sequence[float]
-    """GRU4Rec's training loss of each epoch; empty where there is no GRU4Rec."""
-    gru4rec: Mapping[str, Any] | None
-    """GRU4Rec's settings; None where there is no GRU4Rec."""
-    device: str
-    """Where GRU4Rec was trained."""
+    trained: Sequence[TrainedModel]
+    """The models that were trained."""
     quarantine: Sequence[Mapping[str, Any]]
     """Some rows of the quarantine: log, line, reason."""
     lineages: Sequence[Lineage]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sessrec_pipeline.report.looks import GREY
-from sessrec_pipeline.report.words import language, t
+from sessrec_pipeline.report.translation import current_language, gettext
 
 WIDTH = 5.4
 """Inches. Small, so that the text is still readable when a phone shrinks the figure to its width."""
@@ -44,7 +44,7 @@ STYLE = {
 @contextmanager
 def drawing(title: str, height: float = 3.1) -> Iterator[tuple[Axes, Callable[[], str]]]:
     """Empty axes and what turns their figure into text, under our style whatever the user's matplotlibrc says."""
-    with style.context(["default", STYLE | {"svg.hashsalt": f"{language()} {title}"}]):
+    with style.context(["default", STYLE | {"svg.hashsalt": f"{current_language()} {title}"}]):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield figure.add_subplot(), partial(_svg, figure, title)
 
@@ -66,7 +66,7 @@ def _svg(figure: Figure, title: str) -> str:
 def nothing(axes: Axes) -> None:
     """Say that there is nothing to draw."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, t("no data"), transform=axes.transAxes, ha="center", va="center")
+    axes.text(0.5, 0.5, gettext("no data"), transform=axes.transAxes, ha="center", va="center")
 
 
 def annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **more: Any) -> None:

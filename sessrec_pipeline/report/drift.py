@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 from sessrec_pipeline.report.drawing import drawing, nothing
 from sessrec_pipeline.report.figures import POINTS, as_markdown
 from sessrec_pipeline.report.looks import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
-from sessrec_pipeline.report.words import mark, t, word
+from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.text import N_
 
 SPARK_POINTS = 60
 LOOKS = [
@@ -21,13 +22,13 @@ LOOKS = [
 ]
 """The colour never carries the difference alone."""
 MEASURES = (
-    mark("new item share"),
-    mark("psi"),
-    mark("js distance"),
-    mark("mean session length"),
-    mark("single event sessions"),
-    mark("events"),
-    mark("sessions"),
+    N_("new item share"),
+    N_("psi"),
+    N_("js distance"),
+    N_("mean session length"),
+    N_("single event sessions"),
+    N_("events"),
+    N_("sessions"),
 )
 """What is measured, for the catalogue."""
 
@@ -51,7 +52,7 @@ def last_judged(drift: pd.DataFrame) -> tuple[str, list[DriftRow]]:
     numbers = ("observed", "reference", "value", "threshold")
     return day, [
         DriftRow(
-            word(str(row["measure"]).replace("_", " ")),
+            gettext(str(row["measure"]).replace("_", " ")),
             ["–" if pd.isna(row[name]) else f"{row[name]:.4g}" for name in numbers],  # noqa: RUF001 - as elsewhere
             row["verdict"] == "drift",
         )
@@ -88,7 +89,7 @@ def drift_figure(drift: pd.DataFrame) -> str:
     drift: the table of that name; rows without a value or a threshold are left out.
     """
     known = drift[drift["value"].notna() & (drift["threshold"] > 0)]
-    with drawing(t("Drift: each measure as a part of its threshold")) as (axes, svg):
+    with drawing(gettext("Drift: each measure as a part of its threshold")) as (axes, svg):
         if known.empty:
             nothing(axes)
             return svg()
@@ -103,7 +104,7 @@ def drift_figure(drift: pd.DataFrame) -> str:
                 linewidth=1.6,
                 marker="o" if len(shown) < 3 else None,
                 markersize=4,
-                label=word(str(measure).replace("_", " ")),
+                label=gettext(str(measure).replace("_", " ")),
             )
         axes.axhline(1, color=GREY, linewidth=1.2, linestyle=":")
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.1))
@@ -111,6 +112,6 @@ def drift_figure(drift: pd.DataFrame) -> str:
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
         )
-        axes.set_ylabel(t("value / threshold"))
+        axes.set_ylabel(gettext("value / threshold"))
         axes.figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=3)
         return svg()

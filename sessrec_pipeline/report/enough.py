@@ -7,7 +7,7 @@ import numpy as np
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import ORACLE, model_name
-from sessrec_pipeline.report.words import t
+from sessrec_pipeline.report.translation import gettext
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def enough(data: ReportData) -> list[str]:
             faster.append(choice)
     if level is not best:
         sentences = [
-            t(
+            gettext(
                 "{name} is enough: the paired test finds no difference in Recall@{k} from {best}, and a prediction "
                 "takes {time} of its time.",
                 name=level.name,
@@ -77,16 +77,16 @@ def enough(data: ReportData) -> list[str]:
         ]
     elif faster:
         sentences = [
-            t(
+            gettext(
                 "No faster model is enough: all of them are below {best} in Recall@{k} by more than chance.",
                 best=best.name,
                 k=data.k,
             )
         ]
     else:
-        sentences = [t("{best} is both the best and the fastest.", best=best.name)]
+        sentences = [gettext("{best} is both the best and the fastest.", best=best.name)]
     sentences += [
-        t(
+        gettext(
             "{name} is level with {best} and takes {fit} of its time to fit, but a prediction takes {times} times as "
             "long.",
             name=choice.name,
@@ -98,7 +98,7 @@ def enough(data: ReportData) -> list[str]:
         if choice.level and choice.predict_share >= 1 and choice.fit_share < 1
     ]
     sentences += [
-        t(
+        gettext(
             "{name} reaches {share} of {best}'s Recall@{k} in {time} of its time.",
             name=choice.name,
             share=percent(choice.share),

@@ -15,8 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawing, nothing, short, shorten
-from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name, printable
-from sessrec_pipeline.report.words import mark, t, tn, word
+from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name
+from sessrec_pipeline.report.translation import gettext, ngettext
+from sessrec_pipeline.text import N_, printable
 
 POINTS = 240
 """Most points of a curve."""
@@ -34,7 +35,7 @@ def as_markdown(svg: str, alt: str) -> str:
 def popularity(events: NDArray[np.int64]) -> str:
     """Rank and frequency of the items, both logarithmic; events int64 (items,) in any order, zeros ignored."""
     counts = np.sort(events[events > 0])[::-1]
-    with drawing(t("Events per item, most popular first, on logarithmic axes")) as (axes, svg):
+    with drawing(gettext("Events per item, most popular first, on logarithmic axes")) as (axes, svg):
         if not len(counts):
             nothing(axes)
             return svg()
@@ -50,11 +51,11 @@ def popularity(events: NDArray[np.int64]) -> str:
             axis.set_major_locator(LogLocator(numticks=8))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(short))
-        axes.set_xlabel(t("item, by rank"))
-        axes.set_ylabel(t("events"))
+        axes.set_xlabel(gettext("item, by rank"))
+        axes.set_ylabel(gettext("events"))
         top = -(-len(counts) // 10)
         share = counts[:top].sum() / counts.sum()
-        note = t(
+        note = gettext(
             "top {top} of {items} items:\n{share} % of {events} events",
             top=f"{top:,}",
             items=f"{len(counts):,}",
@@ -73,10 +74,10 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
     """Share of the sessions by length, train and test side by side; either may be empty. int64 (sessions,) each."""
     parts = [
         (name, lengths, colour)
-        for name, lengths, colour in ((t("train"), train_lengths, BLUE), (t("test"), test_lengths, ORANGE))
+        for name, lengths, colour in ((gettext("train"), train_lengths, BLUE), (gettext("test"), test_lengths, ORANGE))
         if len(lengths)
     ]
-    with drawing(t("Share of the sessions by length")) as (axes, svg):
+    with drawing(gettext("Share of the sessions by length")) as (axes, svg):
         if not parts:
             nothing(axes)
             return svg()
@@ -88,7 +89,7 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
             share = np.bincount(where, minlength=len(bins))[first : last + 1] / len(lengths)
             left = np.arange(len(share)) + (i - (len(parts) - 1) / 2) * width
             mean = f"{lengths.mean():.1f}"
-            label = tn(
+            label = ngettext(
                 "{name}: {n} session, mean {mean}",
                 "{name}: {n} sessions, mean {mean}",
                 len(lengths),
@@ -102,8 +103,8 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
         axes.grid(visible=False, axis="x")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(t("events in the session"))
-        axes.set_ylabel(t("share of sessions"))
+        axes.set_xlabel(gettext("events in the session"))
+        axes.set_ylabel(gettext("share of sessions"))
         axes.figure.legend(frameon=False, fontsize=9, loc="outside upper right")
         return svg()
 
@@ -117,7 +118,7 @@ def _bin_label(i: int) -> str:
 
 
 DAY = 86_400_000_000
-STEPS = [(DAY // 24, mark("hour"), 96), (DAY, mark("day"), 400), (7 * DAY, mark("week"), 400)]
+STEPS = [(DAY // 24, N_("hour"), 96), (DAY, N_("day"), 400), (7 * DAY, N_("week"), 400)]
 """Microseconds of a bar, their name, and how many bars are too many; beyond that a bar is four weeks."""
 
 
@@ -126,12 +127,12 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
 
     times_us int64 (events,), microseconds since 1970 in any order; boundary_us: the moment from which on sessions test.
     """
-    with drawing(t("Events over time")) as (axes, svg):
+    with drawing(gettext("Events over time")) as (axes, svg):
         if not len(times_us):
             nothing(axes)
             return svg()
         span = int(times_us.max() - times_us.min())
-        width, unit = next(((w, u) for w, u, most in STEPS if span / w <= most), (28 * DAY, mark("4 weeks")))
+        width, unit = next(((w, u) for w, u, most in STEPS if span / w <= most), (28 * DAY, N_("4 weeks")))
         start = int(times_us.min()) // width * width
         counts = np.bincount((times_us - start) // width)
         edges = start + width * np.arange(len(counts) + 1)
@@ -150,13 +151,13 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
         )
         axes.yaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_ylabel(t("events per {unit}", unit=word(unit)))
-        axes.set_xlabel(t("time, UTC"))
+        axes.set_ylabel(gettext("events per {unit}", unit=gettext(unit)))
+        axes.set_xlabel(gettext("time, UTC"))
         if boundary_us is not None:
             x = boundary_us / DAY
             axes.axvline(x, color=GREY, linewidth=1.2, linestyle="--")
-            annotate_top(axes, t("train"), x, (-5, -2), "right", "top")
-            annotate_top(axes, t("test"), x, (5, -2), "left", "top")
+            annotate_top(axes, gettext("train"), x, (-5, -2), "right", "top")
+            annotate_top(axes, gettext("test"), x, (5, -2), "left", "top")
         return svg()
 
 
@@ -172,7 +173,7 @@ def _days(start: float, stop: float) -> NDArray[np.float64]:
 
 def loss_curve(losses: Sequence[float]) -> str:
     """Training loss of each epoch, the first epoch being 1."""
-    with drawing(t("Training loss by epoch")) as (axes, svg):
+    with drawing(gettext("Training loss by epoch")) as (axes, svg):
         values = np.asarray(losses, dtype=np.float64)
         epochs = np.flatnonzero(np.isfinite(values))
         if not len(epochs):
@@ -190,8 +191,8 @@ def loss_curve(losses: Sequence[float]) -> str:
             axes.set_xticks(np.arange(1, len(values) + 1))
         else:
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.set_xlabel(t("epoch"))
-        axes.set_ylabel(t("mean training loss"))
+        axes.set_xlabel(gettext("epoch"))
+        axes.set_ylabel(gettext("mean training loss"))
         return svg()
 
 
@@ -205,7 +206,7 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
     models = rows[rows["model"] != ORACLE]
     oracle = rows[rows["model"] == ORACLE]
     look_of = looks([str(m) for m in rows["model"]])
-    title = t("{metric} of each model with its 95 % interval", metric=f"{metric_name(metric)}@{k}")
+    title = gettext("{metric} of each model with its 95 % interval", metric=f"{metric_name(metric)}@{k}")
     with drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
         for y, (_, row) in enumerate(models.iterrows()):
             value, low, high = (float(row[name]) for name in (column, f"{column}_low", f"{column}_high"))
@@ -224,7 +225,7 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
             axes.axvline(value, color=GREY, linewidth=1.6, linestyle="--")
             annotate_top(
                 axes,
-                t("{name}, the ceiling: {value}", name=model_name(ORACLE), value=f"{value:.4f}"),
+                gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=f"{value:.4f}"),
                 value,
                 (0, 2),
                 "right",
@@ -232,7 +233,7 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
             )
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(t("{metric}, with 95 % interval", metric=f"{metric_name(metric)}@{k}"))
+        axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=f"{metric_name(metric)}@{k}"))
         return svg()
 
 
@@ -242,7 +243,9 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
     metrics: rows of the metrics table (model, metric, k, tie_rule, value, low, high).
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["tie_rule"] == tie_rule)].sort_values(["model", "k"])
-    title = t("{metric} of each model over K, {rule} tie rule", metric=f"{metric_name(metric)}@K", rule=word(tie_rule))
+    title = gettext(
+        "{metric} of each model over K, {rule} tie rule", metric=f"{metric_name(metric)}@K", rule=gettext(tie_rule)
+    )
     height = max(3.1, 0.75 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its curve's end
     with drawing(title, height) as (axes, svg):
         if rows.empty:

@@ -3,26 +3,27 @@
 from dataclasses import dataclass
 
 from sessrec_pipeline.report.data import ReportData, count, percent
-from sessrec_pipeline.report.words import mark, t, word
+from sessrec_pipeline.report.translation import gettext
 from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.text import N_
 
 REASONS = (
-    mark("duplicates"),
-    mark("consecutive repeats"),
-    mark("rare items"),
-    mark("sessions too short"),
-    mark("sessions too long"),
-    mark("after the cutoff"),
-    mark("unlabelled"),
-    mark("unseen items"),
-    mark("session missing"),
-    mark("item missing"),
-    mark("session too long"),
-    mark("item too long"),
-    mark("time unreadable"),
-    mark("time in the future"),
-    mark("broken json"),
-    mark("not an object"),
+    N_("duplicates"),
+    N_("consecutive repeats"),
+    N_("rare items"),
+    N_("sessions too short"),
+    N_("sessions too long"),
+    N_("after the cutoff"),
+    N_("unlabelled"),
+    N_("unseen items"),
+    N_("session missing"),
+    N_("item missing"),
+    N_("session too long"),
+    N_("item too long"),
+    N_("time unreadable"),
+    N_("time in the future"),
+    N_("broken json"),
+    N_("not an object"),
 )
 """Why rows leave, as the steps call it; a reason that is not here stands in English on every page."""
 
@@ -61,8 +62,8 @@ class Funnel:
     def sum_text(self) -> str:
         """The sum, in words."""
         missing = self.rows_in - self.train - self.test - self.lost
-        tail = t(" + {n} that no count explains", n=f"{missing:,}") if self.unaccounted else ""
-        return t(
+        tail = gettext(" + {n} that no count explains", n=f"{missing:,}") if self.unaccounted else ""
+        return gettext(
             "{rows} rows in = {train} train + {test} test + {lost} that left on the way{tail}.",
             rows=f"{self.rows_in:,}",
             train=f"{self.train:,}",
@@ -87,7 +88,7 @@ class Funnel:
 def make_funnel(data: ReportData) -> Funnel:
     """The data funnel from the published counts."""
     rows_in = count(data.raw, "rows_in")
-    rows = [FunnelRow(t("Rows in the landed logs"), rows_in, "total")]
+    rows = [FunnelRow(gettext("Rows in the landed logs"), rows_in, "total")]
 
     def step(lost: list[FunnelRow], label: str, into: int, note: str = "") -> None:
         """Lines of one step, which ends with ``into`` events; ``label`` is empty where no total is shown."""
@@ -98,35 +99,35 @@ def make_funnel(data: ReportData) -> Funnel:
             rows.append(FunnelRow(none, 0, "lost"))
         missing = before - sum(row.count for row in lost) - into
         if missing:
-            rows.append(FunnelRow(t("not accounted for"), missing, "missing"))
+            rows.append(FunnelRow(gettext("not accounted for"), missing, "missing"))
         if label:
             rows.append(FunnelRow(label, into, "total", note))
 
     keep = ", ".join(sorted({rule.reason for rule in data.settings.logs.keep})).replace("_", " ")
-    reasons = _lost(data.raw, "quarantined: ", t("quarantined: "))
+    reasons = _lost(data.raw, "quarantined: ", gettext("quarantined: "))
     unexplained = count(data.raw, "quarantined") - sum(row.count for row in reasons)
     if unexplained or not reasons:
-        reasons.append(FunnelRow(t("quarantined"), unexplained, "lost"))
-    left_out = FunnelRow(t("left out by rule"), count(data.raw, "left_out"), "lost", keep)
-    step([left_out, *reasons], t("Events read"), count(data.raw, "events"))
+        reasons.append(FunnelRow(gettext("quarantined"), unexplained, "lost"))
+    left_out = FunnelRow(gettext("left out by rule"), count(data.raw, "left_out"), "lost", keep)
+    step([left_out, *reasons], gettext("Events read"), count(data.raw, "events"))
 
     lost = _lost(data.sessions, "dropped: ")
     events = count(data.sessions, "events_in") - sum(row.count for row in lost)
-    step(lost, t("Events in sessions"), events, _size(data.sessions))
+    step(lost, gettext("Events in sessions"), events, _size(data.sessions))
 
     train, test = count(data.train, "events"), count(data.test, "events")
-    left = [*_lost(data.train, "dropped: ", t("train: ")), *_lost(data.test, "dropped: ", t("test: "))]
+    left = [*_lost(data.train, "dropped: ", gettext("train: ")), *_lost(data.test, "dropped: ", gettext("test: "))]
     step(left, "", train + test)
-    rows.append(FunnelRow(t("Train"), train, "total", _size(data.train)))
-    predictions = t("{n} predictions", n=f"{count(data.test, 'predictions'):,}")
-    rows.append(FunnelRow(t("Test"), test, "total", f"{_size(data.test)}, {predictions}"))
+    rows.append(FunnelRow(gettext("Train"), train, "total", _size(data.train)))
+    predictions = gettext("{n} predictions", n=f"{count(data.test, 'predictions'):,}")
+    rows.append(FunnelRow(gettext("Test"), test, "total", f"{_size(data.test)}, {predictions}"))
     return Funnel(rows, rows_in, train, test)
 
 
 def _lost(stats: Stats, prefix: str, start: str = "") -> list[FunnelRow]:
     """What left, by the counts whose names begin with ``prefix``, for which the lines say ``start``."""
     return [
-        FunnelRow(start + word(name.removeprefix(prefix).replace("_", " ")), int(rows), "lost")
+        FunnelRow(start + gettext(name.removeprefix(prefix).replace("_", " ")), int(rows), "lost")
         for name, rows in sorted(stats.items())
         if name.startswith(prefix)
     ]
@@ -134,4 +135,4 @@ def _lost(stats: Stats, prefix: str, start: str = "") -> list[FunnelRow]:
 
 def _size(stats: Stats) -> str:
     sessions, items = (f"{count(stats, name):,}" for name in ("sessions", "items"))
-    return t("{sessions} sessions, {items} items", sessions=sessions, items=items)
+    return gettext("{sessions} sessions, {items} items", sessions=sessions, items=items)

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sessrec_pipeline.report.data import ReportData, summed
+from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.report.data import ReportData, TrainedModel, summed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 
@@ -15,7 +16,7 @@ QUARANTINE_SAMPLE = 20
 TABLES = ("leaderboard", "metrics", "comparisons", "slices", "protocols", "beyond_accuracy", "costs", "drift")
 """Assets that the report shows as they are."""
 NEEDED = (*TABLES, "sessions", "train_split", "test_split")
-"""What ``gather`` must be given; ``gru4rec_checkpoint`` may be among it too."""
+"""What ``gather`` must be given; the checkpoints of trained models may be among it too."""
 
 
 def gather(
@@ -24,8 +25,8 @@ def gather(
     """What the report tells; ``found`` by the assets' names, then all partitions of the two that have some."""
     events = found["sessions"].arrow(["item", "time"])
     starts = found["test_split"].arrow(["session_start"])["session_start"]
-    checkpoint = found.get("gru4rec_checkpoint")
-    names = ("leaderboard", "metrics", "gru4rec_checkpoint", "test_split", "drift")
+    checkpoints = {card.name: found[card.checkpoint] for card in cards_of(settings) if card.checkpoint in found}
+    names = ("leaderboard", "metrics", *(f"{name}_checkpoint" for name in checkpoints), "test_split", "drift")
     rests_on = [*(found[name] for name in names if name in found), *raw_sessions]
     return ReportData(
         feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
@@ -40,9 +41,15 @@ def gather(
         test_lengths=_lengths(found["test_split"]),
         times_us=events["time"].to_numpy(),
         boundary_us=None if settings.split.rule == "given" else pc.min(starts).as_py(),
-        losses=json.loads(str(checkpoint.stats["losses"])) if checkpoint else [],
-        gru4rec=checkpoint.checkpoint().config if checkpoint else None,
-        device=str(checkpoint.stats["device"]) if checkpoint else "",
+        trained=[
+            TrainedModel(
+                name,
+                json.loads(str(checkpoint.stats["losses"])),
+                checkpoint.checkpoint().config,
+                str(checkpoint.stats["device"]),
+            )
+            for name, checkpoint in checkpoints.items()
+        ],
         quarantine=_sample(quarantine),
         lineages=[stored.lineage for stored in rests_on],
     )

@@ -1,11 +1,12 @@
 """What models and metrics are called and how they look, the same in every figure and table."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sessrec_pipeline.evaluation import metrics
-from sessrec_pipeline.report.words import mark, word
+from sessrec_pipeline.models.base import Look
+from sessrec_pipeline.models.registry import cards
+from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.text import printable
 
 GREY = "#7d7d7d"
 """Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
@@ -13,40 +14,10 @@ BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", 
 """The Okabe-Ito palette, less its black and its yellow, which vanish on one of the two grounds."""
 
 METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
-MODEL_NAMES = {
-    "gru4rec": "GRU4Rec",
-    "markov": "Markov",
-    "popularity": mark("Popularity"),
-    "recent_popularity": mark("Recent popularity"),
-    "session_popularity": mark("Session popularity"),
-    "ar": "AR",
-    "sr": "SR",
-    "item_knn": "Item-KNN",
-    "sknn": "SKNN",
-    "vsknn": "VS-KNN",
-    "stan": "STAN",
-    "vstan": "VSTAN",
-    "oracle": mark("Oracle"),
-}
 ORACLE = metrics.ORACLE
 """Name of the model that is the ceiling of the others."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a model is drawn: the colour never carries the difference alone."""
-
-    colour: str
-    marker: str
-    line: str
-
-
-LOOKS = {
-    "gru4rec": Look(BLUE, "o", "-"),
-    "markov": Look(VERMILLION, "s", "--"),
-    "popularity": Look(GREEN, "^", ":"),
-    ORACLE: Look(GREY, "D", "-."),
-}
 SPARE_LOOKS = [
     Look(colour, marker, line)
     for line, markers in (("--", "vPX"), ("-", "<>p"), (":", "d*h"))
@@ -56,7 +27,7 @@ SPARE_LOOKS = [
 
 def model_name(model: str) -> str:
     """A model's name for people."""
-    return word(MODEL_NAMES[model]) if model in MODEL_NAMES else printable(model)
+    return gettext(cards()[model].title) if model in cards() else printable(model)
 
 
 def metric_name(metric: str) -> str:
@@ -64,16 +35,8 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, printable(metric))
 
 
-def printable(text: str) -> str:
-    """``text`` without the characters that XML forbids and without those that turn the writing direction."""
-    return re.sub(
-        "[^\t\n -~\xa0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-        "\ufffd",
-        text,
-    )
-
-
 def looks(models: Sequence[str]) -> dict[str, Look]:
     """A look for each model; those that everyone knows look the same in every figure."""
-    others = sorted({model for model in models if model not in LOOKS})
-    return LOOKS | {model: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, model in enumerate(others)}
+    own = {name: card.look for name, card in cards().items() if card.look is not None}
+    others = sorted(set(models) - set(own))
+    return own | {model: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, model in enumerate(others)}

@@ -1,8 +1,8 @@
 """The report: one HTML file that says who is best, on what evidence, and where every row of the logs went.
 
-It says all in every language (``words.py``), one after the other; ``report.html#es`` shows the Spanish one. The page
-holds no script and asks the network for nothing. Every number in it is computed here from the data that are given, and
-all names are treated as hostile text. The same data give the same bytes.
+It says all in every language (``translation.py``), one after the other; ``report.html#es`` shows the Spanish one. The
+page holds no script and asks the network for nothing. Every number in it is computed here from the data that are given,
+and all names are treated as hostile text. The same data give the same bytes.
 """
 
 from collections import Counter
@@ -25,11 +25,11 @@ from sessrec_pipeline.report.beyond import (
     protocol_rows,
 )
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
-from sessrec_pipeline.report.data import ReportData, count
+from sessrec_pipeline.report.data import ReportData, TrainedModel, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.enough import enough
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
-from sessrec_pipeline.report.looks import METRIC_NAMES, printable
+from sessrec_pipeline.report.looks import METRIC_NAMES, model_name
 from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
@@ -43,9 +43,17 @@ from sessrec_pipeline.report.standings import (
     tie_notes,
     tie_rows,
 )
-from sessrec_pipeline.report.words import LANGUAGES, language, listed, speaking, t, tn, word
+from sessrec_pipeline.report.translation import (
+    LANGUAGES,
+    current_language,
+    gettext,
+    join_names,
+    ngettext,
+    using_language,
+)
 from sessrec_pipeline.storage.lineage import Node
 from sessrec_pipeline.storage.pages import Page
+from sessrec_pipeline.text import printable
 
 
 def render(data: ReportData) -> Page:
@@ -54,23 +62,22 @@ def render(data: ReportData) -> Page:
         raise ValueError("the leaderboard is empty; materialize the rankings of a model first")
     mains = []
     for code in LANGUAGES:
-        with speaking(code):
+        with using_language(code):
             mains.append((code, Markup(_main(data))))  # noqa: S704 - rendered by the template, which escapes
     return Page(_template("frame.html.j2").render(feed=data.feed, mains=mains).rstrip())
 
 
 def _main(data: ReportData) -> str:
-    """All that the page says, in the language that is spoken."""
+    """All that the page says, in the current language."""
     funnel = make_funnel(data)
     nodes = all_nodes(data)
     ties = tie_rows(data)
     drift_day, drift = last_judged(data.drift)
     return _template("report.html.j2").render(
-        t=t,
-        tn=tn,
-        word=word,
+        gettext=gettext,
+        ngettext=ngettext,
         languages=LANGUAGES,
-        language=language(),
+        language=current_language(),
         data=data,
         headline=headline(data),
         ceiling=ceiling(data),
@@ -79,7 +86,7 @@ def _main(data: ReportData) -> str:
         what_data=_what_data(data),
         warnings=_warnings(data, funnel, nodes),
         key_numbers=_key_numbers(data),
-        tie_text=word(TIE_TEXTS[data.tie_rule]),
+        tie_text=gettext(TIE_TEXTS[data.tie_rule]),
         metrics=list(METRIC_NAMES.values()),
         cutoffs=data.cutoffs,
         rows=leaderboard_rows(data),
@@ -94,7 +101,7 @@ def _main(data: ReportData) -> str:
         protocol_headings=Counter(heading for heading, *_ in PROTOCOL_COLUMNS).items(),
         protocol_rows=protocol_rows(data),
         protocol_notes=protocol_notes(data),
-        list_columns=[word(heading) for _, heading, _ in LIST_COLUMNS],
+        list_columns=[gettext(heading) for _, heading, _ in LIST_COLUMNS],
         list_rows=list_rows(data),
         costs=cost_rows(data),
         funnel=funnel,
@@ -102,7 +109,9 @@ def _main(data: ReportData) -> str:
         drift=drift,
         drawings=_drawings(data),
         protocol=protocol(data),
-        training=training(data),
+        trained=[
+            {"title": model_name(m.name), "place": _training_place(m), "settings": training(m)} for m in data.trained
+        ],
         logs=landed_logs(nodes),
         artefacts=artefacts(nodes),
     )
@@ -128,7 +137,7 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
     """What makes the numbers of this page doubtful; empty when all is well."""
     models, oracle = ranked(data)
     found = [
-        t(
+        gettext(
             "{name} is above the oracle by more than chance ({value} against {oracle}): it sees something that it "
             "should not.",
             name=name,
@@ -143,14 +152,14 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
     if len(predictions) > 1:
         numbers = ", ".join(f"{n:,}" for n in predictions)
         found.append(
-            t(
+            gettext(
                 "The models were measured on different numbers of predictions ({numbers}); rank them again.",
                 numbers=numbers,
             )
         )
     elif predictions != [expected]:
         found.append(
-            t(
+            gettext(
                 "The models were measured on {n} predictions, but the test split now has {expected}; rank them again.",
                 n=f"{predictions[0]:,}",
                 expected=f"{expected:,}",
@@ -158,7 +167,7 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
         )
     if funnel.unaccounted:
         found.append(
-            t(
+            gettext(
                 "Some rows are not accounted for below: most likely the tables come from different versions of the "
                 "logs. Materialize all of them again."
             )
@@ -166,8 +175,10 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
     versions = Counter(n.asset if n.partition is None else f"{n.asset} [{n.partition}]" for n in nodes)
     several = sorted(name for name, n in versions.items() if n > 1)
     if several:
-        more = [t("{n} more", n=len(several) - 5)] if len(several) > 5 else []
-        found.append(t("The results rest on more than one version of {names}.", names=listed([*several[:5], *more])))
+        more = [gettext("{n} more", n=len(several) - 5)] if len(several) > 5 else []
+        found.append(
+            gettext("The results rest on more than one version of {names}.", names=join_names([*several[:5], *more]))
+        )
     return found
 
 
@@ -175,11 +186,11 @@ def _key_numbers(data: ReportData) -> list[tuple[str, str]]:
     """Number and what it counts."""
     first = data.leaderboard.iloc[0]
     return [
-        (f"{int(first['predictions']):,}", t("predictions")),
-        (f"{int(first['sessions']):,}", t("test sessions")),
-        (f"{count(data.train, 'sessions'):,}", t("training sessions")),
-        (f"{count(data.train, 'events'):,}", t("training events")),
-        (f"{count(data.train, 'items'):,}", t("items in training")),
+        (f"{int(first['predictions']):,}", gettext("predictions")),
+        (f"{int(first['sessions']):,}", gettext("test sessions")),
+        (f"{count(data.train, 'sessions'):,}", gettext("training sessions")),
+        (f"{count(data.train, 'events'):,}", gettext("training events")),
+        (f"{count(data.train, 'items'):,}", gettext("items in training")),
     ]
 
 
@@ -191,11 +202,11 @@ def _what_data(data: ReportData) -> str:
         "sessions": f"{count(data.sessions, 'sessions'):,}",
     }
     if data.settings.logs.time_unit == "order" or not len(data.times_us):
-        return t("{events} events of {sessions} sessions on {items} items.", **values)
+        return gettext("{events} events of {sessions} sessions on {items} items.", **values)
     first, last = (
         f"{datetime.fromtimestamp(int(us) / 1e6, UTC):%Y-%m-%d}" for us in (data.times_us.min(), data.times_us.max())
     )
-    return t(
+    return gettext(
         "{events} events of {sessions} sessions on {items} items, from {first} to {last}.",
         first=first,
         last=last,
@@ -213,27 +224,35 @@ class Drawing:
     svg: Markup
 
 
+def _training_place(model: TrainedModel) -> str:
+    """Where the drawings of a model's training stand."""
+    return f"training of {model.name}"
+
+
 def _drawings(data: ReportData) -> list[Drawing]:
     found = [
-        ("models", t("Recall@{k}, best on top", k=data.k), figures.model_comparison(data.leaderboard, "recall", data.k))
+        (
+            "models",
+            gettext("Recall@{k}, best on top", k=data.k),
+            figures.model_comparison(data.leaderboard, "recall", data.k),
+        )
     ]
     found += [
-        ("models", t("{metric} over K", metric=name), figures.metric_curves(data.metrics, metric, data.tie_rule))
+        ("models", gettext("{metric} over K", metric=name), figures.metric_curves(data.metrics, metric, data.tie_rule))
         for metric, name in METRIC_NAMES.items()
     ]
     but = {"day"} if ageing_note(data) else set()
     found += [("slices", title, svg) for title, svg in slice_figures(data, but)]
     if but:
-        found.append(("ageing", t("Recall@{k} over the days since training", k=data.k), ageing_figure(data)))
-    found.append(("costs", t("Recall@{k} against the time that a prediction takes", k=data.k), cost_figure(data)))
+        found.append(("ageing", gettext("Recall@{k} over the days since training", k=data.k), ageing_figure(data)))
+    found.append(("costs", gettext("Recall@{k} against the time that a prediction takes", k=data.k), cost_figure(data)))
     found += [
-        ("data", t("Events over time"), figures.events_over_time(data.times_us, data.boundary_us)),
-        ("data", t("Session lengths"), figures.session_lengths(data.train_lengths, data.test_lengths)),
-        ("data", t("Item popularity"), figures.popularity(data.item_events)),
+        ("data", gettext("Events over time"), figures.events_over_time(data.times_us, data.boundary_us)),
+        ("data", gettext("Session lengths"), figures.session_lengths(data.train_lengths, data.test_lengths)),
+        ("data", gettext("Item popularity"), figures.popularity(data.item_events)),
     ]
     if last_judged(data.drift)[1]:
-        found.append(("data", t("Drift from the weeks before"), drift_figure(data.drift)))
-    if data.losses:
-        found.append(("training", t("Training loss"), figures.loss_curve(data.losses)))
+        found.append(("data", gettext("Drift from the weeks before"), drift_figure(data.drift)))
+    found += [(_training_place(m), gettext("Training loss"), figures.loss_curve(m.losses)) for m in data.trained]
     # Safe: drawn by figures.py alone, which escapes every name.
     return [Drawing(place, title, Markup(svg)) for place, title, svg in found]  # noqa: S704

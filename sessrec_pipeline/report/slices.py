@@ -9,31 +9,32 @@ from matplotlib.ticker import MaxNLocator
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
-from sessrec_pipeline.report.words import mark, t, word
+from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.text import N_
 
 SLICE_TITLES = {
-    "session_length": (mark("By session length"), mark("events in the session")),
-    "position": (mark("By position"), mark("events before the target")),
-    "popularity": (mark("By popularity of the target"), mark("items, by training events")),
-    "item_age": (mark("By age of the target"), mark("since its first training event")),
-    "repeat": (mark("By repetition"), mark("the target in its session")),
-    "day": (mark("By day"), mark("day of the target, UTC")),
-    "days_since": (mark("By days since training"), mark("days since the end of training")),
+    "session_length": (N_("By session length"), N_("events in the session")),
+    "position": (N_("By position"), N_("events before the target")),
+    "popularity": (N_("By popularity of the target"), N_("items, by training events")),
+    "item_age": (N_("By age of the target"), N_("since its first training event")),
+    "repeat": (N_("By repetition"), N_("the target in its session")),
+    "day": (N_("By day"), N_("day of the target, UTC")),
+    "days_since": (N_("By days since training"), N_("days since the end of training")),
 }
 """Title of each slice's figure and what its bands count, in the order of the page."""
 BANDS = (
-    mark("top 1 %"),
-    mark("next 9 %"),
-    mark("next 40 %"),
-    mark("rarest 50 %"),
-    mark("< 1 day"),
-    mark("1-3 days"),
-    mark("3-7 days"),
-    mark("7-30 days"),
-    mark("30+ days"),
-    mark("new in session"),
-    mark("seen in session"),
-    mark("not in training"),
+    N_("top 1 %"),
+    N_("next 9 %"),
+    N_("next 40 %"),
+    N_("rarest 50 %"),
+    N_("< 1 day"),
+    N_("1-3 days"),
+    N_("3-7 days"),
+    N_("7-30 days"),
+    N_("30+ days"),
+    N_("new in session"),
+    N_("seen in session"),
+    N_("not in training"),
 )
 """Bands whose names are words, for the catalogue."""
 TICKS, MARKED, PLACES = 8, 12, 31
@@ -44,7 +45,7 @@ def slice_figures(data: ReportData, but: Container[str] = ()) -> list[tuple[str,
     """Title and figure of each slice that the table has, but for some, Recall at the largest cutoff."""
     at_k = data.slices[data.slices["k"] == data.k]
     names = [name for name in SLICE_TITLES if name not in but and (at_k["slice"] == name).any()]
-    return [(word(SLICE_TITLES[name][0]), slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
+    return [(gettext(SLICE_TITLES[name][0]), slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
 
 
 def slice_figure(rows: pd.DataFrame, k: int) -> str:
@@ -53,13 +54,13 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
     rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
     """
     name = str(rows["slice"].iloc[0])
-    title, what = (word(text) for text in SLICE_TITLES[name])
+    title, what = (gettext(text) for text in SLICE_TITLES[name])
     found = rows.drop_duplicates("place").sort_values("place")
     found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
     x_of = {place: x for x, place in enumerate(found["place"])}
     rows = rows[rows["place"].isin(x_of)]
     height = max(3.1, 0.95 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its line's end
-    with drawing(t("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}", height) as (axes, svg):
+    with drawing(gettext("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}", height) as (axes, svg):
         look_of = looks([str(model) for model in rows["model"].unique()])
         ends: list[tuple[float, str]] = []
         for model, own in rows.sort_values(["model", "place"]).groupby("model", sort=True):
@@ -81,7 +82,7 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
         axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name.startswith("day") else 9)
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(t("{what}; below: predictions", what=what))
+        axes.set_xlabel(gettext("{what}; below: predictions", what=what))
         axes.set_ylabel(f"Recall@{k}")
         return svg()
 
@@ -90,7 +91,7 @@ def _tick(band: str, predictions: int) -> str:
     shown = (
         band[5:]
         if len(band) == len("2026-01-05") and band[4] == "-"
-        else word(band).replace(" in ", "\nin ").replace(" en ", "\nen ")
+        else gettext(band).replace(" in ", "\nin ").replace(" en ", "\nen ")
     )
     return f"{shown}\n{predictions:,}"
 
@@ -106,17 +107,17 @@ def slice_notes(data: ReportData) -> list[str]:
             first = own.sort_values(["recall", "model"], ascending=[False, True]).iloc[0]
             if first["model"] != best and first["low"] > own.loc[own["model"] == best, "recall"].iloc[0]:
                 beaten.append((str(first["band"]), str(first["model"])))
-        notes += [f"{word(title)}: {_bands(beaten)}."] if beaten else []
+        notes += [f"{gettext(title)}: {_bands(beaten)}."] if beaten else []
     return notes
 
 
 def _bands(beaten: Sequence[tuple[str, str]]) -> str:
     winners = dict.fromkeys(winner for _, winner in beaten)
     texts = [
-        t(
+        gettext(
             "{name} is ahead in {bands}",
             name=model_name(winner),
-            bands=", ".join(word(band) for band, other in beaten if other == winner),
+            bands=", ".join(gettext(band) for band, other in beaten if other == winner),
         )
         for winner in winners
     ]

@@ -9,15 +9,16 @@ import pandas as pd
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
-from sessrec_pipeline.report.words import listed, mark, t, tn, word
+from sessrec_pipeline.report.translation import gettext, join_names, ngettext
+from sessrec_pipeline.text import N_
 
 TIE_TEXTS = {
-    "standard": mark("among items with the same score the target counts as first"),
-    "median": mark("among items with the same score the target counts as the middle one"),
-    "conservative": mark("among items with the same score the target counts as last"),
+    "standard": N_("among items with the same score the target counts as first"),
+    "median": N_("among items with the same score the target counts as the middle one"),
+    "conservative": N_("among items with the same score the target counts as last"),
 }
 """The tie rules."""
-RULE_WORDS = (mark("standard"), mark("median"), mark("conservative"))
+RULE_WORDS = (N_("standard"), N_("median"), N_("conservative"))
 """Their names, for the catalogue."""
 
 
@@ -66,19 +67,19 @@ def headline(data: ReportData) -> str:
     models, oracle = ranked(data)
     metric = f"Recall@{data.k}"
     if not models:
-        return t(
+        return gettext(
             "No model has been ranked yet, only the oracle: {metric} {value}.",
             metric=metric,
             value=oracle.whole if oracle else "-",
         )
     name, best = models[0]
-    start = t("{metric} {value} (95 % interval {interval})", metric=metric, value=best, interval=best.interval)
+    start = gettext("{metric} {value} (95 % interval {interval})", metric=metric, value=best, interval=best.interval)
     if len(models) == 1:
-        return t("{name} is the only model: {value}.", name=name, value=start)
+        return gettext("{name} is the only model: {value}.", name=name, value=start)
     second, value = models[1]
     if best.value == value.value:
-        return t("{name} and {second} are level: both have {value}.", name=name, second=second, value=start)
-    return t(
+        return gettext("{name} and {second} are level: both have {value}.", name=name, second=second, value=start)
+    return gettext(
         "{name} is best with {value}, ahead of {second} with {other}; {verdict}.",
         name=name,
         value=start,
@@ -95,8 +96,8 @@ def _verdict(data: ReportData) -> str:
     apart = Value(pair["difference"], pair["low"], pair["high"])
     p = p_text(pair["p_holm"])
     if pair["significant"]:
-        return t("the difference of {value} is more than chance (paired test, p {p})", value=apart.whole, p=p)
-    return t("chance alone can make the difference of {value} (paired test, p {p})", value=apart.whole, p=p)
+        return gettext("the difference of {value} is more than chance (paired test, p {p})", value=apart.whole, p=p)
+    return gettext("chance alone can make the difference of {value} (paired test, p {p})", value=apart.whole, p=p)
 
 
 def p_text(p: float) -> str:
@@ -110,7 +111,7 @@ def ceiling(data: ReportData) -> str:
     if oracle is None:
         return ""
     sentences = [
-        t(
+        gettext(
             "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
             "expected to do better: Recall@{k} {value}.",
             k=data.k,
@@ -119,22 +120,22 @@ def ceiling(data: ReportData) -> str:
     ]
     synthetic = data.settings.synthetic
     if synthetic is not None and synthetic.kind == "null":
-        sentences.append(t("This feed is made of independent draws: nothing in a session tells what comes next."))
+        sentences.append(gettext("This feed is made of independent draws: nothing in a session tells what comes next."))
     if models:
         name, best = models[0]
         gap = oracle.value - best.value
         values = {"name": name, "gap": f"{abs(gap):.4f}"}
         side = (
-            t("{name} is {gap} below this ceiling", **values)
+            gettext("{name} is {gap} below this ceiling", **values)
             if gap > 0
-            else t("{name} is {gap} above this ceiling", **values)
+            else gettext("{name} is {gap} above this ceiling", **values)
             if gap < 0
-            else t("{name} is level with this ceiling", name=name)
+            else gettext("{name} is level with this ceiling", name=name)
         )
-        share = t(", {share} of it", share=percent(best.value / oracle.value)) if oracle.value > 0 else ""
+        share = gettext(", {share} of it", share=percent(best.value / oracle.value)) if oracle.value > 0 else ""
         sentences.append(f"{side}{share}.")
         if gap < 0 and best.low <= oracle.high:
-            sentences.append(t("The intervals overlap: on a finite test set chance can do that."))
+            sentences.append(gettext("The intervals overlap: on a finite test set chance can do that."))
     return " ".join(sentences)
 
 
@@ -149,7 +150,7 @@ class Mark:
     p: float
 
     def __str__(self) -> str:
-        return t("no") if self.level else t("yes")
+        return gettext("no") if self.level else gettext("yes")
 
     @property
     def text(self) -> str:
@@ -195,16 +196,16 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
     return rows
 
 
-UNTUNED = (mark("not tuned"), mark("nothing to tune"))
+UNTUNED = (N_("not tuned"), N_("nothing to tune"))
 
 
 def _tuned(text: str) -> str:
-    """What the leaderboard says of a model's tuning, in the language that is spoken."""
+    """What the leaderboard says of a model's tuning, in the current language."""
     if text in UNTUNED:
-        return word(text)
+        return gettext(text)
     trials, lasting, _ = text.rsplit(", ", 2)
     n = int(trials.split()[0].replace(",", ""))
-    return tn("{n} trial, {time}, tuning split", "{n} trials, {time}, tuning split", n, time=lasting)
+    return ngettext("{n} trial, {time}, tuning split", "{n} trials, {time}, tuning split", n, time=lasting)
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------
@@ -243,9 +244,9 @@ def tie_rows(data: ReportData) -> list[TieRow]:
 def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
     """Whether the tie rule matters, in words."""
     if not rows:
-        return [t("The metrics table does not hold all tie rules.")]
+        return [gettext("The metrics table does not hold all tie rules.")]
     notes = [
-        t(
+        gettext(
             "{name}'s scores are saturated: {standard} under the standard rule is only {conservative} under the "
             "conservative one, because many targets share their score with other items. Its standard value is not to "
             "be trusted.",
@@ -258,14 +259,14 @@ def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
     ]
     differing = [row.name for row in rows if f"{row.gap:.4f}" != "0.0000"]
     if not differing:
-        notes.append(t("All tie rules give every model the same value: equal scores play no part here."))
+        notes.append(gettext("All tie rules give every model the same value: equal scores play no part here."))
     elif not notes:
         widest = max(rows, key=lambda row: row.gap)
         notes.append(
-            t(
+            gettext(
                 "The rules differ for {names}, by at most {gap} ({widest}); in every case the standard value is inside "
                 "the 95 % interval of the conservative one.",
-                names=listed(differing),
+                names=join_names(differing),
                 gap=f"{widest.gap:.4f}",
                 widest=widest.name,
             )
@@ -277,6 +278,6 @@ def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
     for rule, order in orders.items():
         if order != orders[leaderboard_rule]:
             notes.append(
-                t("Under the {rule} rule the order would be {names}.", rule=word(rule), names=", ".join(order))
+                gettext("Under the {rule} rule the order would be {names}.", rule=gettext(rule), names=", ".join(order))
             )
     return notes

@@ -11,9 +11,9 @@ class StudySettings(Section):
     """What the studies work with (``sessrec studies``); they are made on request, never by a rebuild."""
 
     models: list[str] | None = None
-    """Models that are fitted anew for each variation; by default all of the feed's that are counted, not trained."""
-    gru4rec: bool = False
-    """Train GRU4Rec, too, for each variation, with its configured epochs: some twenty trainings for all studies."""
+    """Models that are fitted anew for each variation; by default all of the feed's that are not trained."""
+    trained: bool = False
+    """Fit the models that are trained, too, with their configured epochs: some twenty trainings of each."""
     negatives: Annotated[int, Field(ge=1)] = 100
     """Items that the target is ranked among where negatives are sampled."""
     windows: Annotated[int, Field(ge=2)] = 5

@@ -9,19 +9,20 @@ from sessrec_pipeline.settings.base import Section
 
 
 class TrainingSettings(Section):
-    """How GRU4Rec is trained beside its hyper-parameters; what is chosen is chosen inside train."""
+    """How models are trained beside their hyper-parameters; what is chosen is chosen inside train."""
 
     warm_start: bool = False
     """Train on from the last checkpoint with the sessions that came since, instead of from nothing."""
     validate_epochs: bool = False
-    """Add the asset gru4rec_validation: metrics after each epoch on the tuning split; its best epoch is trained."""
+    """Add the asset <model>_validation of each trained model: metrics after each epoch on the tuning split; the best
+    epoch is what its checkpoint trains."""
     patience: Annotated[int, Field(ge=1)] = 2
     """Validation stops after so many epochs without a better one."""
     metric: Literal["recall", "mrr"] = "mrr"
     """What validation and tuning look at, for all models, at the largest cutoff under the conservative tie rule."""
     tuning_trials: Annotated[int, Field(ge=0)] = 0
-    """Add the assets gru4rec_tuning and baseline_tuning: so many trials of Optuna (extra ``tuning``) for every model
-    that has something to tune; the best settings of each are what it is made with."""
+    """Add the asset <model>_tuning of each model that has something to tune: so many trials of Optuna (extra
+    ``tuning``); the best settings are what the model is fitted with."""
     study: SecretStr | None = None
     """Database that holds the trials of a search under way, as a URL of SQLAlchemy
     (``postgresql://user:password@host/database``), for machines that share no folder; by default a file in the feed's

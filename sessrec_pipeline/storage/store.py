@@ -1,5 +1,6 @@
 """The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,38 +23,8 @@ from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse,
 
 Publishable = Table | Checkpoint | Page
 SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
-WAREHOUSE_TABLES = (
-    "drift",
-    "popularity",
-    "recent_popularity",
-    "markov",
-    "ar",
-    "sr",
-    "item_knn",
-    "baseline_tuning",
-    "gru4rec_tuning",
-    "gru4rec_validation",
-    "metrics",
-    "comparisons",
-    "leaderboard",
-    "slices",
-    "protocols",
-    "beyond_accuracy",
-    "costs",
-    "reproduction",
-    "study_sampled_negatives",
-    "study_tie_rules",
-    "study_null_feed",
-    "study_shuffled_sessions",
-    "study_training_sessions",
-    "study_train_ratio",
-    "study_unseen_items",
-    "study_catalogue_size",
-    "study_markov_alpha",
-    "study_session_length",
-    "study_sliding_windows",
-)
-"""Assets whose rows are also loaded into the warehouse, for people with SQL."""
+EVENTS = re.compile(r"(raw_|recent_)?sessions|quarantine|.*_(split|rankings|ranking_shards|rank_counts)")
+"""Assets whose tables grow with the logs; the rows of all others are also loaded into the warehouse, for SQL."""
 
 
 class NotMaterializedError(LookupError):
@@ -169,7 +140,7 @@ class Store:
         """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""
         if not self.warehouse.path.exists():
             self.rebuild_catalogue(only_if_missing=True)
-        if stored.node.asset in WAREHOUSE_TABLES:
+        if _for_people(stored):
             self.warehouse.load(stored.lineage, stored.path)
         else:
             self.warehouse.record([stored.lineage])
@@ -259,7 +230,7 @@ class Store:
     @staticmethod
     def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
         enter(connection, artefact.lineage)
-        if artefact.node.asset in WAREHOUSE_TABLES:
+        if _for_people(artefact):
             load(connection, artefact.node.asset, artefact.path)
 
     def rebuild_catalogue(
@@ -308,3 +279,8 @@ class Store:
 def _lineage(node: Node, parents: Sequence[Lineage]) -> Lineage:
     ids = tuple(sorted({parent.node.id for parent in parents}))
     return Lineage.of(replace(node, parents=ids), parents)
+
+
+def _for_people(stored: Stored) -> bool:
+    """Whether a table is also loaded into the warehouse."""
+    return stored.path.suffix == ".parquet" and EVENTS.fullmatch(stored.node.asset) is None

@@ -1,12 +1,12 @@
 """A home of its own in the feed's scratch space, in which variations are split, fitted and ranked.
 
-What works there is the pipeline itself: its split, its fitted assets, its evaluator and its metrics. Only the store
-stands elsewhere, so nothing of the feed is touched, and all of it goes when the laboratory is closed.
+What works there is the pipeline itself: its split, its way to fit a model, its evaluator and its metrics. Only the
+store stands elsewhere, so nothing of the feed is touched, and all of it goes when the laboratory is closed.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,23 +18,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.engine import DuckDBEngine, open_engine
 from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import rank
-from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
-from sessrec_pipeline.models.base import Recommender
+from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.models.base import Card, Recommender
+from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.preparation.split import test_split, train_split
-from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import Rows, Table
-from sessrec_pipeline.storage.store import Publishable, Store, Stored
+from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.training.device import Compute
+from sessrec_pipeline.training.fit import fit_of, fit_table, recommender_of
 
 RULE = "conservative"
 """The tie rule of every study but that of the tie rules."""
-TRAINED = ("gru4rec",)
-"""Models whose fitting takes long: a study fits them only where the settings say so."""
 METRICS = ("recall", "mrr")
 
 Row = dict[str, Any]
@@ -62,30 +61,21 @@ SCHEMA = pa.schema(
 """Columns of a study's table; what they mean stands in ``study.COLUMNS``."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How the pipeline makes one fitted artefact: the assets that it reads, and the asset's own function."""
-
-    inputs: tuple[str, ...]
-    reads: tuple[str, ...]
-    """Dotted names of the settings that it reads."""
-    make: Callable[[Settings, Store, Mapping[str, Stored]], Publishable]
-
-    def depends_on(self, section: str) -> bool:
-        """Whether it reads any setting of a section."""
-        return any(name.split(".")[0] == section for name in self.reads)
+Model = tuple[Recommender, list[str]]
+"""A fitted model and the id of each item index."""
 
 
 def studied_models(settings: Settings) -> list[str]:
     """The models that studies fit anew; ValueError where the settings name one that the feed lacks."""
-    known = models_of(settings)
-    trained = [name for name in known if name in TRAINED]
+    known = {card.name: card for card in cards_of(settings)}
+    choices = [card for card in known.values() if card.kind == "model"]
+    trained = [card.name for card in choices if card.training]
     chosen = settings.studies.models
     if chosen is None:
-        chosen = [name for name in known if name not in (ORACLE, *trained)]
+        chosen = [card.name for card in choices if not card.training]
     if strange := [name for name in chosen if name not in known]:
         raise ValueError(f"[studies] models names {strange[0]!r}; this feed has {', '.join(known)}")
-    return chosen + [name for name in trained if settings.studies.gru4rec and name not in chosen]
+    return chosen + [name for name in trained if settings.studies.trained and name not in chosen]
 
 
 class Shelf(Store):
@@ -99,11 +89,10 @@ class Shelf(Store):
 class Laboratory:
     """Where a study works; a context manager.
 
-    settings: the feed's own; fits: by artefact. ``home`` is the laboratory's, and is gone after the block.
+    settings: the feed's own, but for the home, which is the laboratory's and is gone after the block.
     """
 
     feed: Settings
-    fits: Mapping[str, Fit]
     compute: Compute
     settings: Settings = field(init=False)
     store: Shelf = field(init=False)
@@ -148,51 +137,43 @@ class Laboratory:
         return train, test
 
     def fit(
-        self,
-        train: Stored,
-        models: Sequence[str] | None = None,
-        settings: Settings | None = None,
-        fitted: Mapping[str, Stored] | None = None,
-    ) -> dict[str, Stored]:
-        """The artefacts of the models (default: those of the study), fitted on training events that are here.
+        self, train: Stored, models: Sequence[str] | None = None, settings: Settings | None = None
+    ) -> dict[str, Model]:
+        """The models (default: those of the study) fitted on training events that are here, without tuning.
 
-        settings: in place of the laboratory's own; fitted: artefacts on the same events that need no fitting.
+        settings: in place of the laboratory's own.
         """
-        stored = {"train_split": train, **(fitted or {})}
-        for model in self.models if models is None else models:
-            for artefact in ARTEFACTS[model]:
-                self._fit(artefact, stored, settings or self.settings)
-        return stored
+        settings, tables = settings or self.settings, dict[str, pa.Table]()
+        fitted = {}
+        for card in map(card_of, self.models if models is None else models):
+            for table in card.tables:
+                if table.name not in tables:
+                    with open_engine(settings) as engine:
+                        tables[table.name] = fit_table(table, engine, train.path, settings).arrow()
+            section, device = settings.section(card.section), self._device(card)
+            made = fit_of(card)(card, section, tables, train.arrow, device)
+            fitted[card.name] = recommender_of(card, section, made, device), made.items
+        return fitted
 
-    def _fit(self, artefact: str, stored: dict[str, Stored], settings: Settings) -> None:
-        if artefact in stored:
-            return
-        fit = self.fits[artefact]
-        for name in fit.inputs:
-            self._fit(name, stored, settings)
-        made = fit.make(settings, self.store, {name: stored[name] for name in fit.inputs})
-        stored[artefact] = self.store.publish(artefact, made)
+    def load(self, model: str, stored: Mapping[str, Stored], **changes: Any) -> Model:
+        """The feed's own model from its checkpoint among ``stored``, with ``changes`` to its settings."""
+        card = card_of(model)
+        checkpoint = stored[card.checkpoint].checkpoint()
+        section = card.settings.model_validate(checkpoint.config | changes)
+        return card.load(checkpoint.arrays, section, checkpoint.items, self._device(card)), checkpoint.items
 
-    def load(
-        self, model: str, stored: Mapping[str, Stored], settings: Settings | None = None
-    ) -> tuple[Recommender, list[str]]:
-        """The model that artefacts make, and its vocabulary."""
-        own = {name: stored[name] for name in ARTEFACTS[model]}
-        return load_model(model, own, settings or self.settings, self.compute)
+    def _device(self, card: Card[Any]) -> str:
+        return self.compute.device() if card.gpu else "cpu"
 
-    def rank(
-        self, model: str, stored: Mapping[str, Stored], test: pa.Table, settings: Settings | None = None
-    ) -> pa.Table:
-        """A row of evidence for each prediction of ``test``, its counts alone."""
-        recommender, vocabulary = self.load(model, stored, settings)
-        return rank(recommender, vocabulary, test, batch_size=self.feed.evaluation.batch_size, top=1)
+    def rank(self, model: Model, test: pa.Table) -> pa.Table:
+        """The rankings of the test events by a model."""
+        return rank(*model, test, batch_size=self.feed.evaluation.batch_size, top=1)
 
     def run(self, train: Stored, test: pa.Table, models: Sequence[str] | None = None, **about: Any) -> list[Row]:
         """Fit the models, rank the test events, measure: rows of a study's table; ``about`` is put into each."""
-        models = self.models if models is None else models
-        stored = self.fit(train, models)
+        fitted = self.fit(train, models)
         about = {"train_sessions": pc.count_distinct(train.arrow(["session_number"])["session_number"]).as_py()} | about
-        return self.measure({model: self.rank(model, stored, test) for model in models}, **about)
+        return self.measure({name: self.rank(model, test) for name, model in fitted.items()}, **about)
 
     def measure(self, rankings: Mapping[str, pa.Table], rule: str = RULE, **about: Any) -> list[Row]:
         """Rows of a study's table from rankings by model: recall and MRR at the cutoff, with 95 % intervals."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from sessrec_pipeline.settings import MarkovSettings, Settings
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, Row
@@ -15,18 +15,18 @@ ALPHAS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def inputs(settings: Settings) -> Sequence[str]:
-    """The fitted counts: the blend is made when they are read."""
-    return ["popularity", "markov", "test_split"]
+    """The fitted counts: the blend is made when they are loaded."""
+    return ["popularity_checkpoint", "markov_checkpoint", "test_split"]
 
 
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     """A row for each alpha and metric, with Popularity beside it."""
     test = stored["test_split"].arrow()
-    popularity = lab.rank("popularity", stored, test)
+    popularity = lab.rank(lab.load("popularity", stored), test)
     rows: list[Row] = []
     for alpha in ALPHAS:
-        settings = lab.settings.model_copy(update={"markov": MarkovSettings(alpha=alpha, padding=True)})
-        rankings = {"markov": lab.rank("markov", stored, test, settings), "popularity": popularity}
+        markov = lab.load("markov", stored, alpha=alpha, padding=True)
+        rankings = {"markov": lab.rank(markov, test), "popularity": popularity}
         rows += lab.measure(rankings, variation=f"alpha {alpha:g}", x=alpha)
     return lab.compared(rows)
 

@@ -34,9 +34,9 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     for x, kind in enumerate(KINDS):
         law = (lab.feed.synthetic or SyntheticSettings()).model_copy(update={"kind": kind})
         train, test = lab.split(_sessions(lab, law), SplitSettings())
-        fitted = lab.fit(train, [*lab.models, ORACLE])
         settings = lab.settings.model_copy(update={"synthetic": law})
-        rankings = {model: lab.rank(model, fitted, test.arrow(), settings) for model in [*lab.models, ORACLE]}
+        fitted = lab.fit(train, [*lab.models, ORACLE], settings)
+        rankings = {name: lab.rank(model, test.arrow()) for name, model in fitted.items()}
         rows += lab.measure(rankings, variation=f"{kind} feed", x=float(x))
     return lab.compared(rows, ORACLE)
 
@@ -87,4 +87,5 @@ STUDY = Study(
     measure,
     finding,
     figure,
+    reads=("synthetic",),
 )

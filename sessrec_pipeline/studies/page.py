@@ -12,11 +12,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sessrec_pipeline.report.looks import printable
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.studies.study import Study
 from sessrec_pipeline.studies.tables import as_text
+from sessrec_pipeline.text import printable
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """All studies, in the order in which people read them."""
 
-from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.studies import (
     catalogue_size,
@@ -34,5 +34,5 @@ STUDIES = [
 
 def studies_of(settings: Settings) -> list[Study]:
     """The studies that a feed's models allow."""
-    models = models_of(settings)
+    models = [card.name for card in cards_of(settings)]
     return [study for study in STUDIES if all(model in models for model in study.needs)]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.ranking import MISS
-from sessrec_pipeline.fitted import ARTEFACTS, models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.base import Recommender, Sessions
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings
@@ -29,9 +29,8 @@ ROWS = 1024
 
 def inputs(settings: Settings) -> list[str]:
     """The stored rankings, and the models that made them."""
-    models = models_of(settings)
-    artefacts = [name for model in models for name in ARTEFACTS[model]]
-    return list(dict.fromkeys(["test_split", "popularity", *artefacts, *[f"{model}_rankings" for model in models]]))
+    cards = cards_of(settings)
+    return ["test_split", "popularity", *(card.checkpoint for card in cards), *(card.rankings for card in cards)]
 
 
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
@@ -41,7 +40,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     m = min(lab.feed.studies.negatives, len(events) - 1)
     variation = {"full": "all items", "uniform": f"{m} uniform negatives", "popularity": f"{m} negatives by popularity"}
     rows: list[Row] = []
-    for model in models_of(lab.feed):
+    for model in [card.name for card in cards_of(lab.feed)]:
         rankings = stored[f"{model}_rankings"].arrow(["session", "greater", "equal"])
         ranks = rankings["greater"].to_numpy() + rankings["equal"].to_numpy()
         known = rankings["greater"].to_numpy() < MISS  # of the others every model knows nothing: misses however asked

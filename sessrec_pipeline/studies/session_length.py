@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
@@ -19,14 +19,14 @@ GROUPS = 4
 
 def inputs(settings: Settings) -> Sequence[str]:
     """The stored rankings; the split says how long each session is."""
-    return ["test_split", *[f"{model}_rankings" for model in models_of(settings)]]
+    return ["test_split", *[card.rankings for card in cards_of(settings)]]
 
 
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     """A row for each group of lengths, model and metric."""
     lengths = stored["test_split"].arrow(["session"]).to_pandas().groupby("session").size()
     group = groups(lengths)
-    rankings = {model: stored[f"{model}_rankings"].arrow() for model in models_of(lab.feed)}
+    rankings = {card.name: stored[card.rankings].arrow() for card in cards_of(lab.feed)}
     rows: list[Row] = []
     for i in sorted(group.unique()):
         inside = lengths[group == i]

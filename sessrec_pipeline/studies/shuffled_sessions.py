@@ -30,8 +30,8 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     train, test = stored["train_split"].arrow(), stored["test_split"].arrow()
     fitted = lab.fit(lab.put("train_split", train))
     histories = shuffled_histories(test, lab.rng("histories"))
-    own = {model: lab.rank(model, fitted, test) for model in lab.models}
-    mixed = {model: _targets(lab.rank(model, fitted, histories)) for model in lab.models}
+    own = {name: lab.rank(model, test) for name, model in fitted.items()}
+    mixed = {name: _targets(lab.rank(model, histories)) for name, model in fitted.items()}
     rows = lab.measure(own, variation=IN_ORDER, x=0.0)
     rows += lab.run(
         lab.put("train_split", shuffled(train, lab.rng("train"))), test, variation=TRAIN, x=1.0, train_sessions=None

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
 from sessrec_pipeline.report.looks import ORACLE
-from sessrec_pipeline.report.words import listed
+from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings, SplitSettings, StudySettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
@@ -134,7 +134,7 @@ def finding(frame: pd.DataFrame) -> str:
     if len(firsts) == 1:
         texts.append(f"{shown(found[0][0])} is first in every window.")
     else:
-        texts.append(f"First is {listed([f'{shown(model)} in {n}' for model, n in firsts.most_common()])}.")
+        texts.append(f"First is {join_names([f'{shown(model)} in {n}' for model, n in firsts.most_common()])}.")
     several = Counter(found)
     if len(several) == 1:
         names = few([shown(model) for model in found[0]])
@@ -162,4 +162,5 @@ STUDY = Study(
     measure,
     finding,
     figure,
+    reads=("split.keep_unseen_items",),
 )

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sessrec_pipeline.report.looks import ORACLE, metric_name, model_name
-from sessrec_pipeline.report.words import listed
+from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory
@@ -57,6 +57,8 @@ class Study:
     """About two sentences."""
     figure: Callable[[pd.DataFrame], str]
     """SVG."""
+    reads: tuple[str, ...] = ()
+    """Settings that it reads beside those of the studies, the evaluation and the models."""
     needs: tuple[str, ...] = ()
     """Models without which a feed has no such study."""
 
@@ -117,7 +119,7 @@ def measured(frame: pd.DataFrame, metric: str = "recall") -> str:
 
 def few(names: Sequence[str]) -> str:
     """Names as a sentence lists them, of many the first ones and how many more."""
-    return listed(names if len(names) <= MANY else [*names[: MANY - 1], f"{len(names) - MANY + 1} others"])
+    return join_names(names if len(names) <= MANY else [*names[: MANY - 1], f"{len(names) - MANY + 1} others"])
 
 
 def changes(frame: pd.DataFrame, to: str, metric: str = "recall") -> str:
@@ -149,7 +151,7 @@ def order(frame: pd.DataFrame, to: str) -> str:
     places = sum(a != b for a, b in zip(before, after, strict=True))
     if len(after) <= MANY:
         verb = "becomes" if places else "stays"
-        return f" The order of the models {verb} {listed([shown(m) for m in after])}."
+        return f" The order of the models {verb} {join_names([shown(m) for m in after])}."
     first = f"{shown(after[0])} {'stays' if after[0] == before[0] else 'becomes'} first"
     moved = f"{places} of the {len(after)} models change places" if places else "the order of the models stays"
     return f" {first}, and {moved}."

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from sessrec_pipeline.fitted import ARTEFACTS, models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
@@ -19,19 +19,18 @@ OTHER = {True: "markov_unpadded", False: "markov_padded"}
 
 def inputs(settings: Settings) -> Sequence[str]:
     """The stored rankings, and where the feed has Markov its counts for the other one."""
-    models = models_of(settings)
-    other = ["test_split", *ARTEFACTS["markov"]] if "markov" in models else []
-    return [*other, *[f"{model}_rankings" for model in models]]
+    cards = {card.name: card for card in cards_of(settings)}
+    other = ["test_split", cards["markov"].checkpoint] if "markov" in cards else []
+    return [*other, *[card.rankings for card in cards.values()]]
 
 
 def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     """A row for each rule, model and metric."""
-    rankings = {model: stored[f"{model}_rankings"].arrow() for model in models_of(lab.feed)}
+    rankings = {card.name: stored[card.rankings].arrow() for card in cards_of(lab.feed)}
     if "markov" in rankings:
-        padding = lab.feed.markov.padding
-        other = lab.feed.markov.model_copy(update={"padding": not padding})
-        settings = lab.settings.model_copy(update={"markov": other})
-        rankings[OTHER[padding]] = lab.rank("markov", stored, stored["test_split"].arrow(), settings)
+        padding = bool(stored["markov_checkpoint"].checkpoint().config["padding"])
+        other = lab.load("markov", stored, padding=not padding)
+        rankings[OTHER[padding]] = lab.rank(other, stored["test_split"].arrow())
     rows: list[Row] = []
     for x, rule in enumerate(RULES):
         rows += lab.measure(rankings, rule, variation=rule, x=float(x))

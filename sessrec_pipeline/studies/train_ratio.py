@@ -54,4 +54,5 @@ STUDY = Study(
     measure,
     finding,
     figure,
+    reads=("split.keep_unseen_items",),
 )

@@ -55,4 +55,5 @@ STUDY = Study(
     measure,
     finding,
     figure,
+    reads=("split",),
 )

@@ -14,7 +14,7 @@ from sessrec_pipeline.report.ageing import test_days as days_of
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.enough import choices, enough
 from sessrec_pipeline.report.page import render
-from sessrec_pipeline.report.words import speaking
+from sessrec_pipeline.report.translation import using_language
 
 __all__ = ["full"]
 DAYS = ["2014-05-13", "2014-05-14", "2014-05-15"]
@@ -40,7 +40,7 @@ def test_the_fastest_model_that_is_level_with_the_best_is_enough(full: ReportDat
         "its time.",
         "d reaches 60.0\u00a0% of a's Recall@20 in 5.0\u00a0% of its time.",
     ]
-    with speaking("es"):
+    with using_language("es"):
         assert enough(data)[0].startswith("c basta: la prueba pareada no halla diferencia en Recall@20 con a")
 
 
@@ -91,7 +91,7 @@ def test_quality_is_told_by_days_since_training(full: ReportData) -> None:
     assert "How long a training lasts" in text_of(data)
     assert "no ageing is to be seen" in ageing_note(with_days(full, [0.6, 0.5, 0.59]))
     assert "in more than age" in ageing_note(with_days(full, [0.4, 0.5, 0.6]))
-    with speaking("es"):
+    with using_language("es"):
         svg = ageing_figure(data)
     assert "días desde el fin del entrenamiento" in svg
     assert "+2" in svg

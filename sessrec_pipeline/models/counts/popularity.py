@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sessrec_pipeline.engine import Engine, Table, sql_text
 from sessrec_pipeline.models.base import Arrays, Block, Card, Fitted, FittedTable, Look, Recommender, Sessions
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 
 class PopularitySettings(Section):
@@ -77,7 +78,7 @@ def load(arrays: Arrays, settings: Section, items: Sequence[str], device: str) -
 
 CARD = Card(
     name="popularity",
-    title="Popularity",
+    title=N_("Popularity"),
     summary="items by their number of training events",
     source="",
     settings=PopularitySettings,

@@ -14,6 +14,7 @@ from sessrec_pipeline.engine import Engine, Table, sql_text
 from sessrec_pipeline.models.base import Card, Fitted, FittedTable, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY, items_of, load
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -55,7 +56,7 @@ def fit(tables: Mapping[str, pa.Table], settings: RecentPopularitySettings) -> F
 
 CARD = Card(
     name="recent_popularity",
-    title="Recent popularity",
+    title=N_("Recent popularity"),
     summary="items by training events of the last days, the rest by all events",
     source="Ludewig, Mauro, Latifi, Jannach: Empirical analysis of session-based recommendation algorithms. UMUAI 31, "
     "2021, arXiv 1910.12781",

@@ -9,6 +9,7 @@ from sessrec_pipeline.models.base import Arrays, Block, Card, Recommender, Sessi
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.models.padding import rest_of
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 
 class SessionPopularitySettings(Section):
@@ -54,7 +55,7 @@ def load(arrays: Arrays, settings: SessionPopularitySettings, items: Sequence[st
 
 CARD = Card(
     name="session_popularity",
-    title="Session popularity",
+    title=N_("Session popularity"),
     summary="the items of the session itself, by how often they occur in it",
     source="S-POP of Hidasi, Karatzoglou, Baltrunas, Tikk: Session-based recommendations with recurrent neural "
     "networks. ICLR 2016, arXiv 1511.06939",

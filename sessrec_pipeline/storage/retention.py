@@ -7,8 +7,6 @@ Landed files are their owner's: nothing here ever touches one.
 
 from collections.abc import Iterator, Sequence
 
-import dagster as dg
-
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 
@@ -23,16 +21,6 @@ def prunable(settings: Settings, store: Store, logs: Sequence[str]) -> Iterator[
         if log in taken or raw.node.id in live or (settings.landing / log).exists():
             continue
         yield log, [stored for asset in PARTITIONED if (stored := _find(store, asset, log))]
-
-
-def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:
-    """Delete what ``prunable`` names, and the logs' partitions; their names."""
-    logs = list(prunable(settings, store, instance.get_dynamic_partitions("landed_logs")))
-    for log, artefacts in logs:
-        for artefact in artefacts:
-            artefact.path.unlink()
-        instance.delete_dynamic_partition("landed_logs", log)
-    return [log for log, _ in logs]
 
 
 def _find(store: Store, asset: str, log: str) -> Stored | None:

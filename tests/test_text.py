@@ -1,0 +1,20 @@
+"""Text of strangers is made harmless, and all other text stays as it is."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from sessrec_pipeline.text import printable
+
+
+@pytest.mark.parametrize("text", ["", "a\tb\nc", "ítem «ñ»", "日本語", "👟", "<b>&$x$", "\N{NO-BREAK SPACE}–−"])  # noqa: RUF001
+def test_writing_stays(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "character", ["\0", "\x1b", "\x7f", "\u061c", "\u200e", "\u202e", "\u2066", "\ud800", "\uffff"]
+)
+def test_controls_are_replaced(character: str) -> None:
+    assert printable(f"a{character}b") == "a\ufffdb"
+    ET.fromstring(f"<x>{printable(character)}</x>")
