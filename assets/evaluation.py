@@ -39,7 +39,7 @@ def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.A
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/metrics.py", "evaluation/metrics.sql", *EVIDENCE],
+            sources=["evaluation/metrics.py", "evaluation/metrics.sql", "evaluation/ranks.py", *EVIDENCE],
             reads=["evaluation"],
             columns={
                 "model": ("string", "Model"),
@@ -104,7 +104,7 @@ def evaluation_assets(models: Sequence[str], tuning: Sequence[str]) -> list[dg.A
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
-            sources=["evaluation/metrics.py", "evaluation/comparisons.py", "tuned.py"],
+            sources=["evaluation/metrics.py", "evaluation/comparisons.py", "evaluation/ranks.py", "tuned.py"],
             reads=["evaluation"],
         ),
     )

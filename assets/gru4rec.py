@@ -44,7 +44,7 @@ MODEL = [
     "models/adagrad.py",
     "models/scratch.py",
 ]
-CHOSEN = [*MODEL, "evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py"]
+CHOSEN = [*MODEL, *[f"evaluation/{name}.py" for name in ("kernels", "ranking", "ranks", "validation")]]
 SEARCHED = [*CHOSEN, "evaluation/tuning.py", "evaluation/shared_study.py"]
 
 

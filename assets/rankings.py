@@ -119,7 +119,7 @@ def _rankings(model: str, tuning: Sequence[str]) -> dg.AssetsDefinition:
 def _ranking_shards(model: str, shards: int, tuning: Sequence[str]) -> dg.AssetsDefinition:
     rows, counts = f"{model}_ranking_shards", f"{model}_rank_counts"
     own: dict[str, Any] = {
-        "sources": [*_sources(model), "evaluation/shards.py"],
+        "sources": [*_sources(model), "evaluation/ranks.py", "evaluation/shards.py"],
         "reads": ["evaluation.top_items", "evaluation.shards", *READS.get(model, [])],
     }
 

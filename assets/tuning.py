@@ -12,7 +12,7 @@ from assets import rankings
 from assets.stage import READS_KEY, SOURCES_KEY, stage
 from assets.studies import fits, fitted_assets
 from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.evaluation.validation import conservative
+from sessrec_pipeline.evaluation.ranks import recall_and_mrr
 from sessrec_pipeline.fitted import ARTEFACTS
 from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.retries import retried
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imports optuna, an extra
     from sessrec_pipeline.evaluation.tuning import Trial
 
 SEARCH = ("evaluation/tuning.py", "evaluation/shared_study.py")
-MEASURED = ("evaluation/kernels.py", "evaluation/ranking.py", "evaluation/validation.py")
+MEASURED = ("evaluation/kernels.py", "evaluation/ranking.py", "evaluation/ranks.py")
 
 
 def baseline_tuning_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -172,7 +172,7 @@ def _worth(laboratory: Laboratory, model: str, train: Stored, test: pa.Table) ->
         settings = laboratory.settings.model_copy(update={model: section})
         found = laboratory.fit(train, [model], settings, fitted)
         fitted.update({name: found[name] for name in same})
-        return conservative(laboratory.rank(model, found, test, settings), laboratory.k)[metric]
+        return recall_and_mrr(laboratory.rank(model, found, test, settings), laboratory.k)[metric]
 
     return worth
 

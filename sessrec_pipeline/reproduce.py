@@ -22,8 +22,9 @@ from pydantic import Field, ValidationError
 
 from sessrec_pipeline.automation import REBUILD
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
+from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan

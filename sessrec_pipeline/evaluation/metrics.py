@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.evaluation.evidence import gains_of
+from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import sql_text
 
-METRICS = ("recall", "mrr", "ndcg", "map", "precision")
 ORACLE = "oracle"
 """The model that knows a synthetic feed's law: a ceiling, which does not compete."""
 MARKS = {"p_best": pa.float64(), "level_with_best": pa.bool_(), "p_next": pa.float64(), "level_with_next": pa.bool_()}

@@ -15,8 +15,9 @@ import optuna
 from pydantic import SecretStr
 
 from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.evaluation.ranks import recall_and_mrr
 from sessrec_pipeline.evaluation.shared_study import finished, is_configured, open_study, work
-from sessrec_pipeline.evaluation.validation import TuningData, conservative
+from sessrec_pipeline.evaluation.validation import TuningData
 from sessrec_pipeline.settings import GRU4RecConfig, Section
 from sessrec_pipeline.tuned import Space
 
@@ -91,7 +92,7 @@ def gru4rec_worth(
             rankings = rank(model, data.vocabulary, data.test, batch_size=batch_size, top=1)
         except (TrainingDiverged, ValueError):
             return BROKEN
-        return conservative(rankings, k)[metric]
+        return recall_and_mrr(rankings, k)[metric]
 
     return worth
 

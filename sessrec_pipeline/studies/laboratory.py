@@ -26,12 +26,12 @@ from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
 from sessrec_pipeline.models.base import Recommender
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.report.looks import ORACLE
-from sessrec_pipeline.settings import Settings, SplitSettings
+from sessrec_pipeline.settings import Settings, SplitSettings, TieRule
 from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import Rows, Table
 from sessrec_pipeline.storage.store import Publishable, Store, Stored
 
-RULE = "conservative"
+RULE: TieRule = "conservative"
 """The tie rule of every study but that of the tie rules."""
 TRAINED = ("gru4rec",)
 """Models whose fitting takes long: a study fits them only where the settings say so."""
@@ -194,7 +194,7 @@ class Laboratory:
         about = {"train_sessions": pc.count_distinct(train.arrow(["session_number"])["session_number"]).as_py()} | about
         return self.measure({model: self.rank(model, stored, test) for model in models}, **about)
 
-    def measure(self, rankings: Mapping[str, pa.Table], rule: str = RULE, **about: Any) -> list[Row]:
+    def measure(self, rankings: Mapping[str, pa.Table], rule: TieRule = RULE, **about: Any) -> list[Row]:
         """Rows of a study's table from rankings by model: recall and MRR at the cutoff, with 95 % intervals."""
         stored = {model: self.put(f"{model}_rankings", table).path for model, table in rankings.items()}
         sums = session_sums(stored, [self.k])

@@ -14,8 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.evaluation.comparisons import compare
-from sessrec_pipeline.evaluation.metrics import MARKS, METRICS, SCHEMA, leaderboard, measure
+from sessrec_pipeline.evaluation.metrics import MARKS, SCHEMA, leaderboard, measure
 from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
 Evidence = tuple[int, int, int]
