@@ -110,7 +110,7 @@ def search_gru4rec(
 
     Everyone with the same splits, settings and code works on the same study.
     """
-    from sessrec_pipeline.evaluation.tuning import gru4rec_worth, search, suggest_gru4rec  # noqa: PLC0415 - an extra
+    from sessrec_pipeline.evaluation.tuning import gru4rec_objective, search, suggest_gru4rec  # noqa: PLC0415 - an extra
 
     training, k = settings.training, max(settings.evaluation.cutoffs)
     key = _key(settings.gru4rec, training.metric, k, source_digest(SEARCHED), train, test)
@@ -118,12 +118,12 @@ def search_gru4rec(
     return search(
         settings.gru4rec,
         suggest_gru4rec,
-        gru4rec_worth(data, device=compute.device(), k=k, batch_size=batch_size, metric=training.metric),
+        gru4rec_objective(data, device=compute.device(), k=k, batch_size=batch_size, metric=training.metric),
         settings.training_states / f"tuning-{key[:16]}.journal",
         trials=training.tuning_trials,
         seed=settings.gru4rec.seed,
         url=training.study,
-        say=say,
+        report=say,
     )
 
 
@@ -178,7 +178,7 @@ def _validation(choices: list[str]) -> dg.AssetsDefinition:
                 batch_size=settings.evaluation.batch_size,
                 metric=training.metric,
                 patience=training.patience,
-                say=say,
+                report=say,
                 progress=progress,
             )
         best = best_epoch(epochs, training.metric)

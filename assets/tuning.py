@@ -154,7 +154,7 @@ def search_baselines(
                     trials=settings.training.tuning_trials,
                     seed=settings.evaluation.seed,
                     url=settings.training.study,
-                    say=partial(say, model),
+                    report=partial(say, model),
                 ),
             )
 

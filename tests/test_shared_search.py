@@ -93,7 +93,7 @@ def test_the_assets_take_what_the_command_found(
             raise AssertionError("a trial was done twice")
 
         monkeypatch.setattr("sessrec_pipeline.studies.laboratory.Laboratory.rank", again)
-        monkeypatch.setattr("sessrec_pipeline.evaluation.tuning.gru4rec_worth", lambda *_, **__: again)
+        monkeypatch.setattr("sessrec_pipeline.evaluation.tuning.gru4rec_objective", lambda *_, **__: again)
         make(settings, instance, "baseline_tuning", "gru4rec_tuning")
         told = [str(event) for event in instance.all_logs(instance.get_runs()[0].run_id)]
     for name, models in (("baseline_tuning", 2), ("gru4rec_tuning", 1)):

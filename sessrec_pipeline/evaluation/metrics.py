@@ -40,7 +40,7 @@ def session_sums(rankings: Mapping[str, Path], cutoffs: list[int]) -> pd.DataFra
         return connection.execute(sql_text("evaluation", "metrics")).df()
 
 
-def measure(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: EvaluationSettings) -> pa.Table:
+def metrics_table(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: EvaluationSettings) -> pa.Table:
     """The metrics table: a row per model, metric, cutoff and tie rule, with the rankings' lineage id.
 
     Micro-averaged: every prediction weighs the same. The 95 % interval resamples test sessions, not predictions, for

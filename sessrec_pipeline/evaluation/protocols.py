@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 )
 
 
-def measure(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettings) -> pa.Table:
+def protocols_table(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettings) -> pa.Table:
     """The protocols table: a row per protocol, model, metric and cutoff, with 95 % intervals over test sessions.
 
     Micro-averaged over the predictions that count under the protocol. ValueError where the models ranked different

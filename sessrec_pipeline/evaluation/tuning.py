@@ -28,7 +28,7 @@ C = TypeVar("C", bound=Section)
 
 @dataclass(frozen=True)
 class Trial(Generic[C]):
-    """One configuration and what it was worth on the tuning test split."""
+    """One configuration and its metric on the tuning test split."""
 
     number: int
     value: float
@@ -80,13 +80,13 @@ def suggest_gru4rec(trial: optuna.Trial, base: GRU4RecConfig) -> GRU4RecConfig:
     return GRU4RecConfig.model_validate(base.model_dump() | changes)
 
 
-def gru4rec_worth(
+def gru4rec_objective(
     data: TuningData, *, device: str, k: int, batch_size: int, metric: Literal["recall", "mrr"]
 ) -> Callable[[GRU4RecConfig], float]:
-    """What a configuration of GRU4Rec is worth: trained on the tuning train split, measured on its test split."""
+    """The metric of a configuration of GRU4Rec: trained on the tuning train split, measured on its test split."""
     from sessrec_pipeline.models.gru4rec_training import TrainingDiverged, fit  # noqa: PLC0415 - imports torch
 
-    def worth(config: GRU4RecConfig) -> float:
+    def objective(config: GRU4RecConfig) -> float:
         try:
             model = fit(data.train, len(data.vocabulary), config, device)
             rankings = rank(model, data.vocabulary, data.test, batch_size=batch_size, top=1)
@@ -94,32 +94,32 @@ def gru4rec_worth(
             return BROKEN
         return recall_and_mrr(rankings, k)[metric]
 
-    return worth
+    return objective
 
 
 def search(
     base: C,
     suggested: Callable[[optuna.Trial, C], C],
-    worth: Callable[[C], float],
+    objective: Callable[[C], float],
     journal: Path,
     *,
     trials: int,
     seed: int,
     url: SecretStr | None = None,
-    say: Callable[[Trial[C]], None] = lambda trial: None,
+    report: Callable[[Trial[C]], None] = lambda trial: None,
 ) -> list[Trial[C]]:
     """The first ``trials`` finished trials of the study, numbered from 0, once there are so many.
 
     The study stands in ``journal``, or in the database at ``url`` under the journal's name; whoever searches it at the
     same time shares the work. ``base`` is the first trial, so the search can only improve on what is configured.
-    ``say`` is told of the trials that were done here.
+    ``report`` is called with each trial that was done here.
     """
     study = open_study(journal, url)
 
-    def objective(trial: optuna.Trial) -> float:
+    def run(trial: optuna.Trial) -> float:
         config = base if is_configured(trial) else suggested(trial, base)
         trial.set_user_attr("config", config.model_dump(mode="json"))
-        return worth(config)
+        return objective(config)
 
     def read(frozen: optuna.trial.FrozenTrial, number: int) -> Trial[C]:
         return Trial(
@@ -129,6 +129,6 @@ def search(
             seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
         )
 
-    for number in work(study, objective, trials=trials, seed=seed):
-        say(read(study.get_trials(deepcopy=False)[number], number))
+    for number in work(study, run, trials=trials, seed=seed):
+        report(read(study.get_trials(deepcopy=False)[number], number))
     return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]

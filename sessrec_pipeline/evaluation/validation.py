@@ -24,7 +24,7 @@ class TuningData:
 
 @dataclass(frozen=True)
 class ValidatedEpoch:
-    """One epoch and what it was worth."""
+    """One epoch of a training, measured on the tuning test split."""
 
     epoch: int
     loss: float
@@ -42,12 +42,12 @@ def validate_epochs(
     batch_size: int,
     metric: Literal["recall", "mrr"],
     patience: int,
-    say: Callable[[ValidatedEpoch], None] = lambda epoch: None,
+    report: Callable[[ValidatedEpoch], None] = lambda epoch: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ValidatedEpoch]:
     """Metrics after each epoch, until ``patience`` epochs in a row were no better than the best one before them.
 
-    say: told of each epoch; progress: told every few hundred steps how many training events are done, of how many.
+    report: called after each epoch; progress: called every few hundred steps with the training events done and all.
     """
     from sessrec_pipeline.models.gru4rec_training import Epoch, fit  # noqa: PLC0415 - imports torch
 
@@ -56,7 +56,7 @@ def validate_epochs(
     def on_epoch(epoch: Epoch) -> bool:
         rankings = rank(epoch.model, data.vocabulary, data.test, batch_size=batch_size, top=1)
         epochs.append(ValidatedEpoch(epoch.epoch, epoch.loss, **recall_and_mrr(rankings, k), seconds=epoch.seconds))
-        say(epochs[-1])
+        report(epochs[-1])
         return epochs[-1].epoch - best_epoch(epochs, metric).epoch < patience
 
     fit(data.train, len(data.vocabulary), config, device, on_epoch, say=progress)

@@ -39,7 +39,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """What all sessions are worth beside the fewest."""
+    """What all sessions give beside the fewest."""
     first, last = variations(frame)[0], variations(frame)[-1]
     return f"From the most recent {first} to all {last}, {changes(frame, last)}.{order(frame, last)}"
 
