@@ -14,7 +14,7 @@ from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.tuned import effort, trials_of
 
-EVIDENCE = ["evaluation/gains.sql", "evaluation/evidence.py", "evaluation/resampling.py"]
+EVIDENCE = ["evaluation/gains.sql", *[f"evaluation/{name}.py" for name in ("estimates", "evidence", "resampling")]]
 CELL = {
     "value": ("double", "Mean over predictions"),
     "low": ("double", "2.5 % quantile over resampled test sessions"),

@@ -34,6 +34,7 @@ LABORATORY = [
     "report/words.py",
     "studies/figures.py",
     "studies/laboratory.py",
+    "studies/results.py",
     "studies/study.py",
     "tuned.py",
 ]

@@ -45,7 +45,11 @@ def leaderboard(data: ReportData) -> str:
     at_k = [n for n in range(len(METRIC_NAMES) * len(data.cutoffs)) if (n + 1) % len(data.cutoffs) == 0]
     heading = [t("Model"), *[f"{name}@{data.k}" for name in METRIC_NAMES.values()], f"{t('Told from')} {t('best')}"]
     rows = [
-        [row.name, *[row.values[n].whole for n in at_k], f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–"]  # noqa: RUF001 - a dash for nothing
+        [
+            row.name,
+            *[row.values[n].with_interval for n in at_k],
+            f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–",
+        ]
         for row in leaderboard_rows(data)
     ]
     return table(heading, rows)

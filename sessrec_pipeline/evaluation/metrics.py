@@ -1,6 +1,7 @@
 """Metrics from stored rankings: SQL sums per session, micro-averaged, with bootstrap intervals over sessions."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.evaluation.evidence import gains_of
 from sessrec_pipeline.evaluation.ranks import METRICS
-from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import sql_text
 
@@ -62,22 +63,18 @@ def metrics_table(rankings: Mapping[str, Path], nodes: Mapping[str, str], settin
     draws = resampled(list(sums.values()), max(sizes.values()), settings.bootstrap_samples, settings.seed)
     rows: list[dict[str, object]] = []
     for (model, own), means in zip(sums.items(), draws, strict=True):
-        low, high = interval(means)
-        values = own.values.sum(axis=0) / own.counts.sum()
         rows += [
             {
                 "model": model,
                 "metric": metric,
                 "k": int(k),
                 "tie_rule": rule,
-                "value": values[i],
-                "low": low[i],
-                "high": high[i],
+                **asdict(estimate),
                 "predictions": int(own.counts.sum()),
                 "sessions": len(own.counts),
                 "rankings": nodes[model],
             }
-            for i, (metric, rule, k) in enumerate(columns)
+            for (metric, rule, k), estimate in zip(columns, estimates(own.means, means), strict=True)
         ]
     rows.sort(key=lambda r: (r["model"], r["tie_rule"], r["metric"], r["k"]))
     return pa.Table.from_pylist(rows, SCHEMA)

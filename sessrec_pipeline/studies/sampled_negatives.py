@@ -21,7 +21,8 @@ from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import METRICS, RULE, Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import METRICS, RULE, Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, order, shown, variations
 
 ROWS = 1024
@@ -59,8 +60,8 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         ):
             about = {"x": float(list(variation).index(name)), "items": len(events) if name == "full" else m + 1}
             sums = _by_session(values, rankings["session"])
-            rows += lab.rows(model, sums, variation=variation[name], tie_rule=RULE, **about)
-    return lab.compared(sorted(rows, key=lambda row: float(row["x"])))
+            rows += lab.results.from_sums(model, sums, variation=variation[name], tie_rule=RULE, **about)
+    return lab.results.compared(sorted(rows, key=lambda row: float(row["x"])))
 
 
 def expected(others: NDArray[np.int64], n: int, m: int, k: int) -> NDArray[np.float64]:

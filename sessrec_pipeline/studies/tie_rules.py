@@ -10,7 +10,8 @@ from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
 
 OTHER = {True: "markov_unpadded", False: "markov_padded"}
@@ -35,7 +36,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     rows: list[Row] = []
     for x, rule in enumerate(TIE_RULES):
         rows += lab.measure(rankings, rule, variation=rule, x=float(x))
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
