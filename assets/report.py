@@ -27,7 +27,7 @@ def report(models: Sequence[str]) -> dg.AssetsDefinition:
         **stage(
             "evaluation",
             ["html", "matplotlib"],
-            sources=["report", "evaluation/comparisons.py"],
+            sources=["report", "evaluation/comparisons.py", "evaluation/estimates.py"],
             reads=["evaluation", "split", "sessions", "logs", "synthetic", "published"],
         ),
     )

@@ -129,7 +129,7 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
         **stage(
             GROUP,
             ["html", "matplotlib"],
-            sources=["studies", "report/drawing.py", "report/looks.py"],
+            sources=["studies", "evaluation/estimates.py", "report/drawing.py", "report/looks.py"],
             reads=["synthetic"],
         ),
     )

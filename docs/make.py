@@ -48,7 +48,7 @@ def leaderboard(data: ReportData) -> str:
         [
             row.name,
             *[row.values[n].with_interval for n in at_k],
-            f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–",
+            f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–",  # noqa: RUF001 - a dash for nothing
         ]
         for row in leaderboard_rows(data)
     ]
