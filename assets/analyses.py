@@ -81,7 +81,7 @@ def _slices(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     ) -> Table:
         """Metrics by session length, position, popularity and age of the target, repeats and day."""
         return Table(
-            bands.measure(
+            bands.slices_table(
                 _paths(rankings),
                 test_split.path,
                 train_split.path,
@@ -115,7 +115,7 @@ def _protocols(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @retried
     def protocols(settings: dg.ResourceParam[Settings], test_split: Stored, **rankings: Stored) -> Table:
         """The same rankings under other questions: the last item alone, or all that a session still had to come."""
-        return Table(questions.measure(_paths(rankings), test_split.path, settings.evaluation))
+        return Table(questions.protocols_table(_paths(rankings), test_split.path, settings.evaluation))
 
     return protocols
 
@@ -146,7 +146,9 @@ def _beyond_accuracy(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     ) -> Table:
         """Coverage, concentration, popularity, novelty and diversity of what the models list."""
         return Table(
-            lists.measure(_paths(rankings), test_split.path, train_split.path, popularity.path, settings.evaluation)
+            lists.beyond_accuracy_table(
+                _paths(rankings), test_split.path, train_split.path, popularity.path, settings.evaluation
+            )
         )
 
     return beyond_accuracy

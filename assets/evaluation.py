@@ -50,7 +50,7 @@ def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @retried
     def metrics(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], **rankings: Stored) -> Table:
         """Recall, MRR, NDCG, MAP and precision of every model under the three tie rules, with 95 % intervals."""
-        table = measures.measure(
+        table = measures.metrics_table(
             {model: stored.path for model, stored in rankings.items()},
             {model: stored.node.id for model, stored in rankings.items()},
             settings.evaluation,

@@ -194,8 +194,8 @@ def _ranked(
     for test in tests:
         ranked_by(test.slice(0, WARM_UP))
         begun = time.perf_counter()
-        with progress_bar(f"ranking {card.name}", "event") as say:
-            table = ranked_by(test, say=say)
+        with progress_bar(f"ranking {card.name}", "event") as progress:
+            table = ranked_by(test, progress=progress)
         seconds = time.perf_counter() - begun
         context.log.info(f"{table.num_rows:,} predictions over {len(checkpoint.items):,} items")
         yield Table(table, {SECONDS: seconds, BYTES_HELD: held})

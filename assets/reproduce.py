@@ -25,8 +25,9 @@ from assets.code_version import code_version
 from assets.graph import build
 from assets.rankings import shard_assets
 from assets.runs import end_dead_runs, execute, ingest, out_of_date, unread
-from sessrec_pipeline.evaluation.metrics import METRICS, session_sums
+from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan

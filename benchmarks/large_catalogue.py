@@ -55,7 +55,7 @@ def main() -> None:
     for part in (events.slice(0, 100 * LENGTH), events):
         begin = time.process_time()
         with progress_bar("ranking", "event") as say:
-            ranked = rank(model, vocabulary, part, batch_size=256, top=20, say=say)
+            ranked = rank(model, vocabulary, part, batch_size=256, top=20, progress=say)
         seconds = time.process_time() - begin
         print(
             f"{ranked.num_rows:,} predictions: {seconds:,.1f} CPU s, {1e3 * seconds / ranked.num_rows:.2f} ms each, "

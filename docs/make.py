@@ -49,7 +49,11 @@ def leaderboard(data: ReportData) -> str:
         f"{gettext('Told from')} {gettext('best')}",
     ]
     rows = [
-        [row.name, *[row.values[n].whole for n in at_k], f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–"]  # noqa: RUF001 - a dash for nothing
+        [
+            row.name,
+            *[row.values[n].with_interval for n in at_k],
+            f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–",  # noqa: RUF001 - a dash for nothing
+        ]
         for row in leaderboard_rows(data)
     ]
     return table(heading, rows)

@@ -199,6 +199,8 @@ def _say_refused(outcome: "Outcome") -> None:
 
 
 def _print_leaderboard(settings: Settings) -> None:
+    from sessrec_pipeline.evaluation.estimates import Estimate
+
     rows = _store(settings).find("leaderboard").arrow().to_pylist()
     rule = rows[0]["tie_rule"]
     cutoffs = settings.evaluation.cutoffs
@@ -206,7 +208,7 @@ def _print_leaderboard(settings: Settings) -> None:
     header = [c.replace("recall_at_", "R@").replace("mrr_at_", "MRR@").replace("ndcg_at_", "NDCG@") for c in columns]
     click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
     body = [
-        [row["model"], *[f"{row[c]:.4f} [{row[f'{c}_low']:.3f} {row[f'{c}_high']:.3f}]" for c in columns],
+        [row["model"], *[Estimate.from_row(row, c).in_brackets() for c in columns],
          _told(row, "best"), _told(row, "next"), f"{row['predictions']:,}", row["tuned"]]
         for row in rows
     ]  # fmt: skip

@@ -114,7 +114,7 @@ def best(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object
 
     found: dict[str, dict[str, object]] = {}
 
-    def search(base, suggested, worth, journal, **others):  # type: ignore[no-untyped-def]
+    def search(base, suggested, objective, journal, **others):  # type: ignore[no-untyped-def]
         model = journal.name.split("-")[1]
         better = type(base).model_validate(base.model_dump() | found.get(model, {}))
         return [tuning.Trial(0, 0.1, base, 1.0), tuning.Trial(1, 0.2, better, 1.0), tuning.Trial(2, 0.2, base, 1.0)]

@@ -35,7 +35,7 @@ TRAINING_SESSIONS = 200_000
 """The last so many training sessions tell which items go together; all of them would add hours, not digits."""
 
 
-def measure(
+def beyond_accuracy_table(
     rankings: Mapping[str, Path], test: Path, train: Path, popularity: Path, settings: EvaluationSettings
 ) -> pa.Table:
     """The beyond_accuracy table: a row per model, measure and cutoff, with the lists behind the value.
@@ -52,8 +52,8 @@ def measure(
         for name, path in (("test", test), ("train", train), ("popularity", popularity)):
             create_view(connection, name, [path])
         connection.execute("CREATE TABLE cutoffs AS SELECT UNNEST($cutoffs) AS k", {"cutoffs": settings.cutoffs})
-        seen = np.ma.compressed(connection.execute(sql_text("evaluation", "history")).fetchnumpy()["mean_events"])
-        history = float(seen.mean() / total) if len(seen) else None
+        means = np.ma.compressed(connection.execute(sql_text("evaluation", "history")).fetchnumpy()["mean_events"])
+        history = float(means.mean() / total) if len(means) else None
         for model, path in sorted(rankings.items()):
             create_view(connection, "rankings", [path])
             counts = _listed(connection, len(shares), max(settings.cutoffs))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 
 SCHEMA = pa.schema(
@@ -57,8 +57,7 @@ def compare(rankings: Mapping[str, Path], settings: EvaluationSettings) -> pa.Ta
     rows: list[dict[str, object]] = []
     cells = [(metric, k) for metric in GAINS for k in settings.cutoffs]
     for pair, (a, b) in enumerate(pairs):
-        difference = (sums[a] - sums[b]).sum(axis=0) / counts.sum()
-        low, high = interval(means[a] - means[b])
+        differences = estimates(Sums(sums[a] - sums[b], counts).means, means[a] - means[b])
         rows += [
             {
                 "model_a": a,
@@ -66,9 +65,9 @@ def compare(rankings: Mapping[str, Path], settings: EvaluationSettings) -> pa.Ta
                 "metric": metric,
                 "k": k,
                 "tie_rule": settings.tie_rule,
-                "difference": difference[i],
-                "low": low[i],
-                "high": high[i],
+                "difference": differences[i].value,
+                "low": differences[i].low,
+                "high": differences[i].high,
                 "p": p[pair, i],
                 "p_holm": corrected[pair, i],
                 "significant": bool(corrected[pair, i] < settings.alpha),

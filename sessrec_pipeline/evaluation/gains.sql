@@ -1,4 +1,5 @@
--- What each prediction is worth, for every tie rule and cutoff; a prediction is one row of evidence with one target.
+-- The gain of each prediction under every tie rule and cutoff; a prediction is one row of evidence with one target.
+-- ranks.py computes the same in numpy, to the last bit.
 -- In: rankings (model, session, position, greater, equal), cutoffs (k).
 --   recall    = 1 where rank <= K (one target: the same as HitRate)
 --   mrr       = 1 / rank, 0 where rank > K

@@ -17,11 +17,11 @@ def bytes_held(model: object) -> int:
     return sum(_buffers(model, {}, set()).values())
 
 
-def _buffers(value: Any, found: dict[int, int], seen: set[int]) -> dict[int, int]:
+def _buffers(value: Any, found: dict[int, int], visited: set[int]) -> dict[int, int]:
     """Address to bytes of the memory behind ``value``."""
-    if id(value) in seen:
+    if id(value) in visited:
         return found
-    seen.add(id(value))
+    visited.add(id(value))
     if isinstance(value, np.ndarray):
         while isinstance(value.base, np.ndarray):
             value = value.base
@@ -31,10 +31,10 @@ def _buffers(value: Any, found: dict[int, int], seen: set[int]) -> dict[int, int
         found[storage.data_ptr()] = storage.nbytes()
     elif isinstance(value, dict):
         for inner in value.values():
-            _buffers(inner, found, seen)
+            _buffers(inner, found, visited)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _buffers(inner, found, seen)
+            _buffers(inner, found, visited)
     elif hasattr(value, "__dict__") and not isinstance(value, type):
-        _buffers(vars(value), found, seen)
+        _buffers(vars(value), found, visited)
     return found

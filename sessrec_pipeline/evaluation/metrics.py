@@ -1,6 +1,7 @@
 """Metrics from stored rankings: SQL sums per session, micro-averaged, with bootstrap intervals over sessions."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pyarrow as pa
 
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.evaluation.evidence import gains_of
-from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.evaluation.ranks import METRICS
+from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import sql_text
 
-METRICS = ("recall", "mrr", "ndcg", "map", "precision")
 ORACLE = "oracle"
 """The model that knows a synthetic feed's law: a ceiling, which does not compete."""
 MARKS = {"p_best": pa.float64(), "level_with_best": pa.bool_(), "p_next": pa.float64(), "level_with_next": pa.bool_()}
@@ -40,7 +41,7 @@ def session_sums(rankings: Mapping[str, Path], cutoffs: list[int]) -> pd.DataFra
         return connection.execute(sql_text("evaluation", "metrics")).df()
 
 
-def measure(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: EvaluationSettings) -> pa.Table:
+def metrics_table(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: EvaluationSettings) -> pa.Table:
     """The metrics table: a row per model, metric, cutoff and tie rule, with the rankings' lineage id.
 
     Micro-averaged: every prediction weighs the same. The 95 % interval resamples test sessions, not predictions, for
@@ -62,22 +63,18 @@ def measure(rankings: Mapping[str, Path], nodes: Mapping[str, str], settings: Ev
     draws = resampled(list(sums.values()), max(sizes.values()), settings.bootstrap_samples, settings.seed)
     rows: list[dict[str, object]] = []
     for (model, own), means in zip(sums.items(), draws, strict=True):
-        low, high = interval(means)
-        values = own.values.sum(axis=0) / own.counts.sum()
         rows += [
             {
                 "model": model,
                 "metric": metric,
                 "k": int(k),
                 "tie_rule": rule,
-                "value": values[i],
-                "low": low[i],
-                "high": high[i],
+                **asdict(estimate),
                 "predictions": int(own.counts.sum()),
                 "sessions": len(own.counts),
                 "rankings": nodes[model],
             }
-            for i, (metric, rule, k) in enumerate(columns)
+            for (metric, rule, k), estimate in zip(columns, estimates(own.means, means), strict=True)
         ]
     rows.sort(key=lambda r: (r["model"], r["tie_rule"], r["metric"], r["k"]))
     return pa.Table.from_pylist(rows, SCHEMA)

@@ -1,6 +1,7 @@
 """Other questions to the same rankings: only the last event of a session, or all that it still had to come."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view, sql_text
 
@@ -37,7 +38,7 @@ SCHEMA = pa.schema(
 )
 
 
-def measure(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettings) -> pa.Table:
+def protocols_table(rankings: Mapping[str, Path], test: Path, settings: EvaluationSettings) -> pa.Table:
     """The protocols table: a row per protocol, model, metric and cutoff, with 95 % intervals over test sessions.
 
     Micro-averaged over the predictions that count under the protocol. ValueError where the models ranked different
@@ -80,18 +81,14 @@ def remaining(rankings: Path, test: Path, cutoffs: list[int]) -> NDArray[np.floa
 def _rows(
     protocol: str, model: str, columns: list[tuple[str, int]], tie_rule: str, sums: Sums, means: NDArray[np.float64]
 ) -> Iterator[dict[str, object]]:
-    low, high = interval(means)
-    values = sums.values.sum(axis=0) / sums.counts.sum()
-    for i, (metric, k) in enumerate(columns):
+    for (metric, k), estimate in zip(columns, estimates(sums.means, means), strict=True):
         yield {
             "protocol": protocol,
             "model": model,
             "metric": metric,
             "k": k,
             "tie_rule": tie_rule,
-            "value": values[i],
-            "low": low[i],
-            "high": high[i],
+            **asdict(estimate),
             "predictions": int(sums.counts.sum()),
             "sessions": int(np.count_nonzero(sums.counts)),
         }

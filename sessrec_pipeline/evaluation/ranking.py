@@ -1,4 +1,4 @@
-"""The full-ranking evaluator: every catalogue item is scored after every test event, and what was seen is kept.
+"""The full-ranking evaluator: every catalogue item is scored after every test event, and the counts are kept.
 
 Models never compute metrics. A prediction's rank among the whole catalogue follows from two counts, the items scored
 *greater* than the target and those scored *equal* (the target itself included), under any tie rule:
@@ -72,13 +72,14 @@ def rank(
     *,
     batch_size: int,
     top: int,
-    say: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pa.Table:
     """Rank the catalogue for every test event from the second of its session on; one row per prediction.
 
     The history of a prediction is the events before it that the vocabulary knows. A target that it does not know, or
     a history without any known item, is a miss under every tie rule (greater = MISS). ``batch_size`` is the most
-    predictions to score at once; of a large catalogue they are fewer, see ``rows_at_once``.
+    predictions to score at once; of a large catalogue they are fewer, see ``rows_at_once``. ``progress`` is called
+    after each block with the predictions scored so far and all of them.
 
     Raises ValueError where a model scores NaN: such a model has no ranking.
     """
@@ -111,7 +112,7 @@ def rank(
     for block, scores in model.score(sessions, rows_at_once(len(vocabulary), batch_size)):
         above[block], level[block], best[block] = observe(scores, wanted[block], best.shape[1])
         done += len(block)
-        say(done, len(shown))
+        progress(done, len(shown))
 
     greater = np.full(len(targets), MISS, dtype=np.int64)
     equal = np.ones(len(targets), dtype=np.int64)
@@ -155,7 +156,7 @@ def observe(scores: NDArray[np.floating], targets: NDArray[np.int64], top: int) 
     from sessrec_pipeline.evaluation import kernels  # noqa: PLC0415 - imports numba
 
     b = len(scores)
-    seen = Observed(np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, top), np.int32))
-    if not kernels.observe(scores, targets, *seen):
+    found = Observed(np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, top), np.int32))
+    if not kernels.observe(scores, targets, *found):
         raise ValueError("the model scored NaN for some item: it has no ranking; train it again")
-    return seen
+    return found

@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.ranking import SCHEMA
+from sessrec_pipeline.evaluation.ranks import TIE_RULES, gains, target_ranks
 from sessrec_pipeline.storage.store import Stored
 
 SHARDS = "shards"
@@ -59,12 +61,8 @@ def shard_of(test: Path, shard: int, shards: int) -> pa.Table:
 def rank_counts(rankings: pa.Table) -> pa.Table:
     """How many predictions have which rank under each tie rule (COUNTS), in the order of rule and rank."""
     greater, equal = (rankings[name].to_numpy().astype(np.int64) for name in ("greater", "equal"))
-    ranks = {
-        "conservative": 2 * (greater + equal),
-        "median": 2 * greater + equal + 1,
-        "standard": 2 * (greater + 1),
-    }
-    found = {rule: np.unique(own, return_counts=True) for rule, own in ranks.items()}
+    twice = {rule: (2 * target_ranks(greater, equal, rule)).astype(np.int64) for rule in sorted(TIE_RULES)}
+    found = {rule: np.unique(own, return_counts=True) for rule, own in twice.items()}
     return pa.concat_tables(
         [
             pa.table(
@@ -88,19 +86,18 @@ def metrics_of(counts: pa.Table, cutoffs: Sequence[int]) -> Mapping[tuple[str, s
     """Recall, MRR and NDCG by metric, tie rule and cutoff, from counts of ranks alone.
 
     Counts are whole numbers, so they are the same however the test set was cut, and so is what comes of them: each
-    rank's gain times its count, summed from the first rank on and rounded once. Recall is a quotient of two counts and
-    equals that of the metrics table to the bit; the others differ from it by what rounds in a sum over predictions.
+    rank's gain times its count, in a sum that is rounded once. Recall is a quotient of two counts and equals that of
+    the metrics table to the bit; the others differ from it by what rounds in a sum over predictions.
     """
-    values = {}
-    for rule in ("conservative", "median", "standard"):
+    values: dict[tuple[str, str, int], float] = {}
+    for rule in TIE_RULES:
         rows = counts.filter(pc.equal(counts["tie_rule"], rule))
         ranks, sizes = rows["twice_rank"].to_numpy() / 2, rows["predictions"].to_numpy()
         predictions = int(sizes.sum())
+        some = ranks <= max(cutoffs)  # of the catalogue's many ranks those that gain anything
         for k in cutoffs:
-            within = [(float(r), int(n)) for r, n in zip(ranks[ranks <= k], sizes[ranks <= k], strict=True)]
-            values["recall", rule, k] = sum(n for _, n in within) / predictions
-            values["mrr", rule, k] = math.fsum(n / r for r, n in within) / predictions
-            values["ndcg", rule, k] = math.fsum(n / math.log2(r + 1) for r, n in within) / predictions
+            for metric, gain in zip(GAINS, gains(ranks[some], k, GAINS), strict=True):
+                values[metric, rule, k] = math.fsum(gain * sizes[some]) / predictions
     return values
 
 

@@ -71,7 +71,7 @@ def bands(name: str, values: NDArray[np.float64]) -> tuple[NDArray[np.int64], li
     return np.where(unknown, len(cut.bands), places), [*cut.bands, UNKNOWN]
 
 
-def measure(
+def slices_table(
     rankings: Mapping[str, Path],
     test: Path,
     train: Path,

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pandas as pd
 
+from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.slices import slice_figure
@@ -41,8 +42,8 @@ def ageing_note(data: ReportData) -> str:
     values = {
         "name": model_name(best),
         "k": data.k,
-        "first": f"{first['recall']:.4f} ({first['low']:.4f}–{first['high']:.4f})",  # noqa: RUF001 - a range
-        "last": f"{last['recall']:.4f} ({last['low']:.4f}–{last['high']:.4f})",  # noqa: RUF001 - a range
+        "first": Estimate(first["recall"], first["low"], first["high"]).with_interval,
+        "last": Estimate(last["recall"], last["low"], last["high"]).with_interval,
         "from_day": int(first["days"]),
         "to_day": int(last["days"]),
         "slope": f"{slope(own):+.4f}".replace("-", "−"),  # noqa: RUF001 - a minus sign

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawing, nothing, short, shorten
 from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name
 from sessrec_pipeline.report.translation import gettext, ngettext
@@ -208,25 +209,24 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
     look_of = looks([str(m) for m in rows["model"]])
     title = gettext("{metric} of each model with its 95 % interval", metric=f"{metric_name(metric)}@{k}")
     with drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
-        for y, (_, row) in enumerate(models.iterrows()):
-            value, low, high = (float(row[name]) for name in (column, f"{column}_low", f"{column}_high"))
-            look = look_of[str(row["model"])]
-            axes.plot([low, high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.55)
-            axes.plot([value], [y], color=look.colour, marker=look.marker, markersize=8)
-            annotate(axes, f"{value:.4f}", (value, y), (0, 8), ha="center", va="bottom")
+        for y, row in enumerate(models.to_dict("records")):
+            own, look = Estimate.from_row(row, column), look_of[str(row["model"])]
+            axes.plot([own.low, own.high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.55)
+            axes.plot([own.value], [y], color=look.colour, marker=look.marker, markersize=8)
+            annotate(axes, str(own), (own.value, y), (0, 8), ha="center", va="bottom")
         axes.set_yticks(np.arange(len(models)), [shorten(model_name(str(m))) for m in models["model"]])
         axes.set_ylim(-0.5, max(len(models), 1) - 0.25)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         if len(oracle):
-            value, low, high = (float(oracle.iloc[0][name]) for name in (column, f"{column}_low", f"{column}_high"))
-            axes.axvspan(low, high, color=GREY, alpha=0.18, linewidth=0)
-            axes.axvline(value, color=GREY, linewidth=1.6, linestyle="--")
+            ceiling = Estimate.from_row(oracle.to_dict("records")[0], column)
+            axes.axvspan(ceiling.low, ceiling.high, color=GREY, alpha=0.18, linewidth=0)
+            axes.axvline(ceiling.value, color=GREY, linewidth=1.6, linestyle="--")
             annotate_top(
                 axes,
-                gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=f"{value:.4f}"),
-                value,
+                gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling),
+                ceiling.value,
                 (0, 2),
                 "right",
                 "bottom",

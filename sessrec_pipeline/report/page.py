@@ -141,8 +141,8 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
             "{name} is above the oracle by more than chance ({value} against {oracle}): it sees something that it "
             "should not.",
             name=name,
-            value=value.whole,
-            oracle=oracle.whole,
+            value=value.with_interval,
+            oracle=oracle.with_interval,
         )
         for name, value in models
         if oracle is not None and value.low > oracle.high

@@ -1,5 +1,6 @@
 """Who is best: the headline, the leaderboard, and what the tie rule decides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sessrec_pipeline.evaluation.comparisons import between
+from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
 from sessrec_pipeline.report.translation import gettext, join_names, ngettext
@@ -23,40 +25,25 @@ RULE_WORDS = (N_("standard"), N_("median"), N_("conservative"))
 
 
 @dataclass(frozen=True)
-class Value:
-    """A metric with its 95 % interval."""
+class Value(Estimate):
+    """A metric in a table of the report."""
 
-    value: float
-    low: float
-    high: float
     best: bool = False
     """Whether no model but the oracle is higher."""
 
-    def __str__(self) -> str:
-        return f"{self.value:.4f}"
 
-    @property
-    def interval(self) -> str:
-        """The interval, as text."""
-        return f"{self.low:.4f}–{self.high:.4f}"  # noqa: RUF001 - a range is set with an en dash
-
-    @property
-    def whole(self) -> str:
-        """Value and interval, as text."""
-        return f"{self} ({self.interval})"
-
-
-def _value(row: "pd.Series[Any]", column: str, best: float = np.inf) -> Value:
-    value = float(row[column])
-    return Value(value, float(row[f"{column}_low"]), float(row[f"{column}_high"]), value >= best)
+def _value(row: Mapping[Any, Any], column: str, best: float) -> Value:
+    found = Estimate.from_row(row, column)
+    return Value(found.value, found.low, found.high, found.value >= best)
 
 
 # --- the headline ----------------------------------------------------------------------------------------------------
 
 
-def ranked(data: ReportData) -> tuple[list[tuple[str, Value]], Value | None]:
+def ranked(data: ReportData) -> tuple[list[tuple[str, Estimate]], Estimate | None]:
     """Name and Recall at the largest cutoff of every model, best first, and the oracle's Recall."""
-    values = {str(row["model"]): _value(row, f"recall_at_{data.k}") for _, row in data.leaderboard.iterrows()}
+    rows = data.leaderboard.to_dict("records")
+    values = {str(row["model"]): Estimate.from_row(row, f"recall_at_{data.k}") for row in rows}
     oracle = values.pop(ORACLE, None)
     models = sorted(values.items(), key=lambda found: (-found[1].value, found[0]))
     return [(model_name(model), value) for model, value in models], oracle
@@ -70,7 +57,7 @@ def headline(data: ReportData) -> str:
         return gettext(
             "No model has been ranked yet, only the oracle: {metric} {value}.",
             metric=metric,
-            value=oracle.whole if oracle else "-",
+            value=oracle.with_interval if oracle else "-",
         )
     name, best = models[0]
     start = gettext("{metric} {value} (95 % interval {interval})", metric=metric, value=best, interval=best.interval)
@@ -84,7 +71,7 @@ def headline(data: ReportData) -> str:
         name=name,
         value=start,
         second=second,
-        other=value.whole,
+        other=value.with_interval,
         verdict=_verdict(data),
     )
 
@@ -93,11 +80,11 @@ def _verdict(data: ReportData) -> str:
     """What the paired test says of the two best models."""
     first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
     pair = between(data.comparisons, first, second, "recall", data.k)
-    apart = Value(pair["difference"], pair["low"], pair["high"])
+    apart = Estimate(pair["difference"], pair["low"], pair["high"])
     p = p_text(pair["p_holm"])
     if pair["significant"]:
-        return gettext("the difference of {value} is more than chance (paired test, p {p})", value=apart.whole, p=p)
-    return gettext("chance alone can make the difference of {value} (paired test, p {p})", value=apart.whole, p=p)
+        return gettext("the difference of {value} is more than chance (paired test, p {p})", value=apart.with_interval, p=p)
+    return gettext("chance alone can make the difference of {value} (paired test, p {p})", value=apart.with_interval, p=p)
 
 
 def p_text(p: float) -> str:
@@ -115,7 +102,7 @@ def ceiling(data: ReportData) -> str:
             "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
             "expected to do better: Recall@{k} {value}.",
             k=data.k,
-            value=oracle.whole,
+            value=oracle.with_interval,
         )
     ]
     synthetic = data.settings.synthetic
@@ -183,7 +170,7 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
     best = table.loc[table["model"] != ORACLE, columns].max()
     look_of = looks([str(model) for model in table["model"]])
     rows = []
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):
         model = str(row["model"])
         competes = model != ORACLE
         values = [_value(row, column, best[column] if competes else np.inf) for column in columns]

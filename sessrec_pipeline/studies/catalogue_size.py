@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import Laboratory, Row, of_two_or_more
+from sessrec_pipeline.studies.laboratory import Laboratory, of_two_or_more
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 PARTS = (16, 8, 4, 2, 1)
@@ -37,7 +38,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
             continue
         about = {"variation": f"{n:,} items", "x": float(n), "items": n, "left_out": test.num_rows - tested.num_rows}
         rows += lab.run(lab.put("train_split", smaller), tested, **about)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:

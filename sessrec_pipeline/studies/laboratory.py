@@ -13,52 +13,23 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from sessrec_pipeline.engine import DuckDBEngine, open_engine
-from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.base import Card, Recommender
 from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.preparation.split import test_split, train_split
-from sessrec_pipeline.settings import Settings, SplitSettings
+from sessrec_pipeline.settings import Settings, SplitSettings, TieRule
 from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import Rows, Table
 from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.studies.results import RULE, Results, Row
 from sessrec_pipeline.training.device import Compute
 from sessrec_pipeline.training.fit import fit_of, fit_table, recommender_of
 
-RULE = "conservative"
-"""The tie rule of every study but that of the tie rules."""
-METRICS = ("recall", "mrr")
-
-Row = dict[str, Any]
-SCHEMA = pa.schema(
-    [
-        ("variation", pa.string()),
-        ("x", pa.float64()),
-        ("model", pa.string()),
-        ("metric", pa.string()),
-        ("k", pa.int64()),
-        ("tie_rule", pa.string()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("difference", pa.float64()),
-        ("difference_low", pa.float64()),
-        ("difference_high", pa.float64()),
-        ("predictions", pa.int64()),
-        ("sessions", pa.int64()),
-        ("train_sessions", pa.int64()),
-        ("items", pa.int64()),
-        ("left_out", pa.int64()),
-    ]
-)
-"""Columns of a study's table; what they mean stands in ``study.COLUMNS``."""
 
 
 Model = tuple[Recommender, list[str]]
@@ -97,7 +68,7 @@ class Laboratory:
     settings: Settings = field(init=False)
     store: Shelf = field(init=False)
     models: list[str] = field(init=False)
-    sums: dict[tuple[str, str], pd.DataFrame] = field(init=False, default_factory=dict)
+    results: Results = field(init=False)
 
     def __enter__(self) -> Self:
         self.feed.scratch.mkdir(parents=True, exist_ok=True)
@@ -105,6 +76,7 @@ class Laboratory:
         self.settings = self.feed.model_copy(update={"home": home})
         self.store = Shelf(self.settings)
         self.models = studied_models(self.feed)
+        self.results = Results(self.k, self.feed.evaluation)
         return self
 
     def __exit__(
@@ -175,87 +147,10 @@ class Laboratory:
         about = {"train_sessions": pc.count_distinct(train.arrow(["session_number"])["session_number"]).as_py()} | about
         return self.measure({name: self.rank(model, test) for name, model in fitted.items()}, **about)
 
-    def measure(self, rankings: Mapping[str, pa.Table], rule: str = RULE, **about: Any) -> list[Row]:
+    def measure(self, rankings: Mapping[str, pa.Table], rule: TieRule = RULE, **about: Any) -> list[Row]:
         """Rows of a study's table from rankings by model: recall and MRR at the cutoff, with 95 % intervals."""
         stored = {model: self.put(f"{model}_rankings", table).path for model, table in rankings.items()}
-        sums = session_sums(stored, [self.k])
-        return [
-            row
-            for model, own in sums[sums["tie_rule"] == rule].groupby("model", sort=True)
-            for row in self.rows(str(model), own.set_index("session"), tie_rule=rule, **about)
-        ]
-
-    def rows(self, model: str, sums: pd.DataFrame, variation: str, **about: Any) -> list[Row]:
-        """The rows of one model: ``sums`` has for each session the predictions and the sums of METRICS over them."""
-        values, counts = _arrays(sums)
-        evaluation = self.feed.evaluation
-        low, high = interval(resampled([sums], evaluation.bootstrap_samples, evaluation.seed)[0])
-        self.sums[variation, model] = sums
-        common = {"variation": variation, "model": model, "k": self.k, **about}
-        common |= {"predictions": int(counts.sum()), "sessions": len(counts)}
-        return [
-            {"metric": metric, "value": values[:, i].sum() / counts.sum(), "low": low[i], "high": high[i], **common}
-            for i, metric in enumerate(METRICS)
-        ]
-
-    def compared(self, rows: list[Row], model: str | None = None) -> pa.Table:
-        """The study's table (SCHEMA): each row with its difference from the first variation, and that one's interval.
-
-        With ``model``, from that model under the same variation. Both sides see the same resamples of the sessions.
-        """
-        first = rows[0]["variation"] if rows else ""
-        evaluation = self.feed.evaluation
-        found: dict[tuple[str, str], NDArray[np.float64]] = {}
-        for variation, name in self.sums:
-            other = (first, name) if model is None else (variation, model)
-            if other in self.sums and other != (variation, name):
-                pair = self.sums[variation, name], self.sums[other]
-                found[variation, name] = difference(*pair, evaluation.bootstrap_samples, evaluation.seed)
-        for row in rows:
-            key = row["variation"], row["model"]
-            if key in found:
-                value, low, high = found[key][:, METRICS.index(row["metric"])].tolist()
-                row |= {"difference": value, "difference_low": low, "difference_high": high}
-        return pa.Table.from_pylist(rows, SCHEMA)
-
-
-def difference(ours: pd.DataFrame, other: pd.DataFrame, samples: int, seed: int) -> NDArray[np.float64]:
-    """Difference of the means of METRICS and its 95 % interval, float (3, metrics): value, low, high.
-
-    Sums by session, as for ``Laboratory.rows``.
-    """
-    means = [values.sum(axis=0) / counts.sum() for values, counts in (_arrays(ours), _arrays(other))]
-    draws = resampled([ours, other], samples, seed)
-    return np.stack([means[0] - means[1], *interval(draws[0] - draws[1])])
-
-
-def resampled(sides: Sequence[pd.DataFrame], samples: int, seed: int) -> NDArray[np.float64]:
-    """Means of METRICS, float (sides, samples, metrics), each sample over the same sessions of all sides.
-
-    Sessions of all sides are drawn together, so what two sides have in common does not widen their difference. NaN
-    where a sample has no session of a side.
-    """
-    sessions = sides[0].index
-    for side in sides[1:]:
-        sessions = sessions.union(side.index)
-    arrays = [_arrays(side[[*METRICS, "predictions"]].reindex(sessions, fill_value=0)) for side in sides]
-    rng, n = np.random.default_rng(seed), len(sessions)
-    means = np.empty((len(sides), samples, len(METRICS)))
-    for i in range(samples):
-        weights = np.bincount(rng.integers(n, size=n), minlength=n)
-        with np.errstate(invalid="ignore"):
-            means[:, i] = [weights @ values / (weights @ counts) for values, counts in arrays]
-    return means
-
-
-def interval(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Percentile interval (2.5 %, 97.5 %) of resampled values (samples, metrics): float (2, metrics)."""
-    found: NDArray[np.float64] = np.nanquantile(means, [0.025, 0.975], axis=0)
-    return found
-
-
-def _arrays(sums: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return sums[list(METRICS)].to_numpy(np.float64), sums["predictions"].to_numpy(np.float64)
+        return self.results.from_rankings(stored, rule, **about)
 
 
 def renumbered(events: pa.Table) -> pa.Table:

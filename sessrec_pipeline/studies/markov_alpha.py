@@ -8,7 +8,8 @@ import pyarrow as pa
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, measured, variations
 
 ALPHAS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -28,7 +29,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         markov = lab.load("markov", stored, alpha=alpha, padding=True)
         rankings = {"markov": lab.rank(markov, test), "popularity": popularity}
         rows += lab.measure(rankings, variation=f"alpha {alpha:g}", x=alpha)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
@@ -38,16 +39,17 @@ def finding(frame: pd.DataFrame) -> str:
     best = max(by_name, key=lambda name: by_name[name]["markov"].value)
     pure, top = by_name[first]["markov"], by_name[best]["markov"]
     if best == first:
-        sentence = f"No blend beats the pure chain ({measured(frame)} {pure})."
+        sentence = f"No blend beats the pure chain ({measured(frame)} {pure.in_brackets()})."
     else:
         # The best of several on the test sessions themselves is flattered: it may not be taken for a setting.
         sure = "more than the interval explains" if top.moved else "no difference beyond the intervals"
         sentence = (
-            f"{measured(frame)} is highest at {best}, {top} against {pure} of the pure chain: {sure} "
-            f"(the best of {len(by_name)}, picked on the test sessions)."
+            f"{measured(frame)} is highest at {best}, {top.in_brackets()} against {pure.in_brackets()} of the "
+            f"pure chain: {sure} (the best of {len(by_name)}, picked on the test sessions)."
         )
     end, popularity = by_name[last]["markov"], by_name[last]["popularity"]
-    same = "is Popularity" if end.value == popularity.value else f"is not Popularity ({end} against {popularity})"
+    differ = f"is not Popularity ({end.in_brackets()} against {popularity.in_brackets()})"
+    same = "is Popularity" if end.value == popularity.value else differ
     return f"{sentence} {last.capitalize()} {same}."
 
 

@@ -17,7 +17,8 @@ from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import LogSettings, SessionSettings, Settings, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
 
 KINDS: tuple[Literal["demo", "null"], ...] = ("demo", "null")
@@ -38,7 +39,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         fitted = lab.fit(train, [*lab.models, ORACLE], settings)
         rankings = {name: lab.rank(model, test.arrow()) for name, model in fitted.items()}
         rows += lab.measure(rankings, variation=f"{kind} feed", x=float(x))
-    return lab.compared(rows, ORACLE)
+    return lab.results.compared(rows, ORACLE)
 
 
 def _sessions(lab: Laboratory, law: SyntheticSettings) -> Stored:
@@ -64,8 +65,8 @@ def finding(frame: pd.DataFrame) -> str:
         best = next(iter(found))
         above = [shown(m) for m, cell in found.items() if cell.moved > 0]
         level = [shown(m) for m, cell in found.items() if not cell.moved]
-        text = f"On the {kind} feed {shown(best)} is best with {measured(frame)} {found[best]}, "
-        text += f"{found[best].value / oracle.value:.0%} of the oracle's {oracle}"
+        text = f"On the {kind} feed {shown(best)} is best with {measured(frame)} {found[best].in_brackets()}, "
+        text += f"{found[best].value / oracle.value:.0%} of the oracle's {oracle.in_brackets()}"
         if above:
             text += f"; {few(above)} {'are' if len(above) > 1 else 'is'} above it beyond the intervals: a leak"
         elif level:

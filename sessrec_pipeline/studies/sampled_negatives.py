@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.evaluation.ranks import gains, target_ranks
 from sessrec_pipeline.models.base import Recommender, Sessions
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import METRICS, RULE, Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import METRICS, RULE, Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, order, shown, variations
 
 ROWS = 1024
@@ -42,20 +44,23 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     rows: list[Row] = []
     for model in [card.name for card in cards_of(lab.feed)]:
         rankings = stored[f"{model}_rankings"].arrow(["session", "greater", "equal"])
-        ranks = rankings["greater"].to_numpy() + rankings["equal"].to_numpy()
+        ranks = target_ranks(rankings["greater"].to_numpy(), rankings["equal"].to_numpy(), RULE)
         known = rankings["greater"].to_numpy() < MISS  # of the others every model knows nothing: misses however asked
         uniform = np.zeros((len(METRICS), len(ranks)))
-        uniform[:, known] = expected(ranks[known] - 1, len(events) - 1, m, lab.k)
+        uniform[:, known] = expected(ranks[known].astype(np.int64) - 1, len(events) - 1, m, lab.k)
         recommender, vocabulary = lab.load(model, stored)
         weights = np.array([events[item] for item in vocabulary], dtype=np.float64)
         beaten = np.full(len(ranks), MISS, dtype=np.int64)
         beaten[known] = not_below(recommender, vocabulary, test, weights, m, lab)
-        for name, values in (("full", of_ranks(ranks, lab.k)), ("uniform", uniform),
-                             ("popularity", of_ranks(beaten + 1, lab.k))):  # fmt: skip
+        for name, values in (
+            ("full", gains(ranks, lab.k, METRICS)),
+            ("uniform", uniform),
+            ("popularity", gains((beaten + 1).astype(np.float64), lab.k, METRICS)),
+        ):
             about = {"x": float(list(variation).index(name)), "items": len(events) if name == "full" else m + 1}
             sums = _by_session(values, rankings["session"])
-            rows += lab.rows(model, sums, variation=variation[name], tie_rule=RULE, **about)
-    return lab.compared(sorted(rows, key=lambda row: float(row["x"])))
+            rows += lab.results.from_sums(model, sums, variation=variation[name], tie_rule=RULE, **about)
+    return lab.results.compared(sorted(rows, key=lambda row: float(row["x"])))
 
 
 def expected(others: NDArray[np.int64], n: int, m: int, k: int) -> NDArray[np.float64]:
@@ -78,12 +83,6 @@ def expected(others: NDArray[np.int64], n: int, m: int, k: int) -> NDArray[np.fl
         probability = np.exp(log_choose(above, drawn) + log_choose(n - above, m - drawn) - total)
         values += probability * np.array([[1.0], [1.0 / (drawn + 1)]])
     return values[:, others]
-
-
-def of_ranks(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """Recall@k and MRR@k of each prediction, float (2, predictions)."""
-    hits = ranks <= k
-    return np.stack([hits.astype(np.float64), hits / ranks])
 
 
 def not_below(

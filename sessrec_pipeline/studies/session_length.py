@@ -10,7 +10,8 @@ from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 GROUPS = 4
@@ -32,7 +33,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         inside = lengths[group == i]
         own = {m: table.filter(pc.is_in(table["session"], pa.array(inside.index))) for m, table in rankings.items()}
         rows += lab.measure(own, variation=_name(inside), x=float(inside.mean()))
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def groups(lengths: "pd.Series[int]") -> "pd.Series[int]":

@@ -37,7 +37,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         lab.put("train_split", shuffled(train, lab.rng("train"))), test, variation=TRAIN, x=1.0, train_sessions=None
     )
     rows += lab.measure(mixed, variation=HISTORY, x=2.0)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def shuffled(events: pa.Table, rng: np.random.Generator) -> pa.Table:

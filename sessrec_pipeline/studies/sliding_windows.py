@@ -17,7 +17,8 @@ from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings, SplitSettings, StudySettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import RULE, SCHEMA, Laboratory, Row, renumbered
+from sessrec_pipeline.studies.laboratory import Laboratory, renumbered
+from sessrec_pipeline.studies.results import RULE, SCHEMA, Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown, variations
 
 MEAN = "mean of the windows"
@@ -67,7 +68,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
             raise ValueError(f"{name} of {lab.feed.studies.windows} ([studies] windows): {error}") from error
         left_out = int(test.stats["dropped: unseen items"])
         rows += lab.run(train, test.arrow(), variation=name, x=float(i + 1), left_out=left_out)
-    return pa.concat_tables([lab.compared(rows), pa.Table.from_pylist(means(rows), SCHEMA)])
+    return pa.concat_tables([lab.results.compared(rows), pa.Table.from_pylist(means(rows), SCHEMA)])
 
 
 def window(lab: Laboratory, sessions: pa.Table, start: int, cutoff: int, stop: int) -> tuple[Stored, Stored]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.looks import ORACLE, metric_name, model_name
 from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings
@@ -69,22 +70,11 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A value with its 95 % interval."""
+class Cell(Estimate):
+    """A value of a study's table."""
 
-    value: float
-    low: float
-    high: float
     moved: int
     """1 or -1 where it differs from its counterpart by more than the interval of the difference, else 0."""
-
-    def __str__(self) -> str:
-        return interval(self.value, self.low, self.high)
-
-
-def interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """A value and its interval as text."""
-    return f"{value:{sign}.4f} [{low:{sign}.3f} {high:{sign}.3f}]"
 
 
 def cells(frame: pd.DataFrame, variation: str, metric: str = "recall") -> dict[str, Cell]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sessrec_pipeline.studies.study import Study, interval, measured, shown, variations
+from sessrec_pipeline.evaluation.estimates import Estimate
+from sessrec_pipeline.studies.study import Study, measured, shown, variations
 
 COUNTS = {"train_sessions": "training sessions", "items": "items", "left_out": "test events left out"}
 
@@ -24,9 +25,9 @@ def as_text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
                 [
                     variation,
                     shown(str(row["model"])),
-                    interval(row["value"], row["low"], row["high"]),
-                    "" if same else interval(row["difference"], row["difference_low"], row["difference_high"], "+"),
-                    interval(other["value"], other["low"], other["high"]),
+                    Estimate(row["value"], row["low"], row["high"]).in_brackets(),
+                    "" if same else Estimate.from_row(row, "difference").in_brackets(signed=True),
+                    Estimate(other["value"], other["low"], other["high"]).in_brackets(),
                     f"{int(row['predictions']):,}",
                     *["" if pd.isna(row[column]) else f"{int(row[column]):,}" for column in counts],
                 ]

@@ -6,13 +6,14 @@ import pandas as pd
 import pyarrow as pa
 
 from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.evaluation.ranks import TIE_RULES
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
 
-RULES = ("standard", "median", "conservative")
 OTHER = {True: "markov_unpadded", False: "markov_padded"}
 """Name of the Markov that the feed does not have, by the padding of the one that it has."""
 
@@ -32,14 +33,14 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         other = lab.load("markov", stored, padding=not padding)
         rankings[OTHER[padding]] = lab.rank(other, stored["test_split"].arrow())
     rows: list[Row] = []
-    for x, rule in enumerate(RULES):
+    for x, rule in enumerate(TIE_RULES):
         rows += lab.measure(rankings, rule, variation=rule, x=float(x))
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
     """For whom the rule decides nothing, and for whom how much."""
-    standard, conservative = cells(frame, RULES[0]), cells(frame, RULES[-1])
+    standard, conservative = cells(frame, TIE_RULES[0]), cells(frame, TIE_RULES[-1])
     models = sorted(standard)
     same = [shown(m) for m in models if standard[m].value == conservative[m].value]
     differ = [m for m in models if standard[m].value != conservative[m].value]

@@ -8,7 +8,8 @@ import pyarrow as pa
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -28,7 +29,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         train, test = lab.split(sessions, SplitSettings(rule="ratio", ratio=ratio, keep_unseen_items=keep))
         left_out = int(test.stats["dropped: unseen items"])
         rows += lab.run(train, test.arrow(), variation=f"{ratio:.0%} train", x=ratio, left_out=left_out)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:

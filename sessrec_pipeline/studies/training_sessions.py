@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import lines
-from sessrec_pipeline.studies.laboratory import Laboratory, Row, renumbered
+from sessrec_pipeline.studies.laboratory import Laboratory, renumbered
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
 
 PARTS = (16, 8, 4, 2, 1)
@@ -35,11 +36,11 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         )
         items = pc.count_distinct(recent.arrow(["item"])["item"]).as_py()
         rows += lab.run(recent, test, variation=f"{count:,} sessions", x=float(count), items=items)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """What all sessions are worth beside the fewest."""
+    """What all sessions give beside the fewest."""
     first, last = variations(frame)[0], variations(frame)[-1]
     return f"From the most recent {first} to all {last}, {changes(frame, last)}.{order(frame, last)}"
 

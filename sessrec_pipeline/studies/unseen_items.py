@@ -8,7 +8,8 @@ import pyarrow as pa
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
-from sessrec_pipeline.studies.laboratory import Laboratory, Row
+from sessrec_pipeline.studies.laboratory import Laboratory
+from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order
 
 DROPPED, KEPT = "unseen items dropped", "unseen items kept"
@@ -27,7 +28,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
         train, test = lab.split(sessions, lab.feed.split.model_copy(update={"keep_unseen_items": keep}))
         left_out = int(test.stats["dropped: unseen items"])
         rows += lab.run(train, test.arrow(), variation=name, x=float(keep), left_out=left_out)
-    return lab.compared(rows)
+    return lab.results.compared(rows)
 
 
 def finding(frame: pd.DataFrame) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 
 from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.evaluation.ranks import recall_and_mrr
 from sessrec_pipeline.models.base import Sessions, T, Training
 from sessrec_pipeline.training.loop import Epoch, train
 
@@ -33,13 +33,6 @@ class ValidatedEpoch:
     seconds: float
 
 
-def conservative(rankings: pa.Table, k: int) -> dict[Literal["recall", "mrr"], float]:
-    """Recall@k and MRR@k of rankings, with the target last among equal scores."""
-    ranks = (rankings["greater"].to_numpy() + rankings["equal"].to_numpy()).astype(np.float64)
-    hits = ranks <= k
-    return {"recall": float(hits.mean()), "mrr": float((hits / ranks).mean())}
-
-
 def validate_epochs(
     training: Training[T],
     data: TuningData,
@@ -61,7 +54,7 @@ def validate_epochs(
 
     def measure(epoch: Epoch) -> bool:
         rankings = rank(epoch.trainer.recommender(), data.items, data.test, batch_size=batch_size, top=1)
-        epochs.append(ValidatedEpoch(epoch.epoch, epoch.loss, **conservative(rankings, k), seconds=epoch.seconds))
+        epochs.append(ValidatedEpoch(epoch.epoch, epoch.loss, **recall_and_mrr(rankings, k), seconds=epoch.seconds))
         on_epoch(epochs[-1])
         return epochs[-1].epoch - best_epoch(epochs, metric).epoch < patience
 

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.evaluation.ranks import recall_and_mrr
 from sessrec_pipeline.models.base import Card, Choice, FittedTable, Space
 from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.training.fit import Fit, fit_table, recommender_of
 from sessrec_pipeline.training.loop import TrainingDiverged
-from sessrec_pipeline.training.validation import conservative
 from sessrec_pipeline.tuning.shared import finished, is_configured, open_study, work
 
 DIVERGED = 0.0
@@ -97,7 +97,7 @@ class TuningSplit:
             return DIVERGED
         recommender = recommender_of(card, section, fitted, device)
         rankings = rank(recommender, fitted.items, self.test, batch_size=evaluation.batch_size, top=1)
-        return conservative(rankings, max(evaluation.cutoffs))[settings.training.metric]
+        return recall_and_mrr(rankings, max(evaluation.cutoffs))[settings.training.metric]
 
 
 def search(

@@ -52,10 +52,10 @@ def open_study(journal: Path, url: SecretStr | None) -> optuna.Study:
         try:
             return _study(journal.stem, RDBStorage(url.get_secret_value()))
         except (*UNUSABLE, ImportError, OptunaError, RuntimeError) as error:
-            told = _without_secrets(str(error), url)
+            reason = _without_secrets(str(error), url)
         if attempt == 0:
             time.sleep(1)  # two that make the tables of a new database at once: the later one finds them now
-    raise StudyError(f"[training] study: {_shown(url)} cannot be used: {told}")
+    raise StudyError(f"[training] study: {_shown(url)} cannot be used: {reason}")
 
 
 def _study(name: str, storage: JournalStorage | RDBStorage) -> optuna.Study:
@@ -155,7 +155,7 @@ def _pulse(trial: optuna.Trial) -> Iterator[None]:
         while not over.wait(PULSE):
             pulses += 1
             # A storage that is away for a moment costs a sign of life, one that stays away ends the trial itself; a
-            # trial that others gave up is told so at its end.
+            # trial that others gave up learns of it at its end.
             with suppress(StorageInternalError, UpdateFinishedTrialError, OSError):
                 trial.set_user_attr(PULSES, pulses)
 

@@ -20,7 +20,7 @@ Found = dict[tuple[str, str, int], dict[str, float]]
 
 
 def measured(world: World, settings: EvaluationSettings = SETTINGS) -> Found:
-    table = beyond_accuracy.measure(world.rankings, *world.splits, settings)
+    table = beyond_accuracy.beyond_accuracy_table(world.rankings, *world.splits, settings)
     assert table.schema == SCHEMA
     return {(row["model"], row["metric"], row["k"]): row for row in table.to_pylist()}
 
@@ -88,7 +88,7 @@ def test_only_late_training_sessions_tell_what_goes_together(world: World, monke
 def test_a_model_without_any_list_has_no_measures_but_no_coverage(world: World, tmp_path: Path) -> None:
     rows = [row | {"top_items": []} for row in world.predictions("a")]
     pq.write_table(pa.Table.from_pylist(rows, RANKINGS), tmp_path / "m.parquet")
-    table = beyond_accuracy.measure({"m": tmp_path / "m.parquet"}, *world.splits, SETTINGS)
+    table = beyond_accuracy.beyond_accuracy_table({"m": tmp_path / "m.parquet"}, *world.splits, SETTINGS)
     for row in table.to_pylist():
         assert row["value"] == (0 if row["metric"] == "coverage" else None)
         assert row["lists"] == 0

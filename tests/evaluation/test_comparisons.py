@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.comparisons import SCHEMA, between, compare, holm, sign_flips
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(cutoffs=[5, 20], bootstrap_samples=500, permutations=2000)
@@ -44,7 +44,7 @@ def test_a_paired_test_finds_what_overlapping_intervals_hide(tmp_path: Path) -> 
     paths = write(tmp_path, sessions, better=better, worse=drawn(sessions, seed=2, hit=0.42))
     metrics = {
         row["model"]: row
-        for row in measure(paths, dict.fromkeys(paths, ""), SETTINGS).to_pylist()
+        for row in metrics_table(paths, dict.fromkeys(paths, ""), SETTINGS).to_pylist()
         if (row["metric"], row["k"], row["tie_rule"]) == ("recall", 20, "conservative")
     }
     assert metrics["worse"]["value"] < metrics["better"]["value"]

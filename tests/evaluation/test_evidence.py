@@ -7,7 +7,7 @@ import pytest
 from worlds import World
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(cutoffs=[3, 8], top_items=8, bootstrap_samples=100)
@@ -25,7 +25,7 @@ def test_predictions_stand_in_session_and_position_order(world: World) -> None:
 def test_the_mean_gain_is_the_metric(world: World) -> None:
     metrics = {
         (row["model"], row["metric"], row["k"], row["tie_rule"]): row["value"]
-        for row in measure(world.rankings, dict.fromkeys(world.rankings, ""), SETTINGS).to_pylist()
+        for row in metrics_table(world.rankings, dict.fromkeys(world.rankings, ""), SETTINGS).to_pylist()
     }
     for rule in ("standard", "median", "conservative"):
         evidence = Evidence.of(world.rankings, SETTINGS.model_copy(update={"tie_rule": rule}))

@@ -14,8 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.evaluation.comparisons import compare
-from sessrec_pipeline.evaluation.metrics import MARKS, METRICS, SCHEMA, leaderboard, measure
+from sessrec_pipeline.evaluation.metrics import MARKS, SCHEMA, leaderboard, metrics_table
 from sessrec_pipeline.evaluation.ranking import MISS
+from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
 Evidence = tuple[int, int, int]
@@ -52,12 +53,12 @@ def stored(**models: Sequence[Evidence]) -> Iterator[dict[str, Path]]:
 
 def measured(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
     with stored(**models) as paths:
-        return measure(paths, {model: f"id of {model}" for model in models}, evaluation)
+        return metrics_table(paths, {model: f"id of {model}" for model in models}, evaluation)
 
 
 def board_of(evaluation: EvaluationSettings, **models: Sequence[Evidence]) -> pa.Table:
     with stored(**models) as paths:
-        metrics = measure(paths, {model: f"id of {model}" for model in models}, evaluation)
+        metrics = metrics_table(paths, {model: f"id of {model}" for model in models}, evaluation)
         return leaderboard(metrics, compare(paths, evaluation), evaluation)
 
 
@@ -283,7 +284,7 @@ def test_a_rankings_path_is_no_pattern(tmp_path: Path) -> None:
     for folder, greater in (("shop=nl [a]*", 0), ("shop=nl ab", 99)):
         (tmp_path / folder).mkdir()
         pq.write_table(rankings_of([(0, greater, 1)]), tmp_path / folder / "r.parquet")
-    table = measure({"m": tmp_path / "shop=nl [a]*" / "r.parquet"}, {"m": "id"}, settings(5))
+    table = metrics_table({"m": tmp_path / "shop=nl [a]*" / "r.parquet"}, {"m": "id"}, settings(5))
     assert value(table, "recall", 5) == 1
 
 
@@ -291,4 +292,4 @@ def test_a_models_name_is_no_sql(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
     pq.write_table(rankings_of([(0, 0, 1)]), path)
     with pytest.raises(ValueError, match="identifier"):
-        measure({"m' OR 1=1 --": path}, {}, settings(5))
+        metrics_table({"m' OR 1=1 --": path}, {}, settings(5))

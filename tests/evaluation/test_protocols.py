@@ -9,7 +9,7 @@ from ir_measures import AP, P, R
 from worlds import World
 
 from sessrec_pipeline.evaluation import protocols
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.evaluation.protocols import PROTOCOLS, REMAINING, SCHEMA
 from sessrec_pipeline.settings import EvaluationSettings
 
@@ -18,7 +18,7 @@ SETTINGS = EvaluationSettings(cutoffs=[1, 3, 8], top_items=8, bootstrap_samples=
 
 @pytest.fixture(scope="module")
 def found(world: World) -> dict[tuple[str, str, str, int], dict[str, object]]:
-    table = protocols.measure(world.rankings, world.splits[0], SETTINGS)
+    table = protocols.protocols_table(world.rankings, world.splits[0], SETTINGS)
     assert table.schema == SCHEMA
     rows = {(r["protocol"], r["model"], r["metric"], r["k"]): r for r in table.to_pylist()}
     assert len(rows) == table.num_rows == len(PROTOCOLS) * 2 * 3 * 3
@@ -29,7 +29,7 @@ Found = dict[tuple[str, str, str, int], dict[str, object]]
 
 
 def test_the_standard_protocol_is_the_metrics_table(world: World, found: Found) -> None:
-    for row in measure(world.rankings, dict.fromkeys(world.rankings, ""), SETTINGS).to_pylist():
+    for row in metrics_table(world.rankings, dict.fromkeys(world.rankings, ""), SETTINGS).to_pylist():
         if row["tie_rule"] == "conservative" and row["metric"] in ("recall", "mrr", "ndcg"):
             own = found["next_item", row["model"], row["metric"], row["k"]]
             for name in ("value", "low", "high"):
@@ -89,4 +89,4 @@ def test_repeats_of_a_remaining_item_count_once(tmp_path: Path) -> None:
 def test_rankings_of_another_test_split_have_no_remaining_items(world: World, tmp_path: Path) -> None:
     pq.write_table(world.table("test").slice(0, 50), tmp_path / "test.parquet")
     with pytest.raises(ValueError, match="not those of this test split"):
-        protocols.measure(world.rankings, tmp_path / "test.parquet", SETTINGS)
+        protocols.protocols_table(world.rankings, tmp_path / "test.parquet", SETTINGS)

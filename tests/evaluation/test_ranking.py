@@ -218,7 +218,7 @@ def test_progress_reaches_the_end() -> None:
         split_of([["i0", "i1", "i2"], ["i1", "i1"]]),
         batch_size=1,
         top=1,
-        say=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, interval, resampled
 
 
 def test_the_interval_is_that_of_the_binomial_law() -> None:
@@ -44,3 +44,19 @@ def test_resamples_without_any_of_a_groups_sessions_do_not_count() -> None:
     assert 0 < np.isnan(means).sum() < 200
     low, high = interval(means)
     assert low[0] == high[0] == 0.75
+
+
+def test_draws_do_not_depend_on_how_many_are_summed_at_once() -> None:
+    rng = np.random.default_rng(3)
+    group = Sums(rng.random((200, 3)), rng.integers(1, 9, 200).astype(np.float64))
+    single, chunked = (resampled([group], 200, 150, seed=5, at_once=n)[0] for n in (1, CHUNK))
+    np.testing.assert_allclose(single, chunked, rtol=1e-13)
+
+
+def test_estimates_are_values_with_the_intervals_of_their_draws() -> None:
+    group = Sums(np.array([[1.0, 0.0], [2.0, 3.0], [0.0, 3.0]]), np.array([2.0, 3.0, 1.0]))
+    assert group.means.tolist() == [0.5, 1.0]
+    (drawn,) = resampled([group], 3, 500, seed=0)
+    low, high = interval(drawn)
+    found = estimates(group.means, drawn)
+    assert [(own.value, own.low, own.high) for own in found] == [(0.5, low[0], high[0]), (1.0, low[1], high[1])]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.evaluation.ranking import MISS, SCHEMA, rank
 from sessrec_pipeline.evaluation.shards import COUNTS, bounds, metrics_of, rank_counts, shard_of, summed
 from sessrec_pipeline.models.counts.popularity import Popularity
@@ -87,7 +87,7 @@ def test_counts_give_the_metrics_of_the_table(evidence: list[tuple[int, int]]) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.parquet"
         pq.write_table(table, path)
-        rows = measure({"model": path}, {"model": "id"}, settings).to_pylist()
+        rows = metrics_table({"model": path}, {"model": "id"}, settings).to_pylist()
     expected = {(row["metric"], row["tie_rule"], row["k"]): row["value"] for row in rows}
     found = metrics_of(rank_counts(table), settings.cutoffs)
     assert len(found) == 3 * 3 * 3

@@ -25,7 +25,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from tests.evaluation.test_shared_study import searched
 workers, trials, journal, url = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-def worth(config):
+def objective(config):
     print("begun", config.alpha, flush=True)
     (journal.parent / f"begun-{os.getpid()}").touch()
     while len(list(journal.parent.glob("begun-*"))) < workers:
@@ -33,19 +33,19 @@ def worth(config):
     return config.alpha
 print("ready", flush=True)
 sys.stdin.readline()
-searched(journal, trials, worth, url=SecretStr(url) if url else None)
+searched(journal, trials, objective, url=SecretStr(url) if url else None)
 """
 
 
 def searched(
     journal: Path,
     trials: int,
-    worth: Callable[[MarkovSettings], float] = lambda config: config.alpha,
+    objective: Callable[[MarkovSettings], float] = lambda config: config.alpha,
     url: SecretStr | None = None,
     **others: object,
 ) -> list[Trial[MarkovSettings]]:
     suggested = partial(suggest, space=SPACES["markov"])
-    return search(BASE, suggested, worth, journal, trials=trials, seed=42, url=url, **others)  # type: ignore[arg-type]
+    return search(BASE, suggested, objective, journal, trials=trials, seed=42, url=url, **others)  # type: ignore[arg-type]
 
 
 def worker(journal: Path, trials: int, *, workers: int, url: str = "") -> "subprocess.Popen[str]":
@@ -154,7 +154,7 @@ def test_a_trial_that_others_gave_up_does_not_count(tmp_path: Path) -> None:
             others.extend(searched(journal, 3))
         return 99.0
 
-    assert searched(journal, 3, asleep, say=lambda trial: said.append(trial.number)) == others
+    assert searched(journal, 3, asleep, report=lambda trial: said.append(trial.number)) == others
     assert said == [] and 99.0 not in [trial.value for trial in others]
 
 

@@ -38,7 +38,7 @@ def by_hand(world: World, name: str, prediction: dict[str, object]) -> str:
 
 
 def test_slices_equal_a_loop(world: World) -> None:
-    table = slices.measure(world.rankings, *world.splits, SETTINGS)
+    table = slices.slices_table(world.rankings, *world.splits, SETTINGS)
     assert table.schema == SCHEMA
     found = {(r["model"], r["slice"], r["band"], r["k"]): r for r in table.to_pylist()}
     expected: dict[tuple[str, str, str, int], list[tuple[float, float, str]]] = {}
@@ -65,13 +65,13 @@ def test_slices_equal_a_loop(world: World) -> None:
 
 
 def test_rows_stand_in_the_order_of_slices_and_bands(world: World) -> None:
-    rows = slices.measure(world.rankings, *world.splits, SETTINGS).to_pylist()
+    rows = slices.slices_table(world.rankings, *world.splits, SETTINGS).to_pylist()
     keys = [(row["model"], list(SLICES).index(row["slice"]), row["place"], row["k"]) for row in rows]
     assert keys == sorted(keys) and len(keys) == len(set(keys))
 
 
 def test_times_that_only_tell_the_order_have_no_days(world: World) -> None:
-    table = slices.measure(world.rankings, *world.splits, SETTINGS, clock=False)
+    table = slices.slices_table(world.rankings, *world.splits, SETTINGS, clock=False)
     assert set(table["slice"].to_pylist()) == {"session_length", "position", "popularity", "repeat"}
 
 
@@ -92,4 +92,4 @@ def test_rankings_of_another_test_split_are_refused(world: World, tmp_path: Path
     pq.write_table(shorter, tmp_path / "test.parquet")
     _, train, popularity = world.splits
     with pytest.raises(ValueError, match="not those of this test split"):
-        slices.measure(world.rankings, tmp_path / "test.parquet", train, popularity, SETTINGS)
+        slices.slices_table(world.rankings, tmp_path / "test.parquet", train, popularity, SETTINGS)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.evaluation.metrics import measure
+from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.models.counts.association_rules import fit_association_rules
@@ -81,7 +81,7 @@ class Study:
 
     def figures(self, model: tuple[Recommender, list[str]]) -> Figures:
         ranked = self.store.publish("rankings", Table(rank(*model, self.test.arrow(), batch_size=256, top=1)))
-        table = measure({"m": ranked.path}, {"m": "id"}, EvaluationSettings(bootstrap_samples=100))
+        table = metrics_table({"m": ranked.path}, {"m": "id"}, EvaluationSettings(bootstrap_samples=100))
         assert set(table["predictions"].to_pylist()) == {self.test.stats["predictions"]}
         return {(row["metric"], row["k"], row["tie_rule"]): row["value"] for row in table.to_pylist()}
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from small_feed import Feed
@@ -13,7 +11,7 @@ from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.settings import StudySettings, TrainingSettings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.studies.laboratory import Shelf, difference, of_two_or_more, renumbered, studied_models
+from sessrec_pipeline.studies.laboratory import Shelf, of_two_or_more, renumbered, studied_models
 
 
 def contents(home: Path) -> dict[str, int]:
@@ -63,27 +61,6 @@ def test_models_are_the_counted_ones_unless_settings_say_otherwise(small: Feed) 
     assert chosen(models=["markov"], gru4rec=True) == ["markov", "gru4rec"]
     with pytest.raises(ValueError, match="names 'bert'; this feed has popularity"):
         chosen(models=["bert"])
-
-
-def sums(sessions: list[str], recall: list[float], predictions: int = 10) -> pd.DataFrame:
-    return pd.DataFrame({"predictions": predictions, "recall": recall, "mrr": 0.0}, index=sessions)
-
-
-def test_difference_is_paired() -> None:
-    rng = np.random.default_rng(1)
-    names = [f"s{i}" for i in range(200)]
-    hits = rng.integers(0, 9, 200).astype(float)
-    value, low, high = difference(sums(names, list(hits + 1)), sums(names, list(hits)), 200, 1)[:, 0]
-    assert value == pytest.approx(0.1) and low == pytest.approx(0.1) and high == pytest.approx(0.1)
-    unpaired = difference(sums([f"t{i}" for i in range(200)], list(hits + 1)), sums(names, list(hits)), 200, 1)[:, 0]
-    assert unpaired[0] == pytest.approx(0.1) and unpaired[1] < 0.08 and unpaired[2] > 0.12
-
-
-def test_difference_covers_nothing_where_there_is_nothing() -> None:
-    rng = np.random.default_rng(2)
-    a, b = (sums([f"{side}{i}" for i in range(150)], list(rng.integers(0, 10, 150))) for side in "ab")
-    _, low, high = difference(a, b, 300, 3)[:, 0]
-    assert low < 0 < high
 
 
 def test_sessions_are_numbered_anew() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_feed import Feed
 
 from sessrec_pipeline.evaluation.ranking import MISS, rank
+from sessrec_pipeline.evaluation.ranks import TIE_RULES
 from sessrec_pipeline.fitted import models_of
 from sessrec_pipeline.models.counts.popularity import Popularity
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
@@ -352,7 +353,7 @@ def test_only_what_ties_depends_on_the_rule(small: Feed) -> None:
     for model in ("popularity", "markov"):
         assert value(frame, "standard", model) == value(frame, "conservative", model)
     assert value(frame, "standard", "markov_unpadded") > value(frame, "conservative", "markov_unpadded")
-    assert set(frame["tie_rule"]) == set(tie_rules.RULES)
+    assert set(frame["tie_rule"]) == set(TIE_RULES)
     assert "decides nothing for" in finding and "Markov unpadded" in finding
     unpadded = small.settings.markov.model_copy(update={"padding": False})
     assert "markov_padded" in set(small.table(tie_rules.STUDY, markov=unpadded)["model"])
