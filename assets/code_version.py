@@ -407,8 +407,7 @@ class _Plain(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> Any:
         """Drop what only type checkers read."""
-        test = node.test
-        if (test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")) == "TYPE_CHECKING":
+        if _last_name(node.test) == "TYPE_CHECKING":
             return self.generic_visit(ast.Module(body=node.orelse, type_ignores=[])).body
         return self.generic_visit(node)
 
@@ -489,6 +488,12 @@ def _base(node: ast.AST) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
+def _last_name(node: ast.AST) -> str:
+    """What is named at the end of a chain of attributes, or called there."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return node.id if isinstance(node, ast.Name) else str(getattr(node, "attr", ""))
+
+
 @functools.cache
 def _text(node: ast.AST) -> str:
     """The tree as text, without positions and without what differs between versions of Python."""
@@ -548,8 +553,7 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         """The SQL that ``sql_text(package, name)`` names."""
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if name != SQL_TEXT:
+        if _last_name(node.func) != SQL_TEXT:
             self.generic_visit(node)
             return
         given = dict(zip(("package", "name"), node.args, strict=False))
@@ -599,7 +603,13 @@ class _Visitor(ast.NodeVisitor):
         for statement in node.body:
             if isinstance(statement, (ast.Import, ast.ImportFrom)):
                 self.names |= {(origin, ()) for origins in _bound([statement])[1].values() for origin in origins}
-        self.generic_visit(node)
+        fields_are_checked = node.bases and not any(_last_name(part) == "dataclass" for part in node.decorator_list)
+        for part in ast.iter_child_nodes(node):
+            if isinstance(part, ast.AnnAssign) and not fields_are_checked:  # the types are only text
+                if part.value is not None:
+                    self.visit(part.value)
+            else:
+                self.visit(part)
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
         """A scope."""
