@@ -1,10 +1,13 @@
 """Copies of the project's source with one statement changed, and the assets whose code digest that moves."""
 
 import ast
+import inspect
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, Self
 
 import dagster as dg
 
@@ -70,3 +73,34 @@ def reworded(text: str) -> str:
         indent = lines[begin][: statement.col_offset]
         lines[begin:end] = [f"{indent}{words}\n", f"{indent}# A comment.\n", "\n"]
     return "".join(["# A comment before everything.\n\n", *lines, "\n# A comment at the end.\n"])
+
+
+class Watched:
+    """Which definitions of the project run below each function, while ``with Watched(functions)``."""
+
+    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+        self.functions: dict[CodeType, list[str]] = {}
+        """Names by code: functions that a factory made share theirs."""
+        for name, function in functions.items():
+            self.functions.setdefault(inspect.unwrap(function).__code__, []).append(name)
+        self.ran: dict[CodeType, set[tuple[str, str]]] = {}
+        """For each function that was called the module and top-level name of all that ran before it returned."""
+        self.stack: list[FrameType] = []
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _event(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code in self.functions:
+            self.stack.append(frame)
+        elif event == "call" and self.stack and code.co_filename.startswith(str(PROJECT)):
+            module, name = frame.f_globals.get("__name__", ""), code.co_qualname.split(".")[0]
+            if module.split(".")[0] in PACKAGES and not name.startswith("<"):  # no lambda and no module
+                self.ran.setdefault(self.stack[-1].f_code, set()).add((module, name))
+        elif event == "return" and self.stack and self.stack[-1] is frame:
+            self.stack.pop()

@@ -10,11 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import dagster as dg
 import pytest
-from mutants import PROJECT, Project, reworded, roots_of
+from mutants import PROJECT, Project, Watched, reworded, roots_of
 
-from assets.code_version import Root, Tree, code_digest, code_parts, code_version
-from sessrec_pipeline.settings import Settings
+from assets.code_version import DRAWING, EXCLUDED, PACKAGES, Root, Tree, code_digest, code_parts, code_version
+from sessrec_pipeline.definitions import build
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.runs import materialize_all
+from sessrec_pipeline.settings import Settings, SyntheticSettings
 
 FIT = "sessrec_pipeline.models.few:fit"
 LIBRARY = {
@@ -32,7 +36,7 @@ LIBRARY = {
 def write(tmp_path: Path) -> Callable[..., Tree]:
     """``write({file: text})``: the source under tmp_path, with what was written before."""
 
-    def write(files: dict[str, str], **few: str) -> Tree:
+    def write(files: dict[str, str]) -> Tree:
         for name, text in {**LIBRARY, **files}.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -458,8 +462,6 @@ def test_what_has_no_source_is_refused(write: Callable[..., Tree]) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of this project, with every asset of a feed that tunes and validates."""
-    from sessrec_pipeline.definitions import build
-
     home = tmp_path_factory.mktemp("home")
     settings = Settings(
         home=home,
@@ -529,6 +531,27 @@ def test_a_statement_makes_stale_what_reaches_it(
 ) -> None:
     expected = {name for name in project.assets for pattern in assets if fnmatchcase(name, pattern)}
     assert project.moved(file, old, new) == expected
+
+
+RESOURCES = {("sessrec_pipeline.compute", "Compute")}
+"""Classes of objects that Dagster hands in: no name leads to them."""
+
+
+@pytest.mark.usefixtures("no_drawings")
+def test_all_that_runs_is_part_of_the_digest(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+    settings = feed(synthetic=SyntheticSettings(sessions=300, items=60, days=3), models=["markov", "stan"])
+    write_logs(settings.synthetic, settings.landing)
+    functions = roots_of(build(settings))
+    with Watched(functions) as watched:
+        materialize_all(settings, instance)
+    assert len(watched.ran) > 10
+    rooms = Tree(PROJECT).closure(frozenset(PACKAGES), (*EXCLUDED, DRAWING))
+    for code, ran in watched.ran.items():
+        names = watched.functions[code]
+        keys = {key for name in names for key in code_parts([functions[name]], pages=name == "report")}
+        counted = {(module, name.split(".")[0]) for module, name in (key.split()[0].split(":") for key in keys)}
+        left_out = {(module, name) for module, name in ran if rooms.is_excluded(module)}
+        assert ran - counted - left_out - RESOURCES == set(), names
 
 
 def test_comments_and_docstrings_move_nothing(project: Project) -> None:
