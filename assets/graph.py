@@ -29,7 +29,8 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     store = store or Store(settings)
 
     def finish(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-        roots, pages = [asset, *uses_of(asset)], any("html" in spec.kinds for spec in asset.specs)
+        roots: list[Any] = [asset, *uses_of(asset)]
+        pages = any("html" in spec.kinds for spec in asset.specs)
 
         def finished(spec: dg.AssetSpec) -> dg.AssetSpec:
             config = settings_read(settings, spec.metadata[READS_KEY])

@@ -236,7 +236,7 @@ T = TypeVar("T", bound=TrainedSettings)
 class Training(Generic[T]):
     """How a network is trained. The functions import torch when they are called."""
 
-    trainer: "Callable[[Sessions, int, T, str, Ranks, Arrays | None], Trainer]"
+    trainer: "Callable[[Sessions, int, T, str, Ranks | None, Arrays | None], Trainer]"
     """From sessions, size of the catalogue, settings, device, the processes that share the work, and the arrays to
     begin with instead of random ones."""
     extend: Callable[[T, Arrays, Sequence[str], Sequence[str]], Arrays]

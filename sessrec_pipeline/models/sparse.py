@@ -77,7 +77,7 @@ def fit_rules(table: str) -> Callable[[Mapping[str, pa.Table], object], Fitted]:
 
     def fit(tables: Mapping[str, pa.Table], settings: object) -> Fitted:
         offsets, columns, weights = sparse_matrix(tables["popularity"], tables[table])
-        arrays = {"offsets": offsets, "columns": columns, "weights": weights}
+        arrays: Arrays = {"offsets": offsets, "columns": columns, "weights": weights}
         return Fitted(arrays, tables["popularity"]["item"].to_pylist())
 
     return fit

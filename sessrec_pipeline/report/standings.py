@@ -80,11 +80,15 @@ def _verdict(data: ReportData) -> str:
     """What the paired test says of the two best models."""
     first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
     pair = between(data.comparisons, first, second, "recall", data.k)
-    apart = Estimate(pair["difference"], pair["low"], pair["high"])
+    value = Estimate(pair["difference"], pair["low"], pair["high"]).with_interval
     p = p_text(pair["p_holm"])
     if pair["significant"]:
-        return gettext("the difference of {value} is more than chance (paired test, p {p})", value=apart.with_interval, p=p)
-    return gettext("chance alone can make the difference of {value} (paired test, p {p})", value=apart.with_interval, p=p)
+        return gettext(
+            "the difference of {value} is more than chance (paired test, p {p})", value=apart.with_interval, p=p
+        )
+    return gettext(
+        "chance alone can make the difference of {value} (paired test, p {p})", value=apart.with_interval, p=p
+    )
 
 
 def p_text(p: float) -> str:

@@ -30,8 +30,6 @@ from sessrec_pipeline.studies.results import RULE, Results, Row
 from sessrec_pipeline.training.device import Compute
 from sessrec_pipeline.training.fit import fit_of, fit_table, recommender_of
 
-
-
 Model = tuple[Recommender, list[str]]
 """A fitted model and the id of each item index."""
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.ranking import MISS
-from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.evaluation.ranks import gains, target_ranks
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.base import Recommender, Sessions
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.settings import Settings

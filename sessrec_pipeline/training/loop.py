@@ -91,7 +91,11 @@ def train(
 
     for epoch in range(len(losses) + 1, settings.n_epochs + 1):
         begin, before = time.perf_counter(), (epoch - 1) * trainer.events
-        loss = trainer.epoch(lambda done, before=before: progress(before + done, total))
+
+        def of_all(events: int, before: int = before) -> None:
+            progress(before + events, total)
+
+        loss = trainer.epoch(of_all)
         losses.append(loss)
         if not math.isfinite(loss):
             raise TrainingDiverged(f"the loss of epoch {epoch} is {loss}: {training.if_diverged(settings)}")
