@@ -80,7 +80,7 @@ def _verdict(data: ReportData) -> str:
     """What the paired test says of the two best models."""
     first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
     pair = between(data.comparisons, first, second, "recall", data.k)
-    value = Estimate(pair["difference"], pair["low"], pair["high"]).with_interval
+    apart = Estimate(pair["difference"], pair["low"], pair["high"])
     p = p_text(pair["p_holm"])
     if pair["significant"]:
         return gettext(
