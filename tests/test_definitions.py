@@ -19,7 +19,7 @@ from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.counts.markov import MarkovSettings
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
-from sessrec_pipeline.settings import MODELS, SyntheticSettings
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
@@ -29,40 +29,43 @@ QUICK = GRU4RecSettings(layers=[16], n_epochs=2, n_sample=32, batch_size=16)
 FEW: list[Any] = ["markov", "stan", "gru4rec"]
 """A model of each kind, for what is run here; tests/test_cli.py runs all of them."""
 
-EVERY_RANKING = {f"{model}_rankings" for model in (*MODELS, "oracle")}
-FITTED = {
-    "ar",
-    "gru4rec_checkpoint",
-    "item_knn",
-    "markov",
-    "popularity",
-    "recent_popularity",
-    "recent_sessions",
-    "sr",
+MADE_FROM = {
+    "popularity": {"popularity"},
+    "recent_popularity": {"popularity", "recent_popularity"},
+    "session_popularity": {"popularity"},
+    "markov": {"markov", "popularity"},
+    "ar": {"ar", "popularity"},
+    "sr": {"popularity", "sr"},
+    "item_knn": {"item_knn", "popularity"},
+    "sknn": {"popularity", "recent_sessions"},
+    "vsknn": {"popularity", "recent_sessions"},
+    "stan": {"popularity", "recent_sessions"},
+    "vstan": {"popularity", "recent_sessions"},
+    "gru4rec": {"popularity", "train_split"},
+    "oracle": {"popularity"},
 }
-GRAPH = {
+"""What each model's checkpoint rests on."""
+MODELS = [model for model in MADE_FROM if model != "oracle"]
+EVERY_RANKING = {f"{model}_rankings" for model in MADE_FROM}
+EVERY_CHECKPOINT = {f"{model}_checkpoint" for model in MADE_FROM}
+TABLES = {"ar", "item_knn", "markov", "popularity", "recent_popularity", "recent_sessions", "sr"}
+GRAPH: dict[str, set[str]] = {
+    **{f"{model}_checkpoint": parents for model, parents in MADE_FROM.items()},
+    **{f"{model}_rankings": {f"{model}_checkpoint", "test_split"} for model in MADE_FROM},
     "ar": {"train_split"},
-    "ar_rankings": {"ar", "popularity", "test_split"},
     "beyond_accuracy": EVERY_RANKING | {"popularity", "test_split", "train_split"},
     "comparisons": EVERY_RANKING,
-    "costs": EVERY_RANKING | FITTED,
+    "costs": EVERY_RANKING | EVERY_CHECKPOINT | TABLES,
     "drift": {"raw_sessions"},
-    "gru4rec_checkpoint": {"popularity", "train_split"},
-    "gru4rec_rankings": {"gru4rec_checkpoint", "test_split"},
     "item_knn": {"train_split"},
-    "item_knn_rankings": {"item_knn", "popularity", "test_split"},
     "leaderboard": {"comparisons", "metrics"},
     "markov": {"train_split"},
-    "markov_rankings": {"markov", "popularity", "test_split"},
     "metrics": EVERY_RANKING,
-    "oracle_rankings": {"popularity", "test_split"},
     "popularity": {"train_split"},
-    "popularity_rankings": {"popularity", "test_split"},
     "protocols": EVERY_RANKING | {"test_split"},
     "quarantine": set(),
     "raw_sessions": set(),
     "recent_popularity": {"train_split"},
-    "recent_popularity_rankings": {"recent_popularity", "test_split"},
     "recent_sessions": {"train_split"},
     "report": {
         "beyond_accuracy",
@@ -80,29 +83,23 @@ GRAPH = {
         "test_split",
         "train_split",
     },
-    "session_popularity_rankings": {"popularity", "test_split"},
     "sessions": {"raw_sessions"},
-    "sknn_rankings": {"popularity", "recent_sessions", "test_split"},
     "slices": EVERY_RANKING | {"popularity", "test_split", "train_split"},
     "sr": {"train_split"},
-    "sr_rankings": {"popularity", "sr", "test_split"},
-    "stan_rankings": {"popularity", "recent_sessions", "test_split"},
     "test_split": {"sessions", "train_split"},
     "train_split": {"sessions"},
     "tuning_test_split": {"train_split", "tuning_train_split"},
     "tuning_train_split": {"train_split"},
-    "vsknn_rankings": {"popularity", "recent_sessions", "test_split"},
-    "vstan_rankings": {"popularity", "recent_sessions", "test_split"},
 }
 STUDIES = {
     "study_catalogue_size": {"popularity", "test_split", "train_split"},
-    "study_markov_alpha": {"markov", "popularity", "test_split"},
+    "study_markov_alpha": {"markov_checkpoint", "popularity_checkpoint", "test_split"},
     "study_null_feed": set(),
-    "study_sampled_negatives": EVERY_RANKING | FITTED | {"test_split"},
+    "study_sampled_negatives": EVERY_RANKING | EVERY_CHECKPOINT | {"popularity", "test_split"},
     "study_session_length": EVERY_RANKING | {"test_split"},
     "study_sliding_windows": {"sessions"},
     "study_shuffled_sessions": {"test_split", "train_split"},
-    "study_tie_rules": EVERY_RANKING | {"markov", "popularity", "test_split"},
+    "study_tie_rules": EVERY_RANKING | {"markov_checkpoint", "test_split"},
     "study_train_ratio": {"sessions"},
     "study_training_sessions": {"test_split", "train_split"},
     "study_unseen_items": {"sessions"},
@@ -243,7 +240,7 @@ def test_what_is_up_to_date_is_not_made_again(
     other = demo.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
     readers = {name for name, parents in asset_graph(demo).items() if "markov_rankings" in parents}
     below = (readers - set(STUDIES_AND_PAGE)) | {"leaderboard", "report"}
-    assert set(materialize_all(other, instance).rebuilt) == {"markov_rankings"} | below
+    assert set(materialize_all(other, instance).rebuilt) == {"markov_checkpoint", "markov_rankings"} | below
     assert materialize_all(demo, instance).success
 
 
