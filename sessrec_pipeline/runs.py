@@ -171,8 +171,7 @@ def stale(settings: Settings, asset: str) -> str | None:
     late = [
         key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
     ]
-    there = [name for name in late if store.path(name, None, ".parquet").exists()]
-    return next(iter(there), None)
+    return next((name for name in late if store.has(name)), None)
 
 
 def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:

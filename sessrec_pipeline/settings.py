@@ -567,6 +567,15 @@ class EngineSettings(Section):
         return lake
 
 
+class StorageSettings(Section):
+    """What is kept of tables and models that were made again."""
+
+    keep_versions: Annotated[int, Field(ge=1)] = 3
+    """Versions of each table and model that are kept, the current one among them, for ``sessrec restore``. Those that
+    are pinned, or that something current was made from, are kept beside them. With 1, a step whose input is replaced
+    while it reads may have to begin again."""
+
+
 class ComputeSettings(Section):
     """Where training and scoring run."""
 
@@ -658,6 +667,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     synthetic: SyntheticSettings | None = None
     engine: EngineSettings = EngineSettings()
+    storage: StorageSettings = StorageSettings()
     compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
     published: list[PublishedFigure] = []
