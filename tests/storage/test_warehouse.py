@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lineage import Lineage, Node
+from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, WarehouseBusyError, enter, load
 
 NODE = Node("asset", None, "0", "1", {}, "python", "run", "2026-11-01T00:00:00+00:00")
@@ -125,7 +127,7 @@ def test_eight_processes_publish_at_once(tmp_path: Path) -> None:
     ]
     assert rows(warehouse, "SELECT COUNT(*) FROM lineage.edge") == [(8,)]
     # One version won, whole, and the table that people query is that version.
-    winner = pq.read_table(tmp_path / "lake" / "metrics.parquet")["n"].to_pylist()
+    winner = Store(Settings(home=tmp_path)).find("metrics").arrow()["n"].to_pylist()
     assert winner == [winner[0]] * 1000
     assert rows(warehouse, "SELECT n, COUNT(*) FROM metrics GROUP BY n") == [(winner[0], 1000)]
 
