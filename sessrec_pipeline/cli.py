@@ -530,8 +530,9 @@ def versions(home: Path | None, asset: str | None, partition: str | None, sql: b
         raise Failure("--partition and --sql are about one ASSET: name it")
     listed = _store(settings).versions(asset, partition, lambda damage: click.echo(f"left out: {damage}", err=True))
     if asset is not None and not listed:
-        _find(_store(settings), asset)  # says that it is not there yet, or where its page is
-        raise Failure(f"no version of {asset}{f'[{partition}]' if partition is not None else ''} is kept")
+        if partition is not None:
+            raise Failure(f"{asset} has no partition {partition!r}")
+        raise Failure(f"{asset} is a page, of which one version is kept: {_find(_store(settings), asset).path}")
     if sql:
         paths = ["'" + str(v.stored.path).replace("'", "''") + "'" for v in listed if v.current]
         click.echo(f"read_parquet([{', '.join(paths)}], hive_partitioning = false)")
