@@ -4,7 +4,7 @@ Every published version of a table or model is kept (``versions``), up to ``[sto
 file each, under a path that people can keep.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -310,15 +310,13 @@ class Store:
         return listed
 
     @staticmethod
-    def _listed(folder: VersionFolder, say: Callable[[str], None], *, current_only: bool = False) -> Iterator[Version]:
+    def _listed(folder: VersionFolder, say: Callable[[str], None]) -> Iterator[Version]:
         current, pinned = None, folder.pinned()
         try:
             current = folder.current()
         except DamagedFileError as error:
             say(str(error))
         for version in folder.there():
-            if current_only and version != current:
-                continue
             try:
                 yield Version(_version(folder, version), version == current, version in pinned)
             except DamagedFileError as error:
@@ -496,7 +494,7 @@ class Store:
     def _rebuild(self, say: Callable[[str], None]) -> int:
         with replacing(self.warehouse.path) as temporary:
             versions = self.versions(say=say)
-            stored = self._with_pages(versions)
+            stored = self._with_pages([version.stored for version in versions if version.current])
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
                 for version in versions:
@@ -511,10 +509,15 @@ class Store:
 
     def _stored(self, say: Callable[[str], None]) -> list[Stored]:
         """All current artefacts, oldest first."""
-        return self._with_pages(v for f in self._folders() for v in self._listed(f, say, current_only=True))
+        stored: list[Stored] = []
+        for folder in self._folders():
+            try:
+                stored += filter(None, [self._current(folder)])
+            except DamagedFileError as error:
+                say(str(error))
+        return self._with_pages(stored)
 
-    def _with_pages(self, versions: Iterable[Version]) -> list[Stored]:
-        stored = [version.stored for version in versions if version.current]
+    def _with_pages(self, stored: list[Stored]) -> list[Stored]:
         for path in self.settings.reports.rglob("[!.]*.html"):
             lineage = pages.read_lineage(path)
             if lineage is not None:
