@@ -166,7 +166,7 @@ def test_a_log_of_which_half_was_published_is_read_again(
         patch.setattr(Store, "publish", die)
         assert not materialize_all(demo, instance, up_to=["sessions"]).success
     assert materialize_all(demo, instance, up_to=["sessions"]).success
-    assert len(list((demo.lake / "quarantine").iterdir())) == len(list(demo.landing.iterdir()))
+    assert len(Store(demo).partitions("quarantine")) == len(list(demo.landing.iterdir()))
 
 
 PREPARE = """
