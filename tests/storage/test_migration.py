@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sessrec_pipeline.cli import main
-from sessrec_pipeline.settings import Settings, load_settings
+from sessrec_pipeline.feed import load_settings
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.layout import LayoutError
 from sessrec_pipeline.storage.migration import migrate

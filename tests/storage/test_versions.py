@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from dying import publish_and_die
 
-from sessrec_pipeline.retention import prunable
 from sessrec_pipeline.settings import SessionSettings, Settings, StorageSettings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.layout import LAYOUT, LayoutError
 from sessrec_pipeline.storage.pages import Page
+from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored, UnknownVersionError, verify
 
 Make = Callable[..., Settings]
@@ -32,7 +32,7 @@ def rows(*values: int) -> Table:
 
 
 def model(value: float) -> Checkpoint:
-    return Checkpoint({"items": np.full((2, 3), value, np.float32)}, {"layers": [3]}, ["a", "b"])
+    return Checkpoint("gru4rec", {"items": np.full((2, 3), value, np.float32)}, {"layers": [3]}, ["a", "b"])
 
 
 def kept(store: Store, asset: str, partition: str | None = None) -> set[str]:
@@ -266,7 +266,7 @@ def test_restoring_brings_back_rows_catalogue_and_table(store: Store) -> None:
 
     before = store.publish("model", model(1))
     store.publish("model", model(2))
-    assert store.restore("model", before.node.data_version).checkpoint().weights["items"][0, 0] == 1
+    assert store.restore("model", before.node.data_version).checkpoint().arrays["items"][0, 0] == 1
 
 
 def test_a_version_that_is_not_there_is_told_with_those_that_are(store: Store) -> None:
