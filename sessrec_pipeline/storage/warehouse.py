@@ -15,7 +15,7 @@ import duckdb
 
 from sessrec_pipeline.storage.files import BusyError, DamagedFileError, locked
 from sessrec_pipeline.storage.lineage import Lineage
-from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
+from sessrec_pipeline.storage.sql import create_view, identifier, quoted, sql_text
 
 LOCK_SECONDS = 60
 DAMAGE = re.compile("not a valid DuckDB|corrupt|could not read enough bytes|deserialize", re.IGNORECASE)
@@ -149,7 +149,7 @@ def seen(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None, st
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
     """Replace the table ``name`` by the rows of ``parquet``."""
-    table = identifier(name)
+    table = quoted(identifier(name))  # a model may be called as a word of SQL
     create_view(connection, "incoming", [parquet])
     connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")
     connection.execute("DROP VIEW incoming")
