@@ -20,7 +20,7 @@ API = ("Events", "FrameError", "Model", "compare", "evaluate", "load", "model", 
 def __getattr__(name: str) -> Any:
     if name in API:
         found = getattr(import_module("sessrec_pipeline.api"), name)
-    elif name[0].isupper():
+    elif name[:1].isupper():
         found = import_module("sessrec_pipeline.api.models").classes().get(name)
     else:
         found = None

@@ -35,6 +35,7 @@ from sessrec_pipeline.models.registry import CARDS, ModelNameError, cards
 from sessrec_pipeline.settings import SessionSettings, Settings, SettingsError, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.checkpoints import CorruptCheckpointError
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.training.device import DeviceError
 
 COLUMNS: dict[str, Any] = {"session": "SessionId", "item": "ItemId", "time": "Time", "time_unit": "s"}
 TINY = {"layers": [8], "n_epochs": 2, "n_sample": 16, "batch_size": 16, "device": "cpu"}
@@ -354,6 +355,8 @@ def test_settings_are_checked_where_they_are_given() -> None:
         kind(device="gpu")
     with pytest.raises(ModelNameError, match="no model 'vstn'"):
         model("vstn")
+    with pytest.raises(TypeError, match="take a class such as VSTAN"):
+        Model()
 
 
 def test_models_can_be_cloned_as_scikit_learn_does_it(split: Split) -> None:
@@ -408,6 +411,16 @@ def test_torch_keeps_the_threads_of_its_user(split: Split) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_gpu_that_is_missing_is_missed(fitted: dict[str, Model], split: Split) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(DeviceError, match='device="cuda", but torch sees no GPU'):
+        model("gru4rec", device="cuda").fit(split.train)
+    assert not model("markov", device="cuda").fit(split.train).recommend(fitted["markov"].items[:1]).empty
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -533,10 +546,21 @@ def test_models_are_named_apart(fitted: dict[str, Model], split: Split) -> None:
     assert same.recall_at_5.nunique() == 1
     named = compare({"mine": other, "the other": fitted["sknn"]}, split.test, cutoffs=[3], permutations=1000)
     assert {*named.model_a, *named.model_b} == {"mine", "the other"}
+    cased = evaluate({"A": other, "a": fitted["sknn"], "model_0": other}, split.test, permutations=1000)
+    assert cased.set_index("model").recall_at_20["A"] == cased.set_index("model").recall_at_20["model_0"]
+    assert cased.set_index("model").recall_at_20["A"] != cased.set_index("model").recall_at_20["a"]
     alone = evaluate(other, split.test, cutoffs=[3, 7], permutations=1000)
     assert alone.model.tolist() == ["sknn"]
     assert {"ndcg_at_3", "mrr_at_7"} <= set(alone.columns)
     assert alone.p_best.isna().all()
+
+
+def test_the_ceiling_does_not_compete(fitted: dict[str, Model], split: Split) -> None:
+    oracle = model("oracle", sessions=300, items=60, days=3).fit(split.train)
+    board = evaluate({"above": oracle, "b": fitted["sknn"], "c": fitted["markov"]}, split.test)
+    assert board.model.tolist()[0] == "above"
+    assert board.p_best[:2].isna().all()
+    assert board.p_best[2] > 0
 
 
 def test_models_of_other_catalogues_miss_what_they_do_not_know(split: Split, fitted: dict[str, Model]) -> None:

@@ -1,7 +1,9 @@
 """The leaderboard of fitted models, and the differences between them, by the pipeline's evaluator."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -142,13 +144,21 @@ def _ranked(
                 )
             if not ranked.num_rows:
                 raise ValueError("no test session has two events or more: there is nothing to predict")
-            # Names become SQL; what is plain keeps its own, by which the tables of the pipeline are ordered.
-            name = label if label.isidentifier() and label.isascii() and len(label) < 50 else f"model_{number}"
-            name = f"{name}_{number}" if name in rankings else name
+            name = _plain(label, model, rankings)
             rankings[name] = home.home / f"{number}.parquet"
             labels[name] = label
             pq.write_table(ranked, rankings[name])
         yield rankings, labels
+
+
+def _plain(label: str, model: Model, taken: Iterable[str]) -> str:
+    """A name for SQL, in which capitals are not told apart: the caller's own where that will do."""
+    if model.card.kind == "ceiling":
+        label = model.card.name  # by which the leaderboard knows what does not compete
+    others = {name.lower() for name in taken}
+    if re.fullmatch(r"[A-Za-z_]\w{0,49}", label, re.ASCII) and label.lower() not in others:
+        return label
+    return next(name for number in count() if (name := f"model_{number}") not in others)
 
 
 def _named(models: Models) -> dict[str, Model]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -158,8 +159,8 @@ def _prepared(frame: pa.Table, rules: SessionSettings) -> Events:
         raw = settings.home / "raw.parquet"
         # One log, in which an event's line is its row: it parts events of the same time.
         rows = frame.num_rows
-        log = pa.repeat(pa.scalar("frame"), rows).dictionary_encode()
-        pq.write_table(pa.table({"log": log, "line": pa.array(range(rows)), **dict(_columns(frame))}), raw)
+        log = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), ["frame"])
+        pq.write_table(frame.append_column("log", log).append_column("line", pa.array(np.arange(rows))), raw)
         try:
             table = prepare_sessions(engine, settings, [raw], lambda line: None).arrow()
         except ValueError as error:
@@ -176,10 +177,6 @@ def _nothing_left(sentence: str, events: Events, days: float | None, ratio: floa
         f"{sentence.partition(' by [split]')[0]} with {asked}: the {len(events.sessions):,} sessions begin within "
         f"{span:.1f} days; give other days or another ratio"
     )
-
-
-def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    return zip(table.column_names, table.columns, strict=True)
 
 
 # --- where work is done ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What callers have, as one kind of table: ids as text, times as microseconds; or a sentence on what is wrong."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,7 +67,7 @@ def texts(ids: Iterable[object], what: str) -> list[str]:
 def text_of(value: object, what: str) -> str:
     """One id, likewise."""
     if isinstance(value, str):
-        return str(pc.utf8_trim(pc.utf8_normalize(value, "NFC"), SPACE).as_py())
+        return unicodedata.normalize("NFC", value).strip(SPACE)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"{what} has {value!r}, but ids are whole numbers or text")

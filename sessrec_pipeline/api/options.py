@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import ComputeSettings, Section, SettingsError
-from sessrec_pipeline.training.device import Compute
+from sessrec_pipeline.training.device import Compute, DeviceError
 
 Device = Literal["auto", "cpu", "cuda"]
 Told = Callable[[int, int], None]
@@ -53,7 +53,11 @@ def computing(card: Card[Any], device: Device) -> Iterator[str]:
 
     threads = torch.get_num_threads()
     try:
-        yield Compute(ComputeSettings(device=device)).device()
+        found = Compute(ComputeSettings(device=device)).device()
+    except DeviceError as error:
+        raise DeviceError('device="cuda", but torch sees no GPU: mend the driver, or take "auto" or "cpu"') from error
+    try:
+        yield found
     finally:
         torch.set_num_threads(threads)
 

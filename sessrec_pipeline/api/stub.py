@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sessrec_pipeline import api
-from sessrec_pipeline.api.models import class_name, documentation, signature, spelled
+from sessrec_pipeline.api.documentation import class_name, documentation, signature, spelled
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.models.registry import CARDS
 
