@@ -295,8 +295,8 @@ class _Reader:
             _add_imports(node, self.package, self.imports)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_SUFFIXES):
             self.files.add(f"*/{node.value}")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sql_text":
-            folder, name = map(_pattern, node.args)
+        elif isinstance(node, ast.Call) and _chain(node.func)[-1:] == ("sql_text",):
+            folder, name = [*map(_pattern, node.args), "*", "*"][:2]
             self.files.add(f"/{folder}/{name}.sql")
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             in_class = isinstance(node, ast.ClassDef)
