@@ -272,25 +272,25 @@ class _Reader:
         self.files: set[str] = set()
         """Patterns of names of files, of those that ``sql_text`` reads with a / in front."""
 
-    def read(self, value: Any, in_class: bool = False) -> None:
-        """Read a node, a list of nodes or a plain part of one."""
+    def read(self, value: Any, owner: ast.ClassDef | None = None) -> None:
+        """Read a node, a list of nodes or a plain part of one; ``owner`` is the class in whose body it stands."""
         if isinstance(value, list):
             self.text.append("[")
             for part in value:
-                self.read(part, in_class)
+                self.read(part, owner)
             self.text.append("]")
         elif not isinstance(value, ast.AST):
             self.text.append(f"{value!r},")
         elif isinstance(value, (ast.Name, ast.Attribute)) and (chain := _chain(value)):
             self.names.add(chain)
             self.text.append(f"{'.'.join(chain)},")
-        elif isinstance(value, ast.AnnAssign) and not in_class:
+        elif isinstance(value, ast.AnnAssign) and owner is None:
             if value.value is not None:
                 self.read(ast.Assign(targets=[value.target], value=value.value))
         elif not _is_text(value) and (self.fields or not isinstance(value, ast.AnnAssign)):
-            self._node(value, in_class)
+            self._node(value, owner)
 
-    def _node(self, node: ast.AST, in_class: bool) -> None:
+    def _node(self, node: ast.AST, owner: ast.ClassDef | None) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             _add_imports(node, self.package, self.imports)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_SUFFIXES):
@@ -299,7 +299,7 @@ class _Reader:
             folder, name = [*map(_pattern, node.args), "*", "*"][:2]
             self.files.add(f"/{folder}/{name}.sql")
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            in_class = isinstance(node, ast.ClassDef)
+            owner = node if isinstance(node, ast.ClassDef) else None
         self.text.append(f"{type(node).__name__}(")
         for field, part in ast.iter_fields(node):
             if field == "decorator_list":  # Dagster's say what an asset is called and described as
@@ -310,7 +310,10 @@ class _Reader:
                 or (field == "annotation" and isinstance(node, ast.arg))
             ):
                 self.text.append(f"{field}=")
-                self.read(part, in_class)
+                names = set(self.names)
+                self.read(part, owner)
+                if field == "annotation" and owner and not owner.bases:  # only classes like pydantic's call the types
+                    self.names = names
         self.text.append(")")
 
 
