@@ -23,7 +23,6 @@ import inspect
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -85,12 +84,8 @@ def code_parts(roots: Iterable[Root], *, pages: bool = False, tree: "Tree | None
     """A digest for each definition (``module:name``, all of a module ``module:*``) and file that the roots reach.
 
     A root is a function, a class, a functools.partial, an asset, or the name of a definition as ``module:name``.
-
-    ``pages``: whether the roots make a page, so that the drawing counts. ``tree``: the source to read instead of the
-    one that runs.
-
-    ValueError if a root has no source or is excluded, FileNotFoundError if the code asks for SQL that is not there,
-    TypeError for other objects.
+    pages: whether the roots make a page, so that the drawing counts. tree: the source, by default that which runs.
+    TypeError for other roots, ValueError for one that has no source or is excluded, FileNotFoundError for missing SQL.
     """
     found, tree = _Roots(), tree or installed()
     for root in roots:
@@ -115,9 +110,6 @@ def _is_below(key: str, modules: Iterable[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in modules)
 
 
-# ---------------------------------------------------------------- objects
-
-
 class _Roots:
     """Where roots were defined, and what the variables of functions among them hold."""
 
@@ -126,7 +118,7 @@ class _Roots:
         """Module and top-level name."""
         self.values: list[str] = []
         self.packages: set[str] = set()
-        self.seen: list[object] = []
+        self.seen: set[FunctionType] = set()
 
     def add(self, thing: Any, held_by: str = "") -> None:
         """Enter a root, or what the variable ``held_by`` of one holds."""
@@ -153,9 +145,9 @@ class _Roots:
 
     def _function(self, function: FunctionType, held_by: str) -> None:
         self._place(str(function.__globals__["__name__"]), function.__qualname__, held_by)
-        if any(function is other for other in self.seen):
+        if function in self.seen:
             return
-        self.seen.append(function)
+        self.seen.add(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
@@ -180,8 +172,6 @@ def _is_plain(thing: Any) -> bool:
         return True
     return type(thing) in (list, tuple) and all(_is_plain(part) for part in thing)
 
-
-# ---------------------------------------------------------------- one module
 
 Import = tuple[str, tuple[str, ...]]
 """Module, and the name that is imported from it, if not the module itself."""
@@ -223,7 +213,7 @@ def _module(name: str, is_package: bool, text: str) -> _Module:
             module.imports.setdefault(alias, []).extend(origins)
         for defined in bound:
             module.definitions.setdefault(defined, []).append(statement)
-        if not bound and not imports and not _is_text(statement) and not _runs_as_main(statement):
+        if not bound and not imports and not _is_text(statement):
             module.effects.append(statement)
     return module
 
@@ -243,11 +233,6 @@ def _is_text(statement: ast.AST) -> bool:
     """Whether a statement is a docstring, of an attribute too."""
     value = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-def _runs_as_main(statement: ast.stmt) -> bool:
-    test = statement.test if isinstance(statement, ast.If) else None
-    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
 
 
 @functools.cache
@@ -335,9 +320,6 @@ def _pattern(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(_pattern(part) for part in node.values)
     return str(node.value) if isinstance(node, ast.Constant) else "*"
-
-
-# ---------------------------------------------------------------- all modules
 
 
 Unit = tuple[str, Iterable[str]]
@@ -431,11 +413,9 @@ class Tree:
     def _file(self, name: str) -> Unit:
         package, _, path = name.partition("/")
         text = self.text(self._files(package)[f"/{path}"])
-        if path.endswith(".toml"):
-            return _hash(json.dumps(tomllib.loads(text), default=str)), ()
         if path.endswith(".sql"):
             return _hash(SQL_TOKEN.sub(lambda token: token[1] or " ", text).strip()), ()
-        if path.endswith(".po"):
+        if path.endswith((".toml", ".po")):
             return _hash(re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)), ()
         text = re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL)
         others = re.findall(r"[\"']([\w./-]+\.j2)[\"']", text)
