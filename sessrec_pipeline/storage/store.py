@@ -267,7 +267,10 @@ class Store:
         return False
 
     def versions(
-        self, asset: str | None = None, partition: str | None = None, report: Callable[[str], None] = lambda damage: None
+        self,
+        asset: str | None = None,
+        partition: str | None = None,
+        report: Callable[[str], None] = lambda damage: None,
     ) -> list[Version]:
         """The versions of the tables and models that are there: of each artefact the newest first.
 
