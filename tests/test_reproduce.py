@@ -10,11 +10,11 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
-from sessrec_pipeline import reproduce
-from sessrec_pipeline.cli import main
+from assets import reproduce
 from assets.reproduce import ReproductionError, read_recipe, recipe_names, set_up
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import Settings, load_settings
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.feed import FeedSettings, load_settings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
@@ -216,7 +216,7 @@ def test_order_before_the_first_goes_to_quarantine(tiny: Path, tmp_path: Path, i
 )
 def test_order_is_no_clock(sections: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="knows no minutes and days"):
-        Settings(home=tmp_path, logs={"time_unit": "order"}, **sections)  # type: ignore[arg-type]
+        FeedSettings(home=tmp_path, logs={"time_unit": "order"}, **sections)  # type: ignore[arg-type]
 
 
 def test_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:

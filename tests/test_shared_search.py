@@ -8,12 +8,13 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from assets.graph import build
 from assets.ingestion import landed_logs
-from sessrec_pipeline.cli import main
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.synthetic import write_logs
 from assets.runs import execute, ingest
-from sessrec_pipeline.settings import Settings, SyntheticSettings, load_settings
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.feed import FeedSettings, load_settings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 TOML = """
@@ -41,8 +42,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def configured(feed: Callable[..., Settings]) -> Callable[..., Settings]:
-    def make(trials: int = 2, study: str = "") -> Settings:
+def configured(feed: Callable[..., FeedSettings]) -> Callable[..., FeedSettings]:
+    def make(trials: int = 2, study: str = "") -> FeedSettings:
         home = feed().home
         (home / "sessrec.toml").write_text(TOML.format(trials=trials, study=study))
         write_logs(SyntheticSettings(sessions=120, items=50, days=1), home / "landing")
@@ -51,7 +52,7 @@ def configured(feed: Callable[..., Settings]) -> Callable[..., Settings]:
     return make
 
 
-def make(settings: Settings, instance: dg.DagsterInstance, *assets: str) -> None:
+def make(settings: FeedSettings, instance: dg.DagsterInstance, *assets: str) -> None:
     definitions = build(settings)
     logs = [path.name for path in settings.landing.iterdir()]
     instance.add_dynamic_partitions(str(landed_logs.name), logs)
@@ -64,14 +65,14 @@ def make(settings: Settings, instance: dg.DagsterInstance, *assets: str) -> None
 SPLITS = ("sessions", "train_split", "tuning_train_split", "tuning_test_split")
 
 
-def command(settings: Settings, *arguments: str) -> tuple[int, str]:
+def command(settings: FeedSettings, *arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["--home", str(settings.home), "search", *arguments])
     return result.exit_code, result.output
 
 
 @pytest.mark.parametrize("database", [False, True])
 def test_the_assets_take_what_the_command_found(
-    configured: Callable[..., Settings],
+    configured: Callable[..., FeedSettings],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -104,7 +105,7 @@ def test_the_assets_take_what_the_command_found(
     assert not [line for line in [*told, said, *capfd.readouterr()] if "s3cret" in line]
 
 
-def test_a_command_that_cannot_search_says_why(configured: Callable[..., Settings]) -> None:
+def test_a_command_that_cannot_search_says_why(configured: Callable[..., FeedSettings]) -> None:
     settings = configured()
     code, said = command(settings)
     assert code == 2 and "nothing is materialized" in said
@@ -119,7 +120,7 @@ def test_a_command_that_cannot_search_says_why(configured: Callable[..., Setting
 
 
 def test_splits_of_other_settings_are_not_searched(
-    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    configured: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = configured()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -129,7 +130,7 @@ def test_splits_of_other_settings_are_not_searched(
     assert code == 2 and "train_split is not up to date: `sessrec materialize tuning_test_split`" in said
 
 
-def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., Settings]) -> None:
+def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., FeedSettings]) -> None:
     settings = configured(study='study = "sqlite:////no/such/folder/study.sqlite"')
     with dg.DagsterInstance.ephemeral() as instance:
         make(settings, instance, *SPLITS)
@@ -137,7 +138,7 @@ def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., Setti
     assert code == 2 and len(said.splitlines()) == 1 and "[training] study: sqlite:///" in said
 
 
-def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Callable[..., Settings]) -> None:
+def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Callable[..., FeedSettings]) -> None:
     settings = configured()
     toml = settings.home / "sessrec.toml"
     toml.write_text(toml.read_text().replace("[gru4rec]", 'study = "me:s3cret@db"\n[gru4rec]', 1))
@@ -146,7 +147,7 @@ def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Calla
 
 
 def test_the_code_is_part_of_what_is_shared(
-    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    configured: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two machines with different versions of the code must not mix their trials."""
     settings = configured()

@@ -7,25 +7,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sessrec_pipeline import tuned
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.synthetic import write_logs
+from assets.graph import build
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import (
-    EvaluationSettings,
-    GRU4RecConfig,
-    MarkovSettings,
-    Settings,
-    SKNNSettings,
-    SplitSettings,
-    SyntheticSettings,
-    TrainingSettings,
-)
+from sessrec_pipeline import tuned
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.counts.markov import MarkovSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.neighbours.session_knn import SKNNSettings
+from sessrec_pipeline.settings import EvaluationSettings, SplitSettings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.tuned import SPACES, effort, trials_of, tuning_assets, with_best
 
 SMALL = SyntheticSettings(sessions=120, items=50, days=2)
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learning_rate=0.1)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learning_rate=0.1)
 MODELS = ["session_popularity", "recent_popularity", "markov", "ar", "sr", "sknn", "gru4rec"]
 TUNED = [model for model in MODELS if model != "session_popularity"]
 TRIALS = 3
@@ -37,18 +32,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def make(home: Path, trials: int = TRIALS, models: list[str] = MODELS, **sections: object) -> Settings:
+def make(home: Path, trials: int = TRIALS, models: list[str] = MODELS, **sections: object) -> FeedSettings:
     whole: dict[str, object] = {
         "models": models,
         "gru4rec": QUICK,
         "training": TrainingSettings(tuning_trials=trials),
         "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=100, permutations=1000),
     }
-    return Settings(home=home, **(whole | sections))  # type: ignore[arg-type]
+    return FeedSettings(home=home, **(whole | sections))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> FeedSettings:
     """A feed after everything was materialized with tuning on; read it, or leave it as it was."""
     settings = make(tmp_path_factory.mktemp("tuned"))
     write_logs(SMALL, settings.landing)
@@ -56,19 +51,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInsta
     return settings
 
 
-def made(settings: Settings, *assets: str) -> Store:
+def made(settings: FeedSettings, *assets: str) -> Store:
     """The feed's store, once what landed has been read and these assets and all above them were made."""
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize_all(settings, instance, up_to=assets).success
     return Store(settings)
 
 
-def rows(settings: Settings) -> dict[str, list[dict[str, object]]]:
+def rows(settings: FeedSettings) -> dict[str, list[dict[str, object]]]:
     store = Store(settings)
     return trials_of({name: store.find(name) for name in tuning_assets(settings)})
 
 
-def test_all_models_have_the_same_number_of_trials(settings: Settings) -> None:
+def test_all_models_have_the_same_number_of_trials(settings: FeedSettings) -> None:
     found = rows(settings)
     assert set(found) == set(TUNED)
     for model, trials in found.items():
@@ -81,13 +76,13 @@ def test_all_models_have_the_same_number_of_trials(settings: Settings) -> None:
             assert all(config[name] == configs[0][name] for config in configs for name in fixed), model
 
 
-def test_trials_are_rows_of_the_warehouse(settings: Settings) -> None:
+def test_trials_are_rows_of_the_warehouse(settings: FeedSettings) -> None:
     with Store(settings).warehouse.connect() as connection:
         counts = connection.execute("SELECT model, COUNT(*) FROM baseline_tuning GROUP BY model").fetchall()
     assert dict(counts) == {model: TRIALS for model in TUNED if model != "gru4rec"}
 
 
-def test_the_first_trial_is_the_value_of_what_is_configured(settings: Settings, tmp_path: Path) -> None:
+def test_the_first_trial_is_the_value_of_what_is_configured(settings: FeedSettings, tmp_path: Path) -> None:
     """The feed's train as a feed of its own, whose test split is the tuning split, gives the same figures."""
     store = Store(settings)
     aside = make(tmp_path, trials=0, models=["markov", "sknn", "ar"])
@@ -140,7 +135,7 @@ def test_the_best_settings_are_fitted_and_ranked(tmp_path: Path, best: dict[str,
         assert searched == configured != untuned, name
 
 
-def with_best_by_hand(settings: Settings, best: dict[str, dict[str, object]]) -> Settings:
+def with_best_by_hand(settings: FeedSettings, best: dict[str, dict[str, object]]) -> FeedSettings:
     return settings.model_copy(
         update={name: getattr(settings, name).model_copy(update=changes) for name, changes in best.items()}
     )
@@ -152,7 +147,7 @@ def test_the_configured_settings_stay_where_nothing_is_better() -> None:
     assert tuned.best([*trials, {"trial": 3, "value": 0.4, "config": "{}"}])["trial"] == 3
 
 
-def test_only_sections_with_trials_are_replaced(settings: Settings) -> None:
+def test_only_sections_with_trials_are_replaced(settings: FeedSettings) -> None:
     store = Store(settings)
     chosen = with_best(settings, {"baseline_tuning": store.find("baseline_tuning")})
     assert chosen.gru4rec == settings.gru4rec and chosen.vsknn == settings.vsknn
@@ -161,7 +156,7 @@ def test_only_sections_with_trials_are_replaced(settings: Settings) -> None:
 
 
 def test_an_interrupted_search_does_no_trial_twice(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    settings: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sessrec_pipeline.studies.laboratory import Laboratory
 
@@ -224,7 +219,7 @@ def test_trials_do_not_change_when_the_test_split_does(tmp_path: Path) -> None:
     assert versions[0] != versions[1]
 
 
-def graph(settings: Settings) -> dict[str, set[str]]:
+def graph(settings: FeedSettings) -> dict[str, set[str]]:
     nodes = build(settings).resolve_asset_graph().asset_nodes
     return {n.key.to_user_string(): {p.to_user_string() for p in n.parent_keys} for n in nodes}
 
@@ -256,7 +251,7 @@ def test_tuned_assets_keep_what_they_say_of_themselves(tmp_path: Path) -> None:
         assert a.metadata[schema] == b.metadata[schema] and a.automation_condition is not None
 
 
-def test_the_leaderboard_tells_what_was_tuned(settings: Settings) -> None:
+def test_the_leaderboard_tells_what_was_tuned(settings: FeedSettings) -> None:
     board = {row["model"]: row for row in Store(settings).find("leaderboard").arrow().to_pylist()}
     found = rows(settings)
     for model in TUNED:

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage import checkpoints
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.files import MACHINE
 from sessrec_pipeline.storage.lake import Table, content_hash
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.pages import Page
-from sessrec_pipeline.storage.store import WAREHOUSE_TABLES, NotMaterializedError, Publishable, Store, Stored
+from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 from sessrec_pipeline.storage.warehouse import Warehouse, WarehouseBusyError
 
-Make = Callable[..., Settings]
+Make = Callable[..., FeedSettings]
 
 
 @pytest.fixture
@@ -33,8 +33,12 @@ def table(*values: Any, **stats: int) -> Table:
     return Table(pa.table({"item": [str(v) for v in values]}), dict(stats))
 
 
+QUERIED = ("markov", "leaderboard", "sknn_tuning", "study_training_sessions")
+
+
 def checkpoint(value: float = 0.5) -> Checkpoint:
-    return Checkpoint({"items": np.full((2, 3), value, np.float32)}, {"layers": [3]}, ["a", "b"], {"device": "cpu"})
+    arrays = {"items": np.full((2, 3), value, np.float32)}
+    return Checkpoint("gru4rec", arrays, {"layers": [3]}, ["a", "b"], {"device": "cpu"})
 
 
 def landed(name: str) -> Lineage:
@@ -175,13 +179,14 @@ def test_another_content_or_parent_has_another_id(store: Store) -> None:
 
 
 def test_tables_for_people_are_loaded_into_the_warehouse(store: Store) -> None:
-    for asset in (*WAREHOUSE_TABLES, "sessions"):
+    events = ("sessions", "raw_sessions", "recent_sessions", "quarantine", "tuning_test_split", "markov_rankings")
+    for asset in (*QUERIED, *events):
         store.publish(asset, table("old", "old"))
         store.publish(asset, table(asset))
-    for asset in WAREHOUSE_TABLES:
+    for asset in QUERIED:
         assert ask(store, f"SELECT item FROM {asset}") == [(asset,)]
     names = ask(store, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1")
-    assert [name for (name,) in names] == sorted(WAREHOUSE_TABLES)
+    assert [name for (name,) in names] == sorted(QUERIED)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 
-store, number = Store(Settings(home=Path(sys.argv[1]))), int(sys.argv[2])
+store, number = Store(FeedSettings(home=Path(sys.argv[1]))), int(sys.argv[2])
 sys.stdin.readline()  # all start together
 raw = store.publish("raw", Table(pa.table({"n": [number]})), partition=str(number))
 store.publish("metrics", Table(pa.table({"n": [number] * 1000})), parents=[raw.lineage])

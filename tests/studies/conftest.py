@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 from small_feed import Feed
 
+from assets.compute import Compute
 from assets.studies import fits
-from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import rank
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.fitted import ARTEFACTS, load_model, models_of
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split as make_test_split
 from sessrec_pipeline.preparation.split import train_split
-from sessrec_pipeline.settings import EvaluationSettings, GRU4RecConfig, Settings, StudySettings, SyntheticSettings
+from sessrec_pipeline.settings import EvaluationSettings, StudySettings, SyntheticSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Shelf
 
 SETTINGS = {
     "synthetic": SyntheticSettings(sessions=300, items=60, days=2),
-    "gru4rec": GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16),
+    "gru4rec": GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16),
     "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=200),
     "studies": StudySettings(negatives=20, models=["popularity", "markov"]),
 }
@@ -38,7 +40,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
 
 
 def make_feed(home: Path) -> Feed:
-    settings = Settings(home=home, **SETTINGS)  # type: ignore[arg-type]
+    settings = FeedSettings(home=home, **SETTINGS)  # type: ignore[arg-type]
     store, compute = Shelf(settings), Compute(settings.compute)
     assert settings.synthetic is not None
     raw = []

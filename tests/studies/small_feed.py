@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from assets.compute import Compute
 from assets.studies import fits
-from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.study import Study
@@ -16,7 +16,7 @@ from sessrec_pipeline.studies.study import Study
 class Feed:
     """A feed's settings and its artefacts by asset."""
 
-    settings: Settings
+    settings: FeedSettings
     stored: dict[str, Stored]
 
     def laboratory(self, **sections: object) -> Laboratory:

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from small_feed import Feed
 
+from assets.compute import Compute
 from assets.studies import fits
-from sessrec_pipeline.compute import Compute
 from sessrec_pipeline.fitted import ARTEFACTS, models_of
 from sessrec_pipeline.settings import StudySettings, TrainingSettings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
