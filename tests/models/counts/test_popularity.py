@@ -9,7 +9,6 @@ from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.counts.popularity import CARD, POPULARITY, Popularity
 
-
 train_sets = st.lists(st.lists(st.sampled_from(["10", "9", "a", "ü"]), min_size=1, max_size=6), min_size=1, max_size=8)
 
 

@@ -36,7 +36,7 @@ def tables(training: Training, sample_size: int) -> tuple[pa.Table, pa.Table]:
         *TABLES,
         sessions=[session for session, _ in training],
         times=[[end] * len(session) for session, end in training],
-        **dict.fromkeys(CARDS, {"sample_size": sample_size}),
+        **{name: {"sample_size": sample_size} for name in CARDS},
     )
     return popularity, recent
 
