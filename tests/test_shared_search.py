@@ -93,12 +93,11 @@ def test_the_assets_take_what_the_command_found(
         def again(*_: object, **__: object) -> float:
             raise AssertionError("a trial was done twice")
 
-        monkeypatch.setattr("sessrec_pipeline.studies.laboratory.Laboratory.rank", again)
-        monkeypatch.setattr("sessrec_pipeline.tuning.search.gru4rec_worth", lambda *_, **__: again)
-        make(settings, instance, "baseline_tuning", "gru4rec_tuning")
+        monkeypatch.setattr("sessrec_pipeline.tuning.search.TuningSplit.value", again)
+        make(settings, instance, "markov_tuning", "ar_tuning", "gru4rec_tuning")
         told = [str(event) for event in instance.all_logs(instance.get_runs()[0].run_id)]
-    for name, models in (("baseline_tuning", 2), ("gru4rec_tuning", 1)):
-        assert Store(settings).find(name).arrow()["trial"].to_pylist() == [0, 1] * models
+    for model in ("markov", "ar", "gru4rec"):
+        assert Store(settings).find(f"{model}_tuning").arrow()["trial"].to_pylist() == [0, 1]
     assert bool(list(settings.training_states.glob("*.journal"))) != database
     written = [path for path in settings.home.rglob("*") if path.is_file() and path.name != "sessrec.toml"]
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
@@ -155,7 +154,6 @@ def test_the_code_is_part_of_what_is_shared(
         make(settings, instance, *SPLITS)
     assert command(settings)[0] == 0
     before = {path.name for path in settings.training_states.iterdir()}
-    for module in ("assets.gru4rec", "assets.tuning"):
-        monkeypatch.setattr(f"{module}.source_digest", lambda sources: "another version")
+    monkeypatch.setattr("assets.tuning.code_digest", lambda roots: "another version")
     assert command(settings)[0] == 0
     assert len({path.name for path in settings.training_states.iterdir()} - before) == 3
