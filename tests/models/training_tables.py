@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.feed import FeedSettings
-from sessrec_pipeline.models.base import Card, FittedTable, Recommender
-from sessrec_pipeline.training.fit import fit_from_tables, fit_table, recommender_of
+from sessrec_pipeline.models.base import Card, Fitted, FittedTable, Recommender
+from sessrec_pipeline.settings import Section
+from sessrec_pipeline.training.fit import fit_from_tables, fit_of, fit_table, recommender_of
 
 Sessions = list[list[str]]
 
@@ -62,6 +63,15 @@ def model_of(
     chosen = card.settings.model_validate(section)
     fitted = fit_from_tables(card, chosen, tables)
     return recommender_of(card, chosen, fitted), fitted.items
+
+
+def fitted_by(card: Card[Any], section: Section, sessions: Sessions) -> Fitted:
+    """Any model, fitted as the assets fit it, from tables or by training."""
+    tables = fit(*card.tables, sessions=sessions, **{card.section: section})
+    rows = [(s, item, (s + p) * 1_000_000) for s, session in enumerate(sessions) for p, item in enumerate(session)]
+    events = pa.table(dict(zip(("session_number", "item", "time"), zip(*rows, strict=True), strict=True)))
+    named = dict(zip((table.name for table in card.tables), tables, strict=True))
+    return fit_of(card)(card, section, named, lambda: events)
 
 
 def ranked(row: NDArray[np.floating], vocabulary: list[str]) -> list[str]:
