@@ -52,11 +52,11 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except Exception as error:
-            from sessrec_pipeline.storage.files import DamagedFileError
-            from sessrec_pipeline.storage.warehouse import WarehouseBusyError
+            from sessrec_pipeline.storage.files import BusyError, DamagedFileError
+            from sessrec_pipeline.storage.layout import LayoutError
             from sessrec_pipeline.tuning.trials import StudyError
 
-            if isinstance(error, DamagedFileError | WarehouseBusyError | StudyError):
+            if isinstance(error, DamagedFileError | BusyError | LayoutError | StudyError):
                 raise Failure(str(error)) from error
             raise
 
@@ -113,13 +113,14 @@ def _existing(home: Path | None) -> Settings:
 
 def _prepare_home(settings: Settings) -> None:
     """Folders, Dagster's configuration, and no leftovers of processes that died."""
+    store = _store(settings)  # refuses a home of an earlier layout before anything is written
     settings.landing.mkdir(parents=True, exist_ok=True)
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shipped = (files("sessrec_pipeline") / "dagster.yaml").read_text(encoding="utf-8")
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
         config.write_text(shipped, encoding="utf-8")
-    _store(settings).mend(lambda line: click.echo(line, err=True))
+    store.mend(lambda line: click.echo(line, err=True))
 
 
 def _store(settings: Settings) -> "Store":
@@ -533,6 +534,75 @@ def rebuild_catalog(home: Path | None) -> None:
     settings = _existing(home)
     count = _store(settings).rebuild_catalogue(lambda damage: click.echo(f"left out: {damage}", err=True))
     click.echo(f"{count} artefacts entered into {settings.warehouse}")
+
+
+@main.command()
+@click.argument("asset", required=False)
+@click.option("--partition", help="Only this partition of ASSET.")
+@click.option("--sql", is_flag=True, help="Print only what DuckDB reads the current rows of ASSET from.")
+@click.pass_obj
+def versions(home: Path | None, asset: str | None, partition: str | None, sql: bool) -> None:
+    """The versions of ASSET, or of all tables and models, that are kept, the newest first.
+
+    `duckdb -c "FROM $(sessrec versions metrics --sql)"` reads the current version's files, all partitions together.
+    """
+    settings = _existing(home)
+    if asset is None and (partition is not None or sql):
+        raise Failure("--partition and --sql are about one ASSET: name it")
+    listed = _store(settings).versions(asset, partition, lambda damage: click.echo(f"left out: {damage}", err=True))
+    if asset is not None and not listed:
+        if partition is not None:
+            raise Failure(f"{asset} has no partition {partition!r}")
+        raise Failure(f"{asset} is a page, of which one version is kept: {_find(_store(settings), asset).path}")
+    if sql:
+        paths = ["'" + str(v.stored.path).replace("'", "''") + "'" for v in listed if v.current]
+        click.echo(f"read_parquet([{', '.join(paths)}], hive_partitioning = false)")
+        return
+    rows = []
+    for v in listed:
+        node = v.stored.node
+        name = node.asset if node.partition is None else f"{node.asset}[{node.partition}]"
+        count, size = "" if node.rows is None else f"{node.rows:,}", f"{v.stored.path.stat().st_size:,}"
+        marks = " ".join(["current"] * v.current + ["pinned"] * v.pinned)
+        rows.append(
+            [name, node.data_version[:12], node.created_at, node.code_version, count, size, node.run_id[:8], marks]
+        )
+    _table(["asset", "version", "when", "code", "rows", "bytes", "run", ""], rows)
+
+
+@main.command()
+@click.argument("asset")
+@click.argument("version")
+@click.option("--partition", help="Partition, for an asset that has them.")
+@click.pass_obj
+def restore(home: Path | None, asset: str, version: str, partition: str | None) -> None:
+    """Make VERSION, or the one that begins so, the current version of ASSET again, once it is verified.
+
+    What rests on ASSET is out of date then, and made again by the next `sessrec materialize`; ASSET itself too, if it
+    was made with other inputs, settings or code than now.
+    """
+    settings = _existing(home)
+    from sessrec_pipeline.storage.store import UnknownVersionError
+
+    try:
+        stored = _store(settings).restore(asset, version, partition)
+    except UnknownVersionError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"{asset} is {stored.node.data_version[:12]} of {stored.node.created_at} now: {stored.path}")
+
+
+@main.command()
+@click.pass_obj
+def migrate(home: Path | None) -> None:
+    """Bring a home that an earlier version made to today's layout of files; stop what works on it first.
+
+    Files are verified and renamed, none is copied. A command that was stopped goes on where it was.
+    """
+    settings = _existing(home)
+    from sessrec_pipeline.storage.migration import migrate as move
+
+    move(settings, click.echo)
+    _store(settings).mend(lambda line: click.echo(line, err=True))
 
 
 def _find(store: "Store", asset: str) -> Any:

@@ -14,8 +14,8 @@ import torch
 from assets.runs import Outcome, materialize_all
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.models import gru4rec_training
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
 from sessrec_pipeline.settings import SessionSettings, SyntheticSettings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
@@ -114,7 +114,7 @@ def test_out_of_memory_in_training_says_what_to_lower(
         raise error
 
     bigger = demo.model_copy(update={"gru4rec": QUICK.model_copy(update={"n_sample": 32})})
-    monkeypatch.setattr(gru4rec_training.Trainer, "step", refuse)
+    monkeypatch.setattr(GRU4RecTrainer, "step", refuse)
     outcome = materialize_all(bigger, instance, up_to=CHECKPOINT)
     assert "n_sample = 32" in outcome.failed["gru4rec_checkpoint"]
     assert Store(demo).find("gru4rec_checkpoint").node.id == before
@@ -166,7 +166,7 @@ def test_a_log_of_which_half_was_published_is_read_again(
         patch.setattr(Store, "publish", die)
         assert not materialize_all(demo, instance, up_to=["sessions"]).success
     assert materialize_all(demo, instance, up_to=["sessions"]).success
-    assert len(list((demo.lake / "quarantine").iterdir())) == len(list(demo.landing.iterdir()))
+    assert len(Store(demo).partitions("quarantine")) == len(list(demo.landing.iterdir()))
 
 
 PREPARE = """
@@ -174,6 +174,7 @@ import sys
 from pathlib import Path
 import dagster as dg
 from assets.runs import materialize_all
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.store import Store
 settings = FeedSettings(home=Path(sys.argv[1]), models=["markov", "vsknn"])
 with dg.DagsterInstance.ephemeral() as instance:

@@ -172,25 +172,24 @@ def test_what_is_finished_is_not_made_again(
 ) -> None:
     home = Path(shutil.copytree(finished.home, tmp_path / "home"))
     arguments = ("reproduce", "tiny", "--data", str(tiny), "--seeds")
-    first, second = (
-        home / "checkpoints" / name
-        for name in ("gru4rec_checkpoint.safetensors", "gru4rec_checkpoint/seed-8.safetensors")
-    )
+    store = Store(load_settings(home))
+    first, second = (store.current_path("gru4rec_checkpoint", partition) for partition in (None, "seed-8"))
     before = first.stat().st_mtime_ns, second.stat().st_mtime_ns
-    table = Store(load_settings(home)).find("reproduction").node.id
+    table = store.find("reproduction").node.id
 
     assert sessrec(home, *arguments, "2").exit_code == 0
     assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == before
-    assert Store(load_settings(home)).find("reproduction").node.id == table
+    assert store.find("reproduction").node.id == table
 
     second.unlink()  # as if it had been stopped in the second seed
     assert sessrec(home, *arguments, "3").exit_code == 0
     assert first.stat().st_mtime_ns == before[0]
-    assert second.exists() and second.with_name("seed-9.safetensors").exists()
+    assert second.exists() and store.has("gru4rec_checkpoint", "seed-9")
 
     monkeypatch.setenv("SESSREC_GRU4REC__N_EPOCHS", "1")
     assert sessrec(home, *arguments, "1").exit_code == 0
-    assert first.stat().st_mtime_ns != before[0], "other settings need another model"
+    assert store.current_path("gru4rec_checkpoint") != first, "other settings need another model"
+    assert first.exists(), "the version before is kept"
 
 
 def test_order_that_is_no_clock_keeps_events_in_order(finished: Finished) -> None:

@@ -384,7 +384,7 @@ def test_a_server_that_dies_between_steps_is_told(feed: Callable[..., Settings],
     raw = landed(settings.home / "raw", {"a.tsv": visits(np.random.default_rng(1), 50, STRANGE)})
     with pytest.raises(EngineLostError, match=f"answers at {server.url} .* materialize again"):
         prepared(settings, raw, after={"sessions": server.process.kill})
-    assert [path.name for path in settings.lake.iterdir()] == ["sessions.parquet"]
+    assert [path.name for path in (settings.home / "tables").iterdir()] == ["sessions.parquet"]
     assert list(settings.scratch.iterdir()) == []
 
 

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 def land(settings: FeedSettings, events: Sequence[Event]) -> list[Path]:
     """The events as ingested logs, one Parquet file a log; lines in the order given."""
-    folder = settings.lake / "raw_sessions"
+    folder = settings.home / "raw_sessions"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for log in sorted({event.log for event in events} or {"a.tsv"}):
