@@ -67,7 +67,6 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
     settings = existing_feed(home)
     from sessrec_pipeline.feed import cards_of
-    from sessrec_pipeline.training.device import Compute
 
     store, cards = store_of(settings), {card.name: card for card in cards_of(settings)}
     if model is None:
@@ -79,8 +78,8 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     card = cards[model]
     checkpoint = find_asset(store, card.checkpoint).checkpoint()
     section = card.settings.model_validate(checkpoint.config)
-    device = Compute(settings.compute).device() if card.gpu else "cpu"
-    recommender = card.load(checkpoint.arrays, section, checkpoint.items, device)
+    # One session is not worth waking a GPU for.
+    recommender = card.load(checkpoint.arrays, section, checkpoint.items, "cpu")
     index = {item: i for i, item in enumerate(checkpoint.items)}
     session = [item.strip() for item in items.split(",") if item.strip()]
     unknown = [item for item in session if item not in index]
