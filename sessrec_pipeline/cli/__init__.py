@@ -4,17 +4,42 @@ A module for each group of commands. They import at the top only what costs next
 wait for pyarrow, and `sessrec recommend` not for Dagster.
 """
 
+import atexit
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sessrec_pipeline.cli import catalog, logs, results, run, study
-from sessrec_pipeline.cli.common import Failure, silence_exit
+from sessrec_pipeline.cli.common import Failure
 
 
 class Commands(click.Group):
     """Commands whose expected errors end in their sentence, not in a traceback."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as the program. Once all is said, it ends without freeing its objects one by one.
+
+        That would take as long as a short command itself, and with torch loaded DuckDB's bindings would print a page
+        of leak warnings under the result. Threads have ended and files are closed by then.
+        """
+        code = 1
+
+        def leave() -> None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # a pipe that nobody reads any more
+                    stream.flush()
+            os._exit(code)
+
+        atexit.register(leave)  # the first one that is registered is the last one to run
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            raise
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that was asked for."""
@@ -43,7 +68,6 @@ class Commands(click.Group):
 def main(context: click.Context, home: Path | None) -> None:
     """Session logs in, ranked next-item recommenders out."""
     context.obj = home
-    silence_exit()
 
 
 for command in (

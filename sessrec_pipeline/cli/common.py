@@ -1,8 +1,6 @@
 """What the commands share: finding the feed, ending in a sentence, printing tables."""
 
-import atexit
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +18,6 @@ class Failure(click.ClickException):
     """A sentence for the person at the terminal; exit code 2."""
 
     exit_code = 2
-
-
-def silence_exit() -> None:
-    """Silence stderr once the interpreter has begun to end.
-
-    With torch loaded, objects of DuckDB's bindings outlive the interpreter, and the bindings print a page of leak
-    warnings under the result that people came for. Everything is closed and on disk by then.
-    """
-
-    def close() -> None:
-        sys.stderr.flush()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-
-    atexit.register(close)
 
 
 def settings_of(home: Path | None) -> "Settings":

@@ -52,8 +52,9 @@ class GRU4RecOnCPU(Recommender):
         if len(sessions) > FEW:
             return self.network.score_candidates(sessions, candidates)
         vectors = self.arrays["items"][candidates]  # (sessions, c, h)
-        products: NDArray[np.float32] = np.matmul(vectors, self._last_states(sessions)[:, :, None])[:, :, 0]
-        return products + self.arrays["item_bias"][candidates]
+        products = np.matmul(vectors, self._last_states(sessions)[:, :, None])[:, :, 0]
+        scores: NDArray[np.float32] = products + self.arrays["item_bias"][candidates]
+        return scores
 
     def item_vectors(self) -> NDArray[np.floating]:
         """The rows of the output table, float32 (n_items, h)."""
@@ -79,6 +80,6 @@ class GRU4RecOnCPU(Recommender):
         return top
 
 
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    half: NDArray[np.float32] = (np.tanh(x / 2) + 1) / 2  # no overflow, wherever x is
-    return half
+def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    halves: NDArray[np.floating] = np.tanh(x / 2) / 2 + 0.5  # no overflow, wherever x is
+    return halves
