@@ -6,10 +6,10 @@ In-process runs cost a third of the CPU of a process per step, and show their pr
 import difflib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from filelock import FileLock
@@ -193,8 +193,8 @@ def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Seque
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:
     """What all asset checks say of what is there, by asset and name; those that could not run say why.
 
-    The very functions of the job ``checks``, called one after the other: for a Dagster run around them one would wait
-    longer than for themselves. The UI shows what they found, as results that belong to no run.
+    The very functions of the job ``checks``, called one after the other: a Dagster run around them would take longer
+    than they do. The UI shows what they found, as results that belong to no run.
     """
     resources = {"settings": settings, "store": Store(settings)}
     verdicts = []
@@ -202,7 +202,7 @@ def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict
         found, why = _run_check(checks, resources, instance)
         for spec in checks.check_specs:
             asset, expected = spec.asset_key.to_user_string(), spec.description or ""
-            evaluation = found.get((spec.asset_key, spec.name))
+            evaluation = found.get(spec.key)
             if evaluation is None:
                 verdicts.append(Verdict(asset, spec.name, "could not run", expected, why))
                 continue
@@ -215,21 +215,22 @@ def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict
 
 def _run_check(
     checks: dg.AssetChecksDefinition, resources: Mapping[str, Any], instance: dg.DagsterInstance
-) -> tuple[dict[tuple[dg.AssetKey, str], dg.AssetCheckEvaluation], str]:
-    """What one definition's checks found, by asset and name, and why the others of it found nothing."""
-    found: dict[tuple[dg.AssetKey, str], dg.AssetCheckEvaluation] = {}
-    blocking = {(spec.asset_key, spec.name): spec.blocking for spec in checks.check_specs}
+) -> tuple[dict[dg.AssetCheckKey, dg.AssetCheckEvaluation], str]:
+    """What the checks of one definition found, and why the others of it found nothing."""
+    found: dict[dg.AssetCheckKey, dg.AssetCheckEvaluation] = {}
+    specs = {(spec.asset_key, spec.name): spec for spec in checks.check_specs}
     try:
-        results: Any = checks(dg.build_asset_check_context(resources, instance=instance))
-        for result in [results] if isinstance(results, dg.AssetCheckResult) else results:
-            key = result.asset_key, result.check_name
-            found[key] = dg.AssetCheckEvaluation(
-                asset_key=result.asset_key,
-                check_name=result.check_name,
+        answer: Any = checks(dg.build_asset_check_context(resources, instance=instance))
+        results: Iterable[dg.AssetCheckResult] = [answer] if isinstance(answer, dg.AssetCheckResult) else answer
+        for result in results:
+            spec = specs[cast(dg.AssetKey, result.asset_key), str(result.check_name)]
+            found[spec.key] = dg.AssetCheckEvaluation(
+                asset_key=spec.asset_key,
+                check_name=spec.name,
                 passed=result.passed,
                 metadata=result.metadata,
                 severity=result.severity,
-                blocking=blocking[key],
+                blocking=spec.blocking,
             )
     except Exception as error:  # whatever it is, it is the answer
         return found, str(error)
