@@ -1,5 +1,8 @@
 """Metrics, the differences between models, and the leaderboard, all computed from the stored rankings."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -8,6 +11,7 @@ from assets.stage import stage
 from sessrec_pipeline.evaluation import comparisons as pairs
 from sessrec_pipeline.evaluation import metrics as measures
 from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
@@ -27,11 +31,17 @@ TIE_RULE = {"tie_rule": ("string", "standard, median or conservative")}
 
 def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets ``metrics`` and ``comparisons`` over the rankings of a feed's models, and ``leaderboard``."""
-    cards = {card.name: card for card in cards_of(settings)}
-    ins = {card.name: dg.AssetIn(card.rankings) for card in cards.values()}
+    cards = cards_of(settings)
+    return [_metrics(cards), _comparisons(cards), _leaderboard(cards, tuning_assets(settings))]
 
+
+def _rankings(cards: Sequence[Card[Any]]) -> dict[str, dg.AssetIn]:
+    return {card.name: dg.AssetIn(card.rankings) for card in cards}
+
+
+def _metrics(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @dg.asset(
-        ins=ins,
+        ins=_rankings(cards),
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
@@ -60,8 +70,12 @@ def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context.add_output_metadata({"metrics": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
+    return metrics
+
+
+def _comparisons(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     @dg.asset(
-        ins=ins,
+        ins=_rankings(cards),
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
@@ -93,8 +107,14 @@ def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context.add_output_metadata({"comparisons": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
+    return comparisons
+
+
+def _leaderboard(cards: Sequence[Card[Any]], tuning: Sequence[str]) -> dg.AssetsDefinition:
+    named = {card.name: card for card in cards}
+
     @dg.asset(
-        ins={name: dg.AssetIn(name) for name in tuning_assets(settings)},
+        ins={name: dg.AssetIn(name) for name in tuning},
         **stage(
             "evaluation",
             ["duckdb", "parquet"],
@@ -115,7 +135,7 @@ def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         """
         table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
         trials = trials_of(settings, tuning)
-        efforts = pa.Table.from_pylist([effort(cards[model], trials) for model in table["model"].to_pylist()])
+        efforts = pa.Table.from_pylist([effort(named[model], trials) for model in table["model"].to_pylist()])
         for name in efforts.column_names:
             table = table.append_column(name, efforts[name])
         shown = table.to_pandas().drop(columns="rankings").round(4)
@@ -123,4 +143,4 @@ def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
-    return [metrics, comparisons, leaderboard]
+    return leaderboard

@@ -17,7 +17,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
-from sessrec_pipeline.training.fit import fit_from_tables, fit_table
+from sessrec_pipeline.training.fit import fit_from_tables, fit_of, fit_table
 from sessrec_pipeline.tuning.trials import tuned_cards, with_best
 
 
@@ -26,7 +26,7 @@ def model_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     cards = cards_of(settings)
     tables = {table.name: table for card in cards for table in card.tables}
     return [
-        *[tuning_asset(card) for card in tuned_cards(settings)],
+        *[tuning_asset(card, fit_of(card)) for card in tuned_cards(settings)],
         *[table_asset(table, _tuned_by(table, settings)) for table in tables.values()],
         *[asset for card in cards for asset in _checkpoint(card, settings)],
     ]

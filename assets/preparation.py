@@ -42,16 +42,18 @@ def sessions(
         return table
 
 
-def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSettings]) -> list[dg.AssetsDefinition]:
-    """The train and test assets of one split, named ``<prefix>train_split`` and ``<prefix>test_split``."""
-    reads = ["split", "logs.session_scope"]
-    purpose = "for every choice that is tuned; the test split stays unseen" if prefix else "for the models"
+Rule = Callable[[Settings], SplitSettings]
+READS = ("split", "logs.session_scope")
+
+
+def train_asset(prefix: str, source: str, purpose: str, rule: Rule) -> dg.AssetsDefinition:
+    """The asset ``<prefix>train_split``."""
 
     @dg.asset(
         name=f"{prefix}train_split",
         ins={"source": dg.AssetIn(source)},
         description=f"Training events {purpose}, cut so that no training session knows the future.",
-        **stage("preparation", ["duckdb", "parquet"], reads=reads, columns=EVENT),
+        **stage("preparation", ["duckdb", "parquet"], reads=READS, columns=EVENT),
     )
     @retried
     def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
@@ -60,12 +62,18 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
             _show_lengths(context, engine, "train")
             return table
 
+    return train
+
+
+def test_asset(prefix: str, source: str, purpose: str, rule: Rule) -> dg.AssetsDefinition:
+    """The asset ``<prefix>test_split``."""
+
     @dg.asset(
         name=f"{prefix}test_split",
         ins={"source": dg.AssetIn(source), "train": dg.AssetIn(f"{prefix}train_split")},
         description=f"Test events {purpose}: sessions of two events or more, on items that training has seen unless "
         "the settings keep the others.",
-        **stage("preparation", ["duckdb", "parquet"], reads=reads, columns=EVENT),
+        **stage("preparation", ["duckdb", "parquet"], reads=READS, columns=EVENT),
     )
     @retried
     def test(
@@ -76,7 +84,7 @@ def split_assets(prefix: str, source: str, rule: Callable[[Settings], SplitSetti
             _show_lengths(context, engine, "train", "test")
             return table
 
-    return [train, test]
+    return test
 
 
 def _show_lengths(context: dg.AssetExecutionContext, engine: Engine, *tables: str) -> None:
@@ -89,7 +97,19 @@ def _show_lengths(context: dg.AssetExecutionContext, engine: Engine, *tables: st
     context.add_output_metadata({"session lengths": dg.MarkdownMetadataValue(figures.as_markdown(svg, "lengths"))})
 
 
+def _split(settings: Settings) -> SplitSettings:
+    return settings.split
+
+
+def _tuning_split(settings: Settings) -> SplitSettings:
+    return settings.split.tuning
+
+
 splits = [
-    *split_assets("", "sessions", lambda settings: settings.split),
-    *split_assets("tuning_", "train_split", lambda settings: settings.split.tuning),
+    make(prefix, source, purpose, rule)
+    for prefix, source, purpose, rule in (
+        ("", "sessions", "for the models", _split),
+        ("tuning_", "train_split", "for every choice that is tuned; the test split stays unseen", _tuning_split),
+    )
+    for make in (train_asset, test_asset)
 ]

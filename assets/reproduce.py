@@ -38,6 +38,7 @@ from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Publishable, Store, Stored
+from sessrec_pipeline.storage.versions import VersionFolder
 
 RECIPES = files("sessrec_pipeline") / "recipes"
 HEADER = re.compile(r"^\[recipe\]\n.*?(?=^\[)", re.MULTILINE | re.DOTALL)
@@ -132,9 +133,9 @@ class SeedStore(Store):
         super().__init__(settings)
         self.seed, self.assets = seed, seeded(card)
 
-    def path(self, asset: str, partition: str | None, suffix: str) -> Path:
-        """Where an artefact lives: a seed's own stand in a folder beside the feed's file."""
-        return super().path(asset, self._own(asset) or partition, suffix)
+    def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
+        """Where the versions of an artefact are: a seed's own are those of a partition of the feed's asset."""
+        return super().folder(asset, self._own(asset) or partition, suffix)
 
     def publish(self, asset: str, value: Publishable, *, partition: str | None = None, **origin: Any) -> Stored:
         """As ``Store.publish``; what is a seed's own is a partition of the feed's asset."""

@@ -13,11 +13,11 @@ from typing import ParamSpec, TypeVar
 import dagster as dg
 import duckdb
 
-from sessrec_pipeline.storage.warehouse import WarehouseBusyError
+from sessrec_pipeline.storage.files import BusyError
 
 WAITS = (2.0, 10.0, 50.0)
 """Seconds before the second, third and fourth try of a step."""
-PASSING = (OSError, duckdb.IOException, WarehouseBusyError)
+PASSING = (OSError, duckdb.IOException, BusyError)
 
 
 @contextmanager

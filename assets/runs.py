@@ -173,8 +173,7 @@ def stale(settings: Settings, asset: str) -> str | None:
     late = [
         key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
     ]
-    there = [name for name in late if store.path(name, None, ".parquet").exists()]
-    return next(iter(there), None)
+    return next((name for name in late if store.has(name)), None)
 
 
 def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:
@@ -298,6 +297,6 @@ def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> lis
     logs = list(prunable(settings, store, instance.get_dynamic_partitions("landed_logs")))
     for log, artefacts in logs:
         for artefact in artefacts:
-            artefact.path.unlink()
+            store.remove(artefact.node.asset, log)
         instance.delete_dynamic_partition("landed_logs", log)
     return [log for log, _ in logs]

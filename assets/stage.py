@@ -30,10 +30,10 @@ def stage(
     return {"group_name": group, "kinds": set(kinds), "owners": ["team:recommendations"], "metadata": metadata}
 
 
-def uses(*functions: Callable[..., Any]) -> Callable[[F], F]:
+def uses(*functions: Callable[..., Any] | str) -> Callable[[F], F]:
     """Say which functions an asset's body calls that its text does not name, such as those of a model's card.
 
-    They count in its code version.
+    They count in its code version. Of a module that is not to be imported here, the text ``module:name``.
     """
 
     def mark(body: F) -> F:
@@ -43,7 +43,7 @@ def uses(*functions: Callable[..., Any]) -> Callable[[F], F]:
     return mark
 
 
-def uses_of(asset: dg.AssetsDefinition) -> tuple[Callable[..., Any], ...]:
+def uses_of(asset: dg.AssetsDefinition) -> tuple[Callable[..., Any] | str, ...]:
     """What ``uses`` said of an asset's body."""
     body = asset.op.compute_fn
     return getattr(getattr(body, "decorated_fn", body), "uses", ())

@@ -42,7 +42,7 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
         ),
         **(gpu() if any(card.gpu and _needs(study, card, settings) for card in cards) else {}),
     )
-    @uses(study.measure, *_fitting(cards))
+    @uses(study.measure, study.finding, study.figure, *_fitting(cards))
     def made(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -88,6 +88,7 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
             reads=["synthetic"],
         ),
     )
+    @uses(*(function for study in studies for function in (study.finding, study.figure)))
     def studies_report(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Page:
         """One self-contained page with the question, finding, figure and table of every study that is there.
 

@@ -42,6 +42,8 @@ from sessrec_pipeline.tuning.trials import with_best
 
 RESTARTS = 3
 """How often torchrun starts all processes again, after the last finished epoch, when one of them has died."""
+WORKER = "sessrec_pipeline.training.worker"
+"""The module that torchrun's processes run."""
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Every node's torchrun needs it: in a store that outlived them, processes that are started again would find the
 addresses of the dead ones (pytorch issue 135712)."""
@@ -126,7 +128,7 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
         **(gpu(settings.training.processes) if card.gpu else {}),
     )
     @retried
-    @uses(training.trainer, training.extend, training.continues)
+    @uses(training.trainer, training.extend, training.continues, f"{WORKER}:main")
     def checkpoint(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -258,7 +260,7 @@ def torchrun_arguments(settings: Settings, folder: Path) -> list[str]:
         endpoint = ["--rdzv-backend", "c10d", "--rdzv-id", folder.name, "--rdzv-endpoint", training.rendezvous]
         meeting = ["--nnodes", str(training.nodes), *endpoint]
     shape = ["--nproc-per-node", str(training.processes), "--max-restarts", str(RESTARTS)]
-    return [*meeting, *shape, "-m", "sessrec_pipeline.training.worker", os.fspath(folder)]
+    return [*meeting, *shape, "-m", WORKER, os.fspath(folder)]
 
 
 def failure(sentence: str) -> dg.Failure:

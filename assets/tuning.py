@@ -17,16 +17,15 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.training.device import Compute
-from sessrec_pipeline.training.fit import Fit, fit_of
+from sessrec_pipeline.training.fit import Fit
 from sessrec_pipeline.tuning.trials import best
 
 if TYPE_CHECKING:  # imports optuna, an extra
     from sessrec_pipeline.tuning.search import Trial
 
 
-def tuning_asset(card: Card[Any]) -> dg.AssetsDefinition:
-    """The asset with the trials of a model's search."""
-    fit = fit_of(card)
+def tuning_asset(card: Card[Any], fit: Fit) -> dg.AssetsDefinition:
+    """The asset with the trials of a model's search; ``fit`` is how the model is fitted."""
 
     @dg.asset(
         name=card.tuning,

@@ -28,14 +28,14 @@ from tabulate import tabulate
 
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import rows_at_once
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
+from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.models.counts.markov import Markov, fit_markov
 from sessrec_pipeline.models.counts.popularity import fit_popularity
 from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
 from sessrec_pipeline.models.counts.sparse import Rules
+from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
+from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
 from sessrec_pipeline.settings import Settings
 
 MODELS = ("markov", "ar", "sr", "item_knn", "sknn", "vsknn", "stan", "vstan")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sessrec_pipeline.engine import Engine
 from sessrec_pipeline.models.counts.association_rules import fit_association_rules
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
 from sessrec_pipeline.models.counts.markov import fit_markov
 from sessrec_pipeline.models.counts.popularity import fit_popularity
 from sessrec_pipeline.models.counts.recent_popularity import fit_recent_popularity
 from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
+from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
 from sessrec_pipeline.models.neighbours.session_knn import fit_recent_sessions
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
-from sessrec_pipeline.models.ranks import Ranks
 from sessrec_pipeline.models.gru4rec.trainer import Trainer
+from sessrec_pipeline.models.ranks import Ranks
 from sessrec_pipeline.settings import GRU4RecConfig
 
 LENGTH = 6  # events of a session

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from sessrec_pipeline.feed import FeedSettings, load_settings
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
@@ -23,7 +24,6 @@ from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.standings import ceiling, headline, leaderboard_rows, tie_notes, tie_rows
 from sessrec_pipeline.report.translation import gettext, using_language
-from sessrec_pipeline.settings import Settings, load_settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 DOCS = Path(__file__).parent
@@ -146,7 +146,7 @@ def filled(page: Path, data: ReportData, images: Path) -> str:
         return BLOCK.sub(block, page.read_text(encoding="utf-8"))
 
 
-def read(settings: Settings) -> ReportData:
+def read(settings: FeedSettings) -> ReportData:
     """What the feed's report tells. NotMaterializedError where something is not there."""
     store = Store(settings)
     found = {name: store.find(name) for name in NEEDED}

@@ -1,6 +1,8 @@
 """Feeds for tests: a home in a temporary folder, its settings, and the real logs where they are at hand."""
 
+import atexit
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sessrec_pipeline.progress import quiet_teardown
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 
-quiet_teardown()
+
+@atexit.register
+def _quiet_end() -> None:
+    """DuckDB's bindings print a page of leak warnings under the result when the interpreter ends with torch loaded."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
 
 ROOT = Path(__file__).parents[1]
 DATASETS = Path(os.environ.get("SESSREC_DATASETS", ROOT.parent / "shared" / "datasets"))
@@ -56,11 +63,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def feed(tmp_path: Path) -> Callable[..., Settings]:
+def feed(tmp_path: Path) -> Callable[..., FeedSettings]:
     """``feed(split={"rule": "days"})``: settings of a new feed in a temporary home, with a landing folder."""
 
-    def make(name: str = "home", **sections: Any) -> Settings:
-        settings = Settings(home=tmp_path / name, **sections)
+    def make(name: str = "home", **sections: Any) -> FeedSettings:
+        settings = FeedSettings(home=tmp_path / name, **sections)
         settings.landing.mkdir(parents=True, exist_ok=True)
         return settings
 

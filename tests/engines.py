@@ -63,7 +63,7 @@ def prepared(
     after: Mapping[str, Callable[[], None]] = MappingProxyType({}),
     tables: Sequence[str] = TABLES,
 ) -> dict[str, Made]:
-    """The ``tables`` in the lake, each by an engine of its own as the assets do it.
+    """The ``tables`` in the home, each by an engine of its own as the assets do it.
 
     ``after`` says what happens once a table is there.
     """
@@ -74,7 +74,7 @@ def prepared(
     for asset in tables:
         with open_engine(settings) as engine:
             table = steps[asset](engine)
-        path = settings.lake / f"{asset}.parquet"
+        path = settings.home / "tables" / f"{asset}.parquet"
         with replacing(path) as temporary:
             writer, content, rows = write_table(temporary, table.data)
             writer.close()

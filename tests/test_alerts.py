@@ -11,16 +11,16 @@ from dagster._core.definitions.freshness_evaluator import TimeWindowFreshnessPol
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from assets.ingestion import landed_logs
 from assets.alerts import failure_sensor
-from sessrec_pipeline.definitions import build
+from assets.graph import build
+from assets.ingestion import landed_logs
 from assets.runs import execute
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 
 LOG = "SessionId\tItemId\tTime\na\t1\t1767700000\na\t2\t1767700010\n"
 
 
-def ingest(settings: Settings, instance: dg.DagsterInstance, name: str, text: str) -> dg.ExecuteInProcessResult:
+def ingest(settings: FeedSettings, instance: dg.DagsterInstance, name: str, text: str) -> dg.ExecuteInProcessResult:
     (settings.landing / name).write_text(text)
     instance.add_dynamic_partitions(str(landed_logs.name), [name])
     return execute(build(settings).resolve_job_def("ingest"), instance, partition_key=name)
@@ -29,22 +29,24 @@ def ingest(settings: Settings, instance: dg.DagsterInstance, name: str, text: st
 # --- freshness -------------------------------------------------------------------------------------------------------
 
 
-def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
+def policies(settings: FeedSettings) -> dict[str, dg.FreshnessPolicy]:
     nodes = build(settings).resolve_asset_graph().asset_nodes
     return {n.key.to_user_string(): n.freshness_policy for n in nodes if n.freshness_policy}
 
 
-def test_nothing_goes_stale_unless_settings_say_when(feed: Callable[..., Settings]) -> None:
+def test_nothing_goes_stale_unless_settings_say_when(feed: Callable[..., FeedSettings]) -> None:
     assert policies(feed()) == {}
 
 
-def test_what_came_in_and_what_answers_go_stale(feed: Callable[..., Settings]) -> None:
+def test_what_came_in_and_what_answers_go_stale(feed: Callable[..., FeedSettings]) -> None:
     found = policies(feed(automation={"stale_after_hours": 36}))
     assert set(found) == {"raw_sessions", "gru4rec_checkpoint", "leaderboard"}
     assert all(policy == dg.FreshnessPolicy.time_window(timedelta(hours=36)) for policy in found.values())
 
 
-def test_logs_are_stale_once_none_came_for_so_long(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+def test_logs_are_stale_once_none_came_for_so_long(
+    feed: Callable[..., FeedSettings], instance: dg.DagsterInstance
+) -> None:
     settings = feed(automation={"stale_after_hours": 36})
     node = build(settings).resolve_asset_graph().get(dg.AssetKey("raw_sessions"))
 
@@ -63,7 +65,7 @@ def test_logs_are_stale_once_none_came_for_so_long(feed: Callable[..., Settings]
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
-def raised(settings: Settings, instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> None:
+def raised(settings: FeedSettings, instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> None:
     context = dg.build_run_status_sensor_context(
         sensor_name="failure_sensor",
         dagster_instance=instance,
@@ -74,7 +76,7 @@ def raised(settings: Settings, instance: dg.DagsterInstance, result: dg.ExecuteI
     failure_sensor(settings)(context)
 
 
-def test_a_failed_run_leaves_one_sentence(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+def test_a_failed_run_leaves_one_sentence(feed: Callable[..., FeedSettings], instance: dg.DagsterInstance) -> None:
     settings = feed()
     result = ingest(settings, instance, "cut.tsv", "SessionId;ItemId;Time\n1;2;3\n")
     assert not result.success
@@ -89,7 +91,7 @@ def test_a_failed_run_leaves_one_sentence(feed: Callable[..., Settings], instanc
         assert part in sentence
 
 
-def test_an_error_of_many_lines_is_one_line(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+def test_an_error_of_many_lines_is_one_line(feed: Callable[..., FeedSettings], instance: dg.DagsterInstance) -> None:
     settings = feed()
 
     @dg.op
@@ -105,7 +107,9 @@ def test_an_error_of_many_lines_is_one_line(feed: Callable[..., Settings], insta
     assert "stumble: first second\ufffd[31m third\ufffd. Mend what it names" in line
 
 
-def test_the_daemon_sees_runs_of_the_command_line(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+def test_the_daemon_sees_runs_of_the_command_line(
+    feed: Callable[..., FeedSettings], instance: dg.DagsterInstance
+) -> None:
     """As the daemon does it: a tick of the sensor from a cursor on, over what the instance has recorded."""
     settings = feed()
     sensor = failure_sensor(settings)

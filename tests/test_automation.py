@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import dagster as dg
 import pytest
 
-from assets.ingestion import landed_logs
 from assets.automation import landing_sensor, nightly_schedule
+from assets.ingestion import landed_logs
+from assets.runs import execute, materialize_all
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs import landing
 from sessrec_pipeline.logs.synthetic import write_logs
-from assets.runs import execute, materialize_all
 from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import duckdb
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -118,10 +119,47 @@ def test_spoilt_files_end_in_a_sentence(demo: Path) -> None:
     assert sessrec(demo, "lineage", "metrics").exit_code == 0
 
 
+def test_versions_are_listed_and_restored(demo: Path) -> None:
+    store = Store(load_settings(demo))
+    first = store.find("leaderboard")
+    try:
+        table = first.arrow().slice(1)
+        second = store.publish("leaderboard", Table(table), code_version="7", run_id="by hand and longer")
+        lines = sessrec(demo, "versions", "leaderboard").output.splitlines()
+        assert lines[0].split() == ["asset", "version", "when", "code", "rows", "bytes", "run"]
+        newer, older = (line.split() for line in lines[2:])
+        assert newer[:2] == ["leaderboard", second.node.data_version[:12]] and newer[-1] == "current"
+        assert newer[3:5] == ["7", f"{second.node.rows}"] and "by hand" in lines[2]
+        assert older[1] == first.node.data_version[:12] and "current" not in older
+        sql = sessrec(demo, "versions", "leaderboard", "--sql").output
+        assert duckdb.sql(f"SELECT COUNT(*) FROM {sql}").fetchall() == [(second.node.rows,)]
+
+        unknown = sessrec(demo, "restore", "leaderboard", "nonsense")
+        assert unknown.exit_code == 2 and first.node.data_version[:12] in unknown.output
+    finally:
+        result = sessrec(demo, "restore", "leaderboard", first.node.data_version[:12])
+    assert result.exit_code == 0 and str(first.path) in result.output
+    assert store.find("leaderboard") == first
+
+
+def test_versions_of_partitions_and_of_everything(demo: Path) -> None:
+    store = Store(load_settings(demo))
+    logs = store.partitions("raw_sessions")
+    sql = sessrec(demo, "versions", "raw_sessions", "--sql").output
+    count = sum(stored.node.rows or 0 for stored in logs.values())
+    assert duckdb.sql(f"SELECT COUNT(*) FROM {sql}").fetchall() == [(count,)]
+    one = sessrec(demo, "versions", "raw_sessions", "--partition", "demo-2026-01-05.tsv").output.splitlines()
+    assert len(one) == 3 and one[2].startswith("raw_sessions[demo-2026-01-05.tsv]  ")
+    everything = sessrec(demo, "versions").output
+    assert "gru4rec_checkpoint" in everything and "raw_sessions[demo-2026-01-06.tsv]" in everything
+    for arguments in (["nothing"], ["raw_sessions", "--partition", "x"], ["report"], ["--sql"]):
+        result = sessrec(demo, "versions", *arguments)
+        assert result.exit_code == 2 and len(result.output.splitlines()) == 1, result.output
+
+
 def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
     store = Store(load_settings(demo))
     metrics = store.find("metrics")
-    good = metrics.path.read_bytes()
     parents = [store.find(f"{m}_rankings").lineage for m in ("gru4rec", "markov", "oracle", "popularity")]
     table = metrics.arrow()
     too_high = table.set_column(table.schema.get_field_index("value"), "value", [[7.0] * table.num_rows])
@@ -133,7 +171,7 @@ def test_check_exits_1_when_a_check_of_severity_error_fails(demo: Path) -> None:
         sentence = "Every value lies in [0, 1], inside its interval, and recall rises with K. Seen: outside="
         assert f"FAILED: metrics values_make_sense\n  {sentence}" in result.output
     finally:
-        metrics.path.write_bytes(good)
+        assert sessrec(demo, "restore", "metrics", metrics.node.data_version[:8]).exit_code == 0
 
 
 def test_check_fits_a_terminal_and_writes_what_it_is_asked_for(demo: Path, tmp_path: Path) -> None:
@@ -183,7 +221,9 @@ def test_studies_say_what_is_wrong(demo: Path, monkeypatch: pytest.MonkeyPatch) 
     assert strange.exit_code == 2 and "[studies] models names 'bert'; this feed has" in strange.output
 
 
-@pytest.mark.parametrize("command", [["check"], ["studies"], ["lineage", "metrics"], ["recommend", "--items", "1"]])
+@pytest.mark.parametrize(
+    "command", [["check"], ["studies"], ["lineage", "metrics"], ["recommend", "--items", "1"], ["versions"]]
+)
 def test_a_mistyped_home_is_told_and_not_made(tmp_path: Path, command: list[str]) -> None:
     result = sessrec(tmp_path / "typo", *command)
     assert result.exit_code == 2 and "nothing is materialized in" in result.output

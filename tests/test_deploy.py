@@ -22,9 +22,10 @@ from dagster_k8s import DagsterK8sJobConfig, construct_dagster_k8s_job
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
-from sessrec_pipeline.compute import GPU_POOL, K8S_TAG
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.settings import Settings, SettingsError, load_settings
+from assets.compute import GPU_POOL, K8S_TAG
+from assets.graph import build
+from sessrec_pipeline.feed import FeedSettings, load_settings
+from sessrec_pipeline.settings import SettingsError
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -52,7 +53,7 @@ def deployment(values: Any) -> Any:
 
 
 @pytest.fixture
-def deployed(deployment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def deployed(deployment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeedSettings:
     """The settings that a pod of the code location has."""
     for name, value in {**deployment["env"], "SESSREC_HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
@@ -74,7 +75,7 @@ def tag(op: Any) -> dict[str, Any]:
     return json.loads(op.tags[K8S_TAG]) if K8S_TAG in op.tags else {}  # type: ignore[no-any-return]
 
 
-def test_gpu_assets_and_only_those_ask_for_a_gpu(feed: Callable[..., Settings]) -> None:
+def test_gpu_assets_and_only_those_ask_for_a_gpu(feed: Callable[..., FeedSettings]) -> None:
     ops = steps(build(feed(**EVERY_GPU_ASSET)))
     assert {name for name, op in ops.items() if op.pool == GPU_POOL} == GPU_ASSETS
     assert {name for name, op in ops.items() if "nvidia.com/gpu" in str(tag(op))} == GPU_ASSETS
@@ -108,7 +109,9 @@ def pod_of(step: str, definitions: Definitions, values: Any, deployment: Any) ->
     return job.to_dict()["spec"]["template"]["spec"]  # type: ignore[no-any-return]
 
 
-def test_a_gpu_step_becomes_a_pod_on_a_gpu_node_with_the_feed(deployed: Settings, values: Any, deployment: Any) -> None:
+def test_a_gpu_step_becomes_a_pod_on_a_gpu_node_with_the_feed(
+    deployed: FeedSettings, values: Any, deployment: Any
+) -> None:
     definitions = build(deployed)
     assert set(steps(definitions)) >= GPU_ASSETS
     for step in steps(definitions):
@@ -126,14 +129,14 @@ def test_a_gpu_step_becomes_a_pod_on_a_gpu_node_with_the_feed(deployed: Settings
         assert container["security_context"]["allow_privilege_escalation"] is False
 
 
-def test_every_step_after_ingestion_is_a_pod_of_its_own(deployed: Settings) -> None:
+def test_every_step_after_ingestion_is_a_pod_of_its_own(deployed: FeedSettings) -> None:
     definitions = build(deployed)
     executors = {name: definitions.resolve_job_def(name).executor_def.name for name in ("rebuild", "studies", "ingest")}
     assert executors == {"rebuild": "pods", "studies": "pods", "ingest": "in_process"}
 
 
 def test_settings_of_pods_that_cannot_be_used_are_told(
-    feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    feed: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValidationError, match='gpu_pod is for steps = "pods"'):
         feed(compute={"gpu_pod": {"nodeSelector": {}}})

@@ -19,15 +19,15 @@ import pytest
 from engines import TABLES, Made, assert_same, landed, prepared
 from spark_cluster import free_port
 
-from assets.ingestion import landed_logs
 from assets.automation import REBUILD
+from assets.ingestion import landed_logs
+from assets.io_manager import SECONDS
+from assets.runs import execute, ingest
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
-from assets.runs import execute, ingest
 from sessrec_pipeline.settings import Settings, SyntheticSettings
 from sessrec_pipeline.storage.files import MACHINE
-from assets.io_manager import SECONDS
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
 
@@ -384,7 +384,7 @@ def test_a_server_that_dies_between_steps_is_told(feed: Callable[..., Settings],
     raw = landed(settings.home / "raw", {"a.tsv": visits(np.random.default_rng(1), 50, STRANGE)})
     with pytest.raises(EngineLostError, match=f"answers at {server.url} .* materialize again"):
         prepared(settings, raw, after={"sessions": server.process.kill})
-    assert [path.name for path in settings.lake.iterdir()] == ["sessions.parquet"]
+    assert [path.name for path in (settings.home / "tables").iterdir()] == ["sessions.parquet"]
     assert list(settings.scratch.iterdir()) == []
 
 

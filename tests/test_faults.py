@@ -11,28 +11,30 @@ import dagster as dg
 import pytest
 import torch
 
-from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.models import gru4rec_training
 from assets.runs import Outcome, materialize_all
-from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings, SyntheticSettings
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
+from sessrec_pipeline.settings import SessionSettings, SyntheticSettings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
 
 LAW = SyntheticSettings(sessions=120, items=60, days=2)
 FEW = ["markov", "gru4rec"]
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 CHECKPOINT = ["gru4rec_checkpoint"]
 
 
 @pytest.fixture
-def demo(feed: Callable[..., Settings]) -> Settings:
+def demo(feed: Callable[..., FeedSettings]) -> FeedSettings:
     settings = feed(models=FEW, synthetic=LAW, gru4rec=QUICK)
     write_logs(LAW, settings.landing)
     return settings
 
 
-def materialized(settings: Settings, instance: dg.DagsterInstance, *events: tuple[object, object, int]) -> Outcome:
+def materialized(settings: FeedSettings, instance: dg.DagsterInstance, *events: tuple[object, object, int]) -> Outcome:
     rows = "".join(f"{session}\t{item}\t{1767225600 + second}\n" for session, item, second in events)
     (settings.landing / "log.tsv").write_text(f"SessionId\tItemId\tTime\n{rows}")
     return materialize_all(settings, instance)
@@ -41,7 +43,7 @@ def materialized(settings: Settings, instance: dg.DagsterInstance, *events: tupl
 # --- logs with next to nothing in them --------------------------------------------------------------------------------
 
 
-def test_one_item_gives_trivial_results(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+def test_one_item_gives_trivial_results(feed: Callable[..., FeedSettings], instance: dg.DagsterInstance) -> None:
     settings = feed(models=FEW, gru4rec=QUICK)
     events = [(session, "only", 100 * session + k) for session in range(40) for k in range(3)]
     assert materialized(settings, instance, *events).success
@@ -64,7 +66,7 @@ def test_one_item_gives_trivial_results(feed: Callable[..., Settings], instance:
     ids=["one session", "sessions of one event", "rare items"],
 )
 def test_nothing_left_is_refused_by_the_name_of_the_filter(
-    feed: Callable[..., Settings],
+    feed: Callable[..., FeedSettings],
     instance: dg.DagsterInstance,
     sections: dict[str, object],
     events: list[tuple[object, object, int]],
@@ -80,7 +82,7 @@ def test_nothing_left_is_refused_by_the_name_of_the_filter(
 
 
 def test_a_disk_that_refuses_fails_the_step_and_keeps_what_was_there(
-    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    demo: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = ["gru4rec_checkpoint", "metrics"]
     assert materialize_all(demo, instance, up_to=wanted).success
@@ -103,7 +105,7 @@ def test_a_disk_that_refuses_fails_the_step_and_keeps_what_was_there(
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_out_of_memory_in_training_says_what_to_lower(
-    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, error: Exception
+    demo: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     assert materialize_all(demo, instance, up_to=CHECKPOINT).success
     before = Store(demo).find("gru4rec_checkpoint").node.id
@@ -112,13 +114,13 @@ def test_out_of_memory_in_training_says_what_to_lower(
         raise error
 
     bigger = demo.model_copy(update={"gru4rec": QUICK.model_copy(update={"n_sample": 32})})
-    monkeypatch.setattr(gru4rec_training.Trainer, "step", refuse)
+    monkeypatch.setattr(GRU4RecTrainer, "step", refuse)
     outcome = materialize_all(bigger, instance, up_to=CHECKPOINT)
     assert "n_sample = 32" in outcome.failed["gru4rec_checkpoint"]
     assert Store(demo).find("gru4rec_checkpoint").node.id == before
 
 
-def test_a_training_that_diverges_keeps_the_last_checkpoint(demo: Settings, instance: dg.DagsterInstance) -> None:
+def test_a_training_that_diverges_keeps_the_last_checkpoint(demo: FeedSettings, instance: dg.DagsterInstance) -> None:
     assert materialize_all(demo, instance, up_to=CHECKPOINT).success
     before = Store(demo).find("gru4rec_checkpoint").node.id
     wild = demo.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 1e30, "n_epochs": 3})})
@@ -128,9 +130,9 @@ def test_a_training_that_diverges_keeps_the_last_checkpoint(demo: Settings, inst
 
 
 def test_a_log_that_is_deleted_after_it_was_seen_is_named(
-    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    demo: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sessrec_pipeline import runs
+    from assets import runs
 
     scan = runs.scan
 
@@ -150,7 +152,7 @@ def test_a_log_that_is_deleted_after_it_was_seen_is_named(
 
 @pytest.mark.parametrize("asset", ["quarantine", "raw_sessions"])
 def test_a_log_of_which_half_was_published_is_read_again(
-    demo: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, asset: str
+    demo: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, asset: str
 ) -> None:
     """A run that dies before it publishes the one or the other of a log's two tables."""
     publish = Store.publish
@@ -164,7 +166,7 @@ def test_a_log_of_which_half_was_published_is_read_again(
         patch.setattr(Store, "publish", die)
         assert not materialize_all(demo, instance, up_to=["sessions"]).success
     assert materialize_all(demo, instance, up_to=["sessions"]).success
-    assert len(list((demo.lake / "quarantine").iterdir())) == len(list(demo.landing.iterdir()))
+    assert len(Store(demo).partitions("quarantine")) == len(list(demo.landing.iterdir()))
 
 
 PREPARE = """
@@ -172,9 +174,9 @@ import sys
 from pathlib import Path
 import dagster as dg
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.store import Store
-settings = Settings(home=Path(sys.argv[1]), models=["markov", "vsknn"])
+settings = FeedSettings(home=Path(sys.argv[1]), models=["markov", "vsknn"])
 with dg.DagsterInstance.ephemeral() as instance:
     assert materialize_all(settings, instance, up_to=["metrics"]).success
 print([Store(settings).find(a).node.data_version for a in ("sessions", "test_split", "vsknn_rankings", "metrics")])

@@ -7,22 +7,24 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets.gru4rec import gru4rec_assets
-from sessrec_pipeline.logs.synthetic import write_logs
+from assets.models import model_assets
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 
 SMALL = SyntheticSettings(sessions=200, items=60, days=2)
-QUICK = GRU4RecConfig(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=4, n_sample=16, batch_size=16, learning_rate=0.1)
 CHECKPOINT = ["gru4rec_checkpoint"]
 
 
 @pytest.fixture
-def trained(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> Callable[..., Settings]:
+def trained(feed: Callable[..., FeedSettings], instance: dg.DagsterInstance) -> Callable[..., FeedSettings]:
     """``trained(validate_epochs=True)``: a feed's settings after its checkpoint was materialized."""
 
-    def make(**training: object) -> Settings:
+    def make(**training: object) -> FeedSettings:
         settings = feed(models=["gru4rec"], gru4rec=QUICK, training=TrainingSettings.model_validate(training))
         if not list(settings.landing.iterdir()):
             write_logs(SMALL, settings.landing)
@@ -32,10 +34,11 @@ def trained(feed: Callable[..., Settings], instance: dg.DagsterInstance) -> Call
     return make
 
 
-def test_choices_are_assets_only_where_settings_ask_for_them(feed: Callable[..., Settings]) -> None:
+def test_choices_are_assets_only_where_settings_ask_for_them(feed: Callable[..., FeedSettings]) -> None:
     def names(**training: object) -> list[str]:
-        settings = feed(training=TrainingSettings.model_validate(training))
-        return [asset.key.to_user_string() for asset in gru4rec_assets(settings)]
+        settings = feed(models=["gru4rec"], training=TrainingSettings.model_validate(training))
+        found = [asset.key.to_user_string() for asset in model_assets(settings)]
+        return [name for name in found if name.startswith("gru4rec")]
 
     assert names() == ["gru4rec_checkpoint"]
     assert names(validate_epochs=True, tuning_trials=1) == [
@@ -45,7 +48,7 @@ def test_choices_are_assets_only_where_settings_ask_for_them(feed: Callable[...,
     ]
 
 
-def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[..., Settings]) -> None:
+def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[..., FeedSettings]) -> None:
     store = Store(trained(validate_epochs=True, tuning_trials=2))
     for asset in ("gru4rec_tuning", "gru4rec_validation", "gru4rec_checkpoint"):
         ancestors = {node.asset for node in store.find(asset).lineage.ancestors}
@@ -53,18 +56,18 @@ def test_the_tuned_settings_and_the_best_epoch_are_trained(trained: Callable[...
     trials = store.find("gru4rec_tuning")
     rows = trials.arrow().to_pylist()
     assert [row["trial"] for row in rows] == [0, 1]
-    assert GRU4RecConfig.model_validate_json(rows[0]["config"]) == QUICK, "the configured settings come first"
+    assert GRU4RecSettings.model_validate_json(rows[0]["config"]) == QUICK, "the configured settings come first"
     assert trials.stats["best_value"] == max(row["value"] for row in rows)
     epochs = store.find("gru4rec_validation")
     best = max(epochs.arrow().to_pylist(), key=lambda row: row["mrr"])
     assert epochs.stats["best_epoch"] == best["epoch"]
-    config = GRU4RecConfig.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
-    tuned = GRU4RecConfig.model_validate_json(str(trials.stats["config"]))
+    config = GRU4RecSettings.model_validate(store.find("gru4rec_checkpoint").checkpoint().config)
+    tuned = GRU4RecSettings.model_validate_json(str(trials.stats["config"]))
     assert config == tuned.model_copy(update={"n_epochs": best["epoch"]})
 
 
 def test_a_search_that_was_interrupted_does_no_trial_twice(
-    trained: Callable[..., Settings], instance: dg.DagsterInstance
+    trained: Callable[..., FeedSettings], instance: dg.DagsterInstance
 ) -> None:
     first = Store(trained(tuning_trials=2)).find("gru4rec_tuning").arrow().to_pylist()
     more = Store(trained(tuning_trials=3)).find("gru4rec_tuning").arrow().to_pylist()
@@ -72,7 +75,7 @@ def test_a_search_that_was_interrupted_does_no_trial_twice(
 
 
 def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
-    trained: Callable[..., Settings], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    trained: Callable[..., FeedSettings], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = trained()
     store = Store(settings)
@@ -98,7 +101,7 @@ def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
 
 
 def test_warm_start_trains_on_with_the_sessions_that_came(
-    trained: Callable[..., Settings], instance: dg.DagsterInstance
+    trained: Callable[..., FeedSettings], instance: dg.DagsterInstance
 ) -> None:
     settings = trained(warm_start=True)
     store = Store(settings)
@@ -115,7 +118,7 @@ def test_warm_start_trains_on_with_the_sessions_that_came(
     checkpoint = second.checkpoint()
     assert "new" in checkpoint.items and "new" not in items_before
     assert int(second.stats["trained_until"]) > int(first.stats["trained_until"])
-    assert all(np.isfinite(array).all() for array in checkpoint.weights.values())
+    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
     assert materialize_all(settings, instance, up_to=CHECKPOINT).rebuilt == [], (
         "a warm start rests on the checkpoint before it, too"
     )

@@ -20,14 +20,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.report import page
 from assets.runs import materialize_all, open_instance
-from sessrec_pipeline.settings import GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.report import page
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 LAW = SyntheticSettings(sessions=200, items=60, days=3)
-MODEL = GRU4RecConfig(layers=[16], n_epochs=3, n_sample=64, batch_size=16)
+MODEL = GRU4RecSettings(layers=[16], n_epochs=3, n_sample=64, batch_size=16)
 BAD = "no time\t7\tyesterday\n"
 
 PRELOADED = ["assets.runs", "sessrec_pipeline.models.gru4rec.trainer", "test_kills"]
@@ -36,7 +38,7 @@ Picture = dict[tuple[str, str | None], tuple[str, int | None]]
 """Content hash and rows of every artefact, by asset and partition."""
 
 
-def work(settings: Settings) -> None:
+def work(settings: FeedSettings) -> None:
     """A run as ``sessrec materialize`` does it, but for the figures, in a process that may die at any moment."""
     page._drawings = lambda data: []
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
@@ -52,7 +54,7 @@ TIMED = {"costs", "report"}
 """Assets that show how long the runs took, and so differ from run to run."""
 
 
-def picture(settings: Settings) -> Picture:
+def picture(settings: FeedSettings) -> Picture:
     """What is there, each table and checkpoint compared with its own hash; nothing may be damaged."""
     damage: list[str] = []
     stored = Store(settings)._stored(damage.append)
@@ -68,7 +70,7 @@ def picture(settings: Settings) -> Picture:
     }
 
 
-def step_in_progress(settings: Settings) -> str:
+def step_in_progress(settings: FeedSettings) -> str:
     """The step that the last run had begun and not ended."""
     if not settings.dagster_home.is_dir():
         return "before the first run"
@@ -81,14 +83,14 @@ def step_in_progress(settings: Settings) -> str:
         return next((str(e.step_key) for e in reversed(begun) if e.step_key not in ended), "between steps")
 
 
-def behind(settings: Settings) -> list[str]:
+def behind(settings: FeedSettings) -> list[str]:
     """What ``mend`` finds to do."""
     lines: list[str] = []
     Store(settings).mend(lines.append)
     return lines
 
 
-def catalogued(settings: Settings) -> set[tuple[str, str | None, int | None]]:
+def catalogued(settings: FeedSettings) -> set[tuple[str, str | None, int | None]]:
     """Artefacts and their rows as the warehouse has them."""
     with Store(settings).warehouse.connect() as connection:
         rows = connection.execute(
@@ -98,7 +100,7 @@ def catalogued(settings: Settings) -> set[tuple[str, str | None, int | None]]:
     return {(asset, partition, count) for asset, partition, count in rows}
 
 
-def begun(settings: Settings) -> BaseProcess:
+def begun(settings: FeedSettings) -> BaseProcess:
     """A run in a process of its own, which has imported what takes time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -107,13 +109,13 @@ def begun(settings: Settings) -> BaseProcess:
     return process
 
 
-def told(settings: Settings) -> str:
+def told(settings: FeedSettings) -> str:
     return "\n".join(log.read_text() for log in settings.home.glob("run-*.log"))
 
 
-def ready(home: Path) -> Settings:
+def ready(home: Path) -> FeedSettings:
     """A feed with its logs, that nothing was made of yet."""
-    settings = Settings(home=home, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
+    settings = FeedSettings(home=home, models=["markov", "gru4rec"], synthetic=LAW, gru4rec=MODEL)
     write_logs(LAW, settings.landing)
     return settings
 
@@ -122,7 +124,7 @@ def ready(home: Path) -> Settings:
 class Quiet:
     """What a run that nobody disturbs comes to."""
 
-    settings: Settings
+    settings: FeedSettings
     seconds: float
     picture: Picture
 
@@ -142,7 +144,7 @@ def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: i
     """Rounds over a new home: killed again and again until a run gets through, then a log is corrected, and back."""
     rng = random.Random(kills)
 
-    def run(settings: Settings, patience: float | None) -> bool:
+    def run(settings: FeedSettings, patience: float | None) -> bool:
         """Whether a run got through before it was killed."""
         process = begun(settings)
         process.join(patience)
@@ -151,7 +153,7 @@ def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: i
         assert process.exitcode in (0, -9), f"a run failed that was not killed:\n{told(settings)}"
         return process.exitcode == 0
 
-    def corrected(settings: Settings) -> Path:
+    def corrected(settings: FeedSettings) -> Path:
         log = max(settings.landing.iterdir())
         lines = log.read_text().splitlines(keepends=True)
         log.with_name(f".{log.name}").write_text("".join([*lines[:-40], BAD]))

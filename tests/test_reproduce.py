@@ -10,11 +10,11 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
-from sessrec_pipeline import reproduce
-from sessrec_pipeline.cli import main
+from assets import reproduce
 from assets.reproduce import ReproductionError, read_recipe, recipe_names, set_up
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import Settings, load_settings
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.feed import FeedSettings, load_settings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
@@ -172,25 +172,24 @@ def test_what_is_finished_is_not_made_again(
 ) -> None:
     home = Path(shutil.copytree(finished.home, tmp_path / "home"))
     arguments = ("reproduce", "tiny", "--data", str(tiny), "--seeds")
-    first, second = (
-        home / "checkpoints" / name
-        for name in ("gru4rec_checkpoint.safetensors", "gru4rec_checkpoint/seed-8.safetensors")
-    )
+    store = Store(load_settings(home))
+    first, second = (store.current_path("gru4rec_checkpoint", partition) for partition in (None, "seed-8"))
     before = first.stat().st_mtime_ns, second.stat().st_mtime_ns
-    table = Store(load_settings(home)).find("reproduction").node.id
+    table = store.find("reproduction").node.id
 
     assert sessrec(home, *arguments, "2").exit_code == 0
     assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == before
-    assert Store(load_settings(home)).find("reproduction").node.id == table
+    assert store.find("reproduction").node.id == table
 
     second.unlink()  # as if it had been stopped in the second seed
     assert sessrec(home, *arguments, "3").exit_code == 0
     assert first.stat().st_mtime_ns == before[0]
-    assert second.exists() and second.with_name("seed-9.safetensors").exists()
+    assert second.exists() and store.has("gru4rec_checkpoint", "seed-9")
 
     monkeypatch.setenv("SESSREC_GRU4REC__N_EPOCHS", "1")
     assert sessrec(home, *arguments, "1").exit_code == 0
-    assert first.stat().st_mtime_ns != before[0], "other settings need another model"
+    assert store.current_path("gru4rec_checkpoint") != first, "other settings need another model"
+    assert first.exists(), "the version before is kept"
 
 
 def test_order_that_is_no_clock_keeps_events_in_order(finished: Finished) -> None:
@@ -216,7 +215,7 @@ def test_order_before_the_first_goes_to_quarantine(tiny: Path, tmp_path: Path, i
 )
 def test_order_is_no_clock(sections: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="knows no minutes and days"):
-        Settings(home=tmp_path, logs={"time_unit": "order"}, **sections)  # type: ignore[arg-type]
+        FeedSettings(home=tmp_path, logs={"time_unit": "order"}, **sections)  # type: ignore[arg-type]
 
 
 def test_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:

@@ -5,18 +5,20 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from sessrec_pipeline.retention import prunable, prune
-from assets.runs import materialize_all
-from sessrec_pipeline.settings import GRU4RecConfig, SessionSettings, Settings
+from assets.runs import materialize_all, prune
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import SessionSettings
+from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 DAY = 86_400
 METRICS = ["metrics"]
 
 
 @pytest.fixture
-def settings(feed: Callable[..., Settings]) -> Settings:
+def settings(feed: Callable[..., FeedSettings]) -> FeedSettings:
     """Three days, a log each, and a window of a day and a half."""
     settings = feed(models=["gru4rec"], gru4rec=QUICK, sessions=SessionSettings(window_days=1.5))
     for day in range(3):
@@ -24,7 +26,7 @@ def settings(feed: Callable[..., Settings]) -> Settings:
     return settings
 
 
-def land(settings: Settings, day: int) -> None:
+def land(settings: FeedSettings, day: int) -> None:
     rows = [
         f"{day}-{session}\t{(session * k) % 9}\t{1767225600 + day * DAY + 300 * session + k}\n"
         for session in range(60)
@@ -33,11 +35,11 @@ def land(settings: Settings, day: int) -> None:
     (settings.landing / f"day{day}.tsv").write_text("SessionId\tItemId\tTime\n" + "".join(rows))
 
 
-def logs_behind(settings: Settings, asset: str) -> set[str | None]:
+def logs_behind(settings: FeedSettings, asset: str) -> set[str | None]:
     return {n.partition for n in Store(settings).find(asset).lineage.ancestors if n.asset == "raw_sessions"}
 
 
-def test_only_logs_in_the_window_are_prepared(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_only_logs_in_the_window_are_prepared(settings: FeedSettings, instance: dg.DagsterInstance) -> None:
     assert materialize_all(settings, instance, up_to=METRICS).success
     assert logs_behind(settings, "metrics") == {"day1.tsv", "day2.tsv"}
     days = {int(t) // (DAY * 1_000_000) for t in Store(settings).find("sessions").arrow()["time"].to_pylist()}
@@ -49,7 +51,9 @@ def test_only_logs_in_the_window_are_prepared(settings: Settings, instance: dg.D
     assert logs_behind(settings, "metrics") == {"day2.tsv", "day3.tsv"}
 
 
-def test_pruning_takes_what_nothing_needs_and_nothing_else(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_pruning_takes_what_nothing_needs_and_nothing_else(
+    settings: FeedSettings, instance: dg.DagsterInstance
+) -> None:
     store = Store(settings)
     assert materialize_all(settings, instance, up_to=METRICS).success
     assert prune(settings, store, instance) == [], "their files are in the landing folder"
@@ -63,7 +67,7 @@ def test_pruning_takes_what_nothing_needs_and_nothing_else(settings: Settings, i
     assert prune(settings, store, instance) == []
 
 
-def test_a_log_that_a_result_rests_on_stays(settings: Settings, instance: dg.DagsterInstance) -> None:
+def test_a_log_that_a_result_rests_on_stays(settings: FeedSettings, instance: dg.DagsterInstance) -> None:
     """Made without the window, the results rest on the first day until they are made again."""
     store, known = Store(settings), ["day0.tsv", "day1.tsv", "day2.tsv", "never landed.tsv"]
     whole = settings.model_copy(update={"sessions": SessionSettings()})
@@ -76,6 +80,6 @@ def test_a_log_that_a_result_rests_on_stays(settings: Settings, instance: dg.Dag
     assert [artefact.node.asset for artefact in artefacts] == ["raw_sessions", "quarantine"]
 
 
-def test_without_a_window_everything_stays(feed: Callable[..., Settings]) -> None:
+def test_without_a_window_everything_stays(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     assert list(prunable(settings, Store(settings), [])) == []

@@ -7,11 +7,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from sessrec_pipeline import retries
-from sessrec_pipeline.progress import reason
-from assets.retries import retried
-from sessrec_pipeline.settings import Settings
+from assets import retries
 from assets.io_manager import StoreIOManager
+from assets.logger import reason
+from assets.retries import retried
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.warehouse import WarehouseBusyError
@@ -24,7 +24,7 @@ PASSING = [
 
 
 @pytest.fixture
-def store(feed: Callable[..., Settings]) -> Store:
+def store(feed: Callable[..., FeedSettings]) -> Store:
     return Store(feed())
 
 

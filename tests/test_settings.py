@@ -3,15 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from sessrec_pipeline.settings import (
-    LogSettings,
-    RowRule,
-    Settings,
-    SettingsError,
-    default_home,
-    load_settings,
-    log_presets,
-)
+from sessrec_pipeline.feed import FeedSettings, load_settings
+from sessrec_pipeline.settings import LogSettings, RowRule, SettingsError, default_home, log_presets
 
 
 def home_with(folder: Path, toml: str | bytes) -> Path:
@@ -148,11 +141,11 @@ def test_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: li
 
 
 @pytest.mark.parametrize("url", ["sc://host", "sc://10.0.0.1:15002", "sc://[::1]:1/;use_ssl=true;token=a.b-c="])
-def test_urls_of_spark_connect(feed: Callable[..., Settings], url: str) -> None:
+def test_urls_of_spark_connect(feed: Callable[..., FeedSettings], url: str) -> None:
     assert feed(engine={"kind": "spark", "url": url}).engine.url == url
 
 
-def test_tuning_split_follows_the_split_unless_told_otherwise(feed: Callable[..., Settings]) -> None:
+def test_tuning_split_follows_the_split_unless_told_otherwise(feed: Callable[..., FeedSettings]) -> None:
     assert feed(split={"rule": "days", "days": 3}).split.tuning.rule == "days"
     assert feed(split={"rule": "given", "test_logs": ["a"]}).split.tuning.rule == "ratio"
     tuning = feed(split={"rule": "ratio", "tuning_rule": "days", "days": 3}).split.tuning

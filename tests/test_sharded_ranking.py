@@ -7,22 +7,25 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from assets import runs
 from assets.checks import result_checks
-from sessrec_pipeline import runs
-from sessrec_pipeline.definitions import build
+from assets.graph import build
+from assets.io_manager import SECONDS
+from assets.runs import execute, materialize_all, out_of_date
 from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.evaluation.shards import COUNTS
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
-from assets.runs import execute, materialize_all, out_of_date
-from sessrec_pipeline.settings import GRU4RecConfig, MarkovSettings, Settings, SyntheticSettings
-from assets.io_manager import SECONDS
+from sessrec_pipeline.models.counts.markov import MarkovSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
 
 SMALL = SyntheticSettings(sessions=150, items=50, days=2)
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 MODELS = ["markov", "gru4rec"]
 RANKED = [*MODELS, "popularity"]
 Whole = tuple[dict[str, str], list[dict[str, object]]]
@@ -35,9 +38,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def make(home: Path, shards: int, **evaluation: object) -> Settings:
+def make(home: Path, shards: int, **evaluation: object) -> FeedSettings:
     evaluation = {"shards": shards, "bootstrap_samples": 100, "permutations": 1000} | evaluation
-    return Settings(home=home, models=MODELS, gru4rec=QUICK, evaluation=evaluation)  # type: ignore[arg-type]
+    return FeedSettings(home=home, models=MODELS, gru4rec=QUICK, evaluation=evaluation)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +57,26 @@ def whole(home: Path, instance: dg.DagsterInstance) -> Whole:
     return versions(settings), metrics(settings)
 
 
-def versions(settings: Settings) -> dict[str, str]:
+def versions(settings: FeedSettings) -> dict[str, str]:
     store = Store(settings)
     return {name: store.find(f"{name}_rankings").node.data_version for name in RANKED}
 
 
-def metrics(settings: Settings) -> list[dict[str, object]]:
+def metrics(settings: FeedSettings) -> list[dict[str, object]]:
     return Store(settings).find("metrics").arrow().drop_columns("rankings").to_pylist()
 
 
-def files(settings: Settings, asset: str) -> set[str]:
-    return {path.stem for path in (settings.lake / asset).glob("*")}
+def files(settings: FeedSettings, asset: str) -> set[str]:
+    return set(Store(settings).partitions(asset))
 
 
-def rank_shard(settings: Settings, shard: str) -> bool:
+def rank_shard(settings: FeedSettings, shard: str) -> bool:
     """As another process would: with an instance and definitions of its own."""
     with dg.DagsterInstance.ephemeral() as instance:
         return execute(build(settings).resolve_job_def("rank"), instance, partition_key=shard).success
 
 
-def rank(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
+def rank(settings: FeedSettings, instance: dg.DagsterInstance) -> set[str]:
     """What is late of shards, rankings and metrics, made by the job that makes everything; their names."""
     names = {name for name in late(settings) if name.endswith(("_shards", "_counts", "_rankings")) or name == "metrics"}
     job = build(settings).resolve_job_def("rebuild")
@@ -81,7 +84,7 @@ def rank(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
     return names
 
 
-def late(settings: Settings) -> set[str]:
+def late(settings: FeedSettings) -> set[str]:
     logs = [path.name for path in settings.landing.iterdir()]
     return {key.to_user_string() for key in out_of_date(build(settings), Store(settings), logs)}
 
@@ -131,7 +134,7 @@ def test_a_cut_into_fewer_leaves_nothing_of_the_cut_into_more(
 def test_shards_of_another_cut_or_model_are_not_merged(home: Path, whole: Whole, instance: dg.DagsterInstance) -> None:
     merge = [dg.AssetKey("markov_rankings")]
 
-    def refused(settings: Settings) -> str:
+    def refused(settings: FeedSettings) -> str:
         rebuild = build(settings).resolve_job_def("rebuild")
         result = execute(rebuild, instance, asset_selection=merge)
         return "" if result.success else runs._failures(result)["markov_rankings"]
@@ -157,14 +160,15 @@ def test_lost_counts_are_made_with_their_shards(home: Path, whole: Whole, instan
 def test_a_check_sums_the_counts(home: Path, whole: Whole, instance: dg.DagsterInstance) -> None:
     settings, store = make(home, 3), Store(make(home, 3))
     rank(settings, instance)
-    (check,) = [checks for checks in result_checks(RANKED, settings) if "shards_add_up" in str(checks.check_specs)]
+    (check,) = [checks for checks in result_checks(settings) if "shards_add_up" in str(checks.check_specs)]
     assert check(store=store).passed
     counts = store.find("markov_rank_counts", "1")
-    good, rows = counts.path.read_bytes(), counts.arrow().to_pylist()
+    rows = counts.arrow().to_pylist()
     rows[0]["predictions"] += 1
     store.publish("markov_rank_counts", Table(pa.Table.from_pylist(rows, COUNTS)), partition="1")
     assert not check(store=store).passed
-    counts.path.write_bytes(good)
+    store.restore("markov_rank_counts", counts.node.data_version, "1")
+    assert check(store=store).passed
 
 
 def test_changed_shards_are_ranked_and_merged_by_themselves(
@@ -176,6 +180,10 @@ def test_changed_shards_are_ranked_and_merged_by_themselves(
     _, cursor = requested(settings, instance, None)
     other = settings.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
     found, cursor = requested(other, instance, cursor)
+    assert found == {"markov_checkpoint": {None}}
+    rebuild = build(other).resolve_job_def("rebuild")
+    assert execute(rebuild, instance, asset_selection=[dg.AssetKey("markov_checkpoint")]).success
+    found, cursor = requested(other, instance, cursor)
     assert found == {"markov_ranking_shards": {"0", "1"}, "markov_rank_counts": {"0", "1"}}
     own = [dg.AssetKey(name) for name in found]
     for shard in ("1", "0"):
@@ -186,7 +194,7 @@ def test_changed_shards_are_ranked_and_merged_by_themselves(
 
 
 def requested(
-    settings: Settings, instance: dg.DagsterInstance, cursor: object
+    settings: FeedSettings, instance: dg.DagsterInstance, cursor: object
 ) -> tuple[dict[str, set[str | None]], object]:
     result = dg.evaluate_automation_conditions(build(settings), instance, cursor=cursor)  # type: ignore[arg-type]
     found: dict[str, set[str | None]] = {}
@@ -198,7 +206,7 @@ def requested(
 
 
 def test_one_shard_is_the_graph_as_it_was(home: Path) -> None:
-    def names(settings: Settings) -> set[str]:
+    def names(settings: FeedSettings) -> set[str]:
         return {node.key.to_user_string() for node in build(settings).resolve_asset_graph().asset_nodes}
 
     added = names(make(home, 2)) - names(make(home, 1))

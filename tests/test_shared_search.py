@@ -8,12 +8,13 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from assets.graph import build
 from assets.ingestion import landed_logs
-from sessrec_pipeline.cli import main
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.synthetic import write_logs
 from assets.runs import execute, ingest
-from sessrec_pipeline.settings import Settings, SyntheticSettings, load_settings
+from sessrec_pipeline.cli import main
+from sessrec_pipeline.feed import FeedSettings, load_settings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 TOML = """
@@ -41,8 +42,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def configured(feed: Callable[..., Settings]) -> Callable[..., Settings]:
-    def make(trials: int = 2, study: str = "") -> Settings:
+def configured(feed: Callable[..., FeedSettings]) -> Callable[..., FeedSettings]:
+    def make(trials: int = 2, study: str = "") -> FeedSettings:
         home = feed().home
         (home / "sessrec.toml").write_text(TOML.format(trials=trials, study=study))
         write_logs(SyntheticSettings(sessions=120, items=50, days=1), home / "landing")
@@ -51,7 +52,7 @@ def configured(feed: Callable[..., Settings]) -> Callable[..., Settings]:
     return make
 
 
-def make(settings: Settings, instance: dg.DagsterInstance, *assets: str) -> None:
+def make(settings: FeedSettings, instance: dg.DagsterInstance, *assets: str) -> None:
     definitions = build(settings)
     logs = [path.name for path in settings.landing.iterdir()]
     instance.add_dynamic_partitions(str(landed_logs.name), logs)
@@ -64,14 +65,14 @@ def make(settings: Settings, instance: dg.DagsterInstance, *assets: str) -> None
 SPLITS = ("sessions", "train_split", "tuning_train_split", "tuning_test_split")
 
 
-def command(settings: Settings, *arguments: str) -> tuple[int, str]:
+def command(settings: FeedSettings, *arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["--home", str(settings.home), "search", *arguments])
     return result.exit_code, result.output
 
 
 @pytest.mark.parametrize("database", [False, True])
 def test_the_assets_take_what_the_command_found(
-    configured: Callable[..., Settings],
+    configured: Callable[..., FeedSettings],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -92,19 +93,18 @@ def test_the_assets_take_what_the_command_found(
         def again(*_: object, **__: object) -> float:
             raise AssertionError("a trial was done twice")
 
-        monkeypatch.setattr("sessrec_pipeline.studies.laboratory.Laboratory.rank", again)
-        monkeypatch.setattr("sessrec_pipeline.tuning.search.gru4rec_worth", lambda *_, **__: again)
-        make(settings, instance, "baseline_tuning", "gru4rec_tuning")
+        monkeypatch.setattr("sessrec_pipeline.tuning.search.TuningSplit.value", again)
+        make(settings, instance, "markov_tuning", "ar_tuning", "gru4rec_tuning")
         told = [str(event) for event in instance.all_logs(instance.get_runs()[0].run_id)]
-    for name, models in (("baseline_tuning", 2), ("gru4rec_tuning", 1)):
-        assert Store(settings).find(name).arrow()["trial"].to_pylist() == [0, 1] * models
+    for model in ("markov", "ar", "gru4rec"):
+        assert Store(settings).find(f"{model}_tuning").arrow()["trial"].to_pylist() == [0, 1]
     assert bool(list(settings.training_states.glob("*.journal"))) != database
     written = [path for path in settings.home.rglob("*") if path.is_file() and path.name != "sessrec.toml"]
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
     assert not [line for line in [*told, said, *capfd.readouterr()] if "s3cret" in line]
 
 
-def test_a_command_that_cannot_search_says_why(configured: Callable[..., Settings]) -> None:
+def test_a_command_that_cannot_search_says_why(configured: Callable[..., FeedSettings]) -> None:
     settings = configured()
     code, said = command(settings)
     assert code == 2 and "nothing is materialized" in said
@@ -119,7 +119,7 @@ def test_a_command_that_cannot_search_says_why(configured: Callable[..., Setting
 
 
 def test_splits_of_other_settings_are_not_searched(
-    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    configured: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = configured()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -129,7 +129,7 @@ def test_splits_of_other_settings_are_not_searched(
     assert code == 2 and "train_split is not up to date: `sessrec materialize tuning_test_split`" in said
 
 
-def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., Settings]) -> None:
+def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., FeedSettings]) -> None:
     settings = configured(study='study = "sqlite:////no/such/folder/study.sqlite"')
     with dg.DagsterInstance.ephemeral() as instance:
         make(settings, instance, *SPLITS)
@@ -137,7 +137,7 @@ def test_a_database_that_is_away_is_one_sentence(configured: Callable[..., Setti
     assert code == 2 and len(said.splitlines()) == 1 and "[training] study: sqlite:///" in said
 
 
-def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Callable[..., Settings]) -> None:
+def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Callable[..., FeedSettings]) -> None:
     settings = configured()
     toml = settings.home / "sessrec.toml"
     toml.write_text(toml.read_text().replace("[gru4rec]", 'study = "me:s3cret@db"\n[gru4rec]', 1))
@@ -146,7 +146,7 @@ def test_a_study_that_is_no_url_is_refused_without_being_shown(configured: Calla
 
 
 def test_the_code_is_part_of_what_is_shared(
-    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    configured: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two machines with different versions of the code must not mix their trials."""
     settings = configured()
@@ -154,7 +154,6 @@ def test_the_code_is_part_of_what_is_shared(
         make(settings, instance, *SPLITS)
     assert command(settings)[0] == 0
     before = {path.name for path in settings.training_states.iterdir()}
-    for module in ("assets.gru4rec", "assets.tuning"):
-        monkeypatch.setattr(f"{module}.source_digest", lambda sources: "another version")
+    monkeypatch.setattr("assets.tuning.code_digest", lambda roots: "another version")
     assert command(settings)[0] == 0
     assert len({path.name for path in settings.training_states.iterdir()} - before) == 3

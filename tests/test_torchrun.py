@@ -14,12 +14,12 @@ import pytest
 
 import assets.training
 from assets.ingestion import landed_logs
+from assets.runs import execute, ingest
 from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec.state import TrainingState
 from sessrec_pipeline.models.gru4rec.trainer import fit
-from assets.runs import execute, ingest
 from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.training.job import STATE, TRAINED, TrainingJob, write_job

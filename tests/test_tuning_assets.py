@@ -7,25 +7,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sessrec_pipeline import tuned
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.synthetic import write_logs
+from assets.graph import build
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import (
-    EvaluationSettings,
-    GRU4RecConfig,
-    MarkovSettings,
-    Settings,
-    SKNNSettings,
-    SplitSettings,
-    SyntheticSettings,
-    TrainingSettings,
-)
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.counts.markov import MarkovSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.neighbours.session_knn import SKNNSettings
+from sessrec_pipeline.models.registry import card_of
+from sessrec_pipeline.settings import EvaluationSettings, SplitSettings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
-from sessrec_pipeline.tuned import SPACES, effort, trials_of, tuning_assets, with_best
+from sessrec_pipeline.tuning.search import Trial, TuningSplit
+from sessrec_pipeline.tuning.trials import best as best_of
+from sessrec_pipeline.tuning.trials import effort, trials_of, tuning_assets, with_best
 
 SMALL = SyntheticSettings(sessions=120, items=50, days=2)
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learning_rate=0.1)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16, learning_rate=0.1)
 MODELS = ["session_popularity", "recent_popularity", "markov", "ar", "sr", "sknn", "gru4rec"]
 TUNED = [model for model in MODELS if model != "session_popularity"]
 TRIALS = 3
@@ -37,18 +34,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def make(home: Path, trials: int = TRIALS, models: list[str] = MODELS, **sections: object) -> Settings:
+def make(home: Path, trials: int = TRIALS, models: list[str] = MODELS, **sections: object) -> FeedSettings:
     whole: dict[str, object] = {
         "models": models,
         "gru4rec": QUICK,
         "training": TrainingSettings(tuning_trials=trials),
         "evaluation": EvaluationSettings(cutoffs=[5], bootstrap_samples=100, permutations=1000),
     }
-    return Settings(home=home, **(whole | sections))  # type: ignore[arg-type]
+    return FeedSettings(home=home, **(whole | sections))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> FeedSettings:
     """A feed after everything was materialized with tuning on; read it, or leave it as it was."""
     settings = make(tmp_path_factory.mktemp("tuned"))
     write_logs(SMALL, settings.landing)
@@ -56,19 +53,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInsta
     return settings
 
 
-def made(settings: Settings, *assets: str) -> Store:
+def made(settings: FeedSettings, *assets: str) -> Store:
     """The feed's store, once what landed has been read and these assets and all above them were made."""
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize_all(settings, instance, up_to=assets).success
     return Store(settings)
 
 
-def rows(settings: Settings) -> dict[str, list[dict[str, object]]]:
+def rows(settings: FeedSettings) -> dict[str, list[dict[str, object]]]:
     store = Store(settings)
-    return trials_of({name: store.find(name) for name in tuning_assets(settings)})
+    return trials_of(settings, {name: store.find(name) for name in tuning_assets(settings)})
 
 
-def test_all_models_have_the_same_number_of_trials(settings: Settings) -> None:
+def test_all_models_have_the_same_number_of_trials(settings: FeedSettings) -> None:
     found = rows(settings)
     assert set(found) == set(TUNED)
     for model, trials in found.items():
@@ -76,18 +73,17 @@ def test_all_models_have_the_same_number_of_trials(settings: Settings) -> None:
         configs = [json.loads(str(trial["config"])) for trial in trials]
         assert configs[0] == getattr(settings, model).model_dump(mode="json"), "what is configured comes first"
         assert any(config != configs[0] for config in configs), model
-        if model in SPACES:
-            fixed = {name for name in configs[0] if name not in SPACES[model]}
-            assert all(config[name] == configs[0][name] for config in configs for name in fixed), model
+        fixed = {name for name in configs[0] if name not in card_of(model).space}
+        assert all(config[name] == configs[0][name] for config in configs for name in fixed), model
 
 
-def test_trials_are_rows_of_the_warehouse(settings: Settings) -> None:
+def test_trials_are_rows_of_the_warehouse(settings: FeedSettings) -> None:
     with Store(settings).warehouse.connect() as connection:
-        counts = connection.execute("SELECT model, COUNT(*) FROM baseline_tuning GROUP BY model").fetchall()
-    assert dict(counts) == {model: TRIALS for model in TUNED if model != "gru4rec"}
+        for model in TUNED:
+            assert connection.execute(f"SELECT COUNT(*) FROM {model}_tuning").fetchall() == [(TRIALS,)]
 
 
-def test_the_first_trial_is_the_value_of_what_is_configured(settings: Settings, tmp_path: Path) -> None:
+def test_the_first_trial_is_the_value_of_what_is_configured(settings: FeedSettings, tmp_path: Path) -> None:
     """The feed's train as a feed of its own, whose test split is the tuning split, gives the same figures."""
     store = Store(settings)
     aside = make(tmp_path, trials=0, models=["markov", "sknn", "ar"])
@@ -110,16 +106,14 @@ def test_the_first_trial_is_the_value_of_what_is_configured(settings: Settings, 
 @pytest.fixture
 def best(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object]]]:
     """What the tests say is found, by model; the search itself is replaced."""
-    from sessrec_pipeline.evaluation import tuning
-
     found: dict[str, dict[str, object]] = {}
 
-    def search(base, suggested, objective, journal, **others):  # type: ignore[no-untyped-def]
-        model = journal.name.split("-")[1]
-        better = type(base).model_validate(base.model_dump() | found.get(model, {}))
-        return [tuning.Trial(0, 0.1, base, 1.0), tuning.Trial(1, 0.2, better, 1.0), tuning.Trial(2, 0.2, base, 1.0)]
+    def search(card, fit, settings, *others):  # type: ignore[no-untyped-def]
+        base = settings.section(card.section)
+        better = type(base).model_validate(base.model_dump() | found.get(card.name, {}))
+        return [Trial(0, 0.1, base, 1.0), Trial(1, 0.2, better, 1.0), Trial(2, 0.2, base, 1.0)]
 
-    monkeypatch.setattr(tuning, "search", search)
+    monkeypatch.setattr("sessrec_pipeline.tuning.search.search", search)
     yield found
 
 
@@ -140,7 +134,7 @@ def test_the_best_settings_are_fitted_and_ranked(tmp_path: Path, best: dict[str,
         assert searched == configured != untuned, name
 
 
-def with_best_by_hand(settings: Settings, best: dict[str, dict[str, object]]) -> Settings:
+def with_best_by_hand(settings: FeedSettings, best: dict[str, dict[str, object]]) -> FeedSettings:
     return settings.model_copy(
         update={name: getattr(settings, name).model_copy(update=changes) for name, changes in best.items()}
     )
@@ -148,42 +142,40 @@ def with_best_by_hand(settings: Settings, best: dict[str, dict[str, object]]) ->
 
 def test_the_configured_settings_stay_where_nothing_is_better() -> None:
     trials = [{"trial": i, "value": value, "config": "{}"} for i, value in enumerate([0.3, 0.3, 0.1])]
-    assert tuned.best(trials)["trial"] == 0
-    assert tuned.best([*trials, {"trial": 3, "value": 0.4, "config": "{}"}])["trial"] == 3
+    assert best_of(trials)["trial"] == 0
+    assert best_of([*trials, {"trial": 3, "value": 0.4, "config": "{}"}])["trial"] == 3
 
 
-def test_only_sections_with_trials_are_replaced(settings: Settings) -> None:
+def test_only_sections_with_trials_are_replaced(settings: FeedSettings) -> None:
     store = Store(settings)
-    chosen = with_best(settings, {"baseline_tuning": store.find("baseline_tuning")})
+    trials = {name: store.find(name) for name in ("markov_tuning", "sknn_tuning")}
+    chosen = with_best(settings, trials)
     assert chosen.gru4rec == settings.gru4rec and chosen.vsknn == settings.vsknn
     assert isinstance(chosen.markov, MarkovSettings) and isinstance(chosen.sknn, SKNNSettings)
     assert with_best(settings, {}) == settings
 
 
 def test_an_interrupted_search_does_no_trial_twice(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    settings: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sessrec_pipeline.studies.laboratory import Laboratory
-
     before = rows(settings)
-    ranked: list[str] = []
-    rank = Laboratory.rank
+    tried: list[str] = []
+    value = TuningSplit.value
 
-    def dying(laboratory, model, *others):  # type: ignore[no-untyped-def]
-        ranked.append(model)
-        if len(ranked) == 2:
+    def dying(split, card, *others):  # type: ignore[no-untyped-def]
+        tried.append(card.name)
+        if len(tried) == 2:
             raise KeyError("the machine went away")
-        return rank(laboratory, model, *others)
+        return value(split, card, *others)
 
     more = settings.model_copy(update={"training": TrainingSettings(tuning_trials=TRIALS + 1)})
     both = tuning_assets(settings)
     with monkeypatch.context() as patch:
-        patch.setattr(Laboratory, "rank", dying)
+        patch.setattr(TuningSplit, "value", dying)
         assert not materialize_all(more, instance, up_to=both).success
-        assert len(ranked) == 2
         assert materialize_all(more, instance, up_to=both).success
     after = rows(settings)
-    assert sorted(ranked) == sorted([*(model for model in TUNED if model != "gru4rec"), ranked[1]])
+    assert sorted(tried) == sorted([*TUNED, tried[1]]), "no trial twice but the one that failed"
     assert {model: trials[:TRIALS] for model, trials in after.items()} == before
     assert {len(trials) for trials in after.values()} == {TRIALS + 1}
     assert not list(settings.scratch.iterdir())
@@ -194,10 +186,10 @@ def test_an_interrupted_search_does_no_trial_twice(
 def test_another_configured_section_begins_anew_for_its_model_alone(tmp_path: Path) -> None:
     settings = make(tmp_path, models=["markov", "ar"])
     write_logs(SMALL, settings.landing)
-    made(settings, "baseline_tuning")
+    made(settings, *tuning_assets(settings))
     before = rows(settings)
     other = settings.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
-    made(other, "baseline_tuning")
+    made(other, *tuning_assets(settings))
     after = rows(other)
     assert after.pop("markov") != before.pop("markov") and after == before
 
@@ -214,37 +206,40 @@ def test_trials_do_not_change_when_the_test_split_does(tmp_path: Path) -> None:
         last = max(line.split("\t")[2] for log in logs for line in log.read_text().splitlines()[1:])
         lines = [f"late{i}\t{item}\t{float(last) + 60 + i}" for i in range(9) for item in test]
         (settings.landing / "test.tsv").write_text("\n".join([heading, *lines]) + "\n")
-        store = made(settings, "baseline_tuning", "test_split")
+        store = made(settings, *tuning_assets(settings), "test_split")
         versions.append(store.find("test_split").node.data_version)
-        found = store.find("baseline_tuning")
-        assert "test_split" not in {node.asset for node in found.lineage.ancestors}
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in found.arrow().to_pylist()]
+        found = [store.find(asset) for asset in tuning_assets(settings)]
+        assert "test_split" not in {node.asset for stored in found for node in stored.lineage.ancestors}
+        return [
+            {k: v for k, v in row.items() if k != "seconds"} for stored in found for row in stored.arrow().to_pylist()
+        ]
 
     assert trials("one", ["1", "2", "3"]) == trials("other", ["7", "new", "7", "9", "1"])
     assert versions[0] != versions[1]
 
 
-def graph(settings: Settings) -> dict[str, set[str]]:
+def graph(settings: FeedSettings) -> dict[str, set[str]]:
     nodes = build(settings).resolve_asset_graph().asset_nodes
     return {n.key.to_user_string(): {p.to_user_string() for p in n.parent_keys} for n in nodes}
 
 
 def test_what_reads_tuned_settings_rests_on_the_trials(tmp_path: Path) -> None:
     on, off = graph(make(tmp_path)), graph(make(tmp_path, trials=0))
-    assert on.pop("baseline_tuning") == on.pop("gru4rec_tuning") == {"tuning_train_split", "tuning_test_split"}
+    tunings = {f"{model}_tuning" for model in TUNED}
+    for name in tunings:
+        assert on.pop(name) == {"tuning_train_split", "tuning_test_split"}
     added = {name: parents - off[name] for name, parents in on.items() if parents != off[name]}
     studies = {name for name in on if name.startswith("study_")}
-    baselines = {"recent_popularity", "ar", "sr", "recent_sessions"}
-    baselines |= {f"{model}_rankings" for model in ("markov", "ar", "sr", "sknn")}
-    both = {"baseline_tuning", "gru4rec_tuning"}
-    expected = {name: {"baseline_tuning"} for name in baselines} | {"gru4rec_checkpoint": {"gru4rec_tuning"}}
-    assert added == expected | dict.fromkeys((*studies, "leaderboard"), both)
-    assert not both & set(off)
+    expected = {f"{model}_checkpoint": {f"{model}_tuning"} for model in TUNED}
+    tables = {"recent_popularity": "recent_popularity", "ar": "ar", "sr": "sr", "recent_sessions": "sknn"}
+    expected |= {table: {f"{model}_tuning"} for table, model in tables.items()}
+    assert added == expected | dict.fromkeys((*studies, "leaderboard"), tunings)
+    assert not tunings & set(off)
 
 
 def test_a_feed_with_nothing_to_tune_has_no_trials(tmp_path: Path) -> None:
     settings = make(tmp_path, models=["session_popularity"])
-    assert tuning_assets(settings) == [] and "baseline_tuning" not in graph(settings)
+    assert tuning_assets(settings) == [] and not [name for name in graph(settings) if name.endswith("_tuning")]
 
 
 def test_tuned_assets_keep_what_they_say_of_themselves(tmp_path: Path) -> None:
@@ -256,7 +251,7 @@ def test_tuned_assets_keep_what_they_say_of_themselves(tmp_path: Path) -> None:
         assert a.metadata[schema] == b.metadata[schema] and a.automation_condition is not None
 
 
-def test_the_leaderboard_tells_what_was_tuned(settings: Settings) -> None:
+def test_the_leaderboard_tells_what_was_tuned(settings: FeedSettings) -> None:
     board = {row["model"]: row for row in Store(settings).find("leaderboard").arrow().to_pylist()}
     found = rows(settings)
     for model in TUNED:
@@ -274,19 +269,11 @@ def test_effort_is_told_in_words() -> None:
     def trials(count: int, seconds: float) -> dict[str, list[dict[str, object]]]:
         return {"sknn": [{"trial": i, "value": 0.1, "seconds": seconds, "config": "{}"} for i in range(count)]}
 
-    assert effort("sknn", {})["tuned"] == effort("gru4rec", {})["tuned"] == "not tuned"
-    assert effort("oracle", {})["tuned"] == "nothing to tune"
-    assert effort("sknn", trials(50, 14.4))["tuned"] == "50 trials, 12 min, tuning split"
-    assert effort("sknn", trials(1, 0.1))["tuned"] == "1 trial, under 1 s, tuning split"
-    assert effort("sknn", trials(2, 21.0))["tuned"] == "2 trials, 42 s, tuning split"
-    assert effort("sknn", trials(100, 144.0))["tuned"] == "100 trials, 4.0 h, tuning split"
-    assert effort("sknn", trials(2, 1.0))["tuned_settings"] == ""
-
-
-def test_every_space_is_of_settings_that_are_there() -> None:
-    for model, space in SPACES.items():
-        section = Settings.model_fields[model].default
-        for name, choice in space.items():
-            ends = choice if isinstance(choice, tuple) else (choice.low, choice.high)
-            for end in ends:
-                assert getattr(type(section).model_validate({name: end}), name) == end, (model, name)
+    sknn = card_of("sknn")
+    assert effort(sknn, {})["tuned"] == effort(card_of("gru4rec"), {})["tuned"] == "not tuned"
+    assert effort(card_of("oracle"), {})["tuned"] == "nothing to tune"
+    assert effort(sknn, trials(50, 14.4))["tuned"] == "50 trials, 12 min, tuning split"
+    assert effort(sknn, trials(1, 0.1))["tuned"] == "1 trial, under 1 s, tuning split"
+    assert effort(sknn, trials(2, 21.0))["tuned"] == "2 trials, 42 s, tuning split"
+    assert effort(sknn, trials(100, 144.0))["tuned"] == "100 trials, 4.0 h, tuning split"
+    assert effort(sknn, trials(2, 1.0))["tuned_settings"] == ""

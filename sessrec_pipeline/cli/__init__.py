@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from sessrec_pipeline.cli import catalog, logs, results, run, study
+from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
 from sessrec_pipeline.cli.common import Failure
 
 
@@ -48,11 +48,11 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            from sessrec_pipeline.storage.files import DamagedFileError
-            from sessrec_pipeline.storage.warehouse import WarehouseBusyError
+            from sessrec_pipeline.storage.files import BusyError, DamagedFileError
+            from sessrec_pipeline.storage.layout import LayoutError
             from sessrec_pipeline.tuning.trials import StudyError
 
-            if isinstance(error, DamagedFileError | WarehouseBusyError | StudyError):
+            if isinstance(error, DamagedFileError | BusyError | LayoutError | StudyError):
                 raise Failure(str(error)) from error
             raise
 
@@ -83,5 +83,8 @@ for command in (
     logs.describe,
     logs.prune,
     catalog.rebuild_catalog,
+    versions.versions,
+    versions.restore,
+    versions.migrate,
 ):
     main.add_command(command)

@@ -47,13 +47,14 @@ def prepare_home(settings: "Settings") -> None:
     """Make folders and Dagster's configuration, and remove what processes that died left behind."""
     from importlib.resources import files
 
+    store = store_of(settings)  # refuses a home of an earlier layout before anything is written
     settings.landing.mkdir(parents=True, exist_ok=True)
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     shipped = (files("sessrec_pipeline") / "dagster.yaml").read_text(encoding="utf-8")
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
         config.write_text(shipped, encoding="utf-8")
-    store_of(settings).mend(lambda line: click.echo(line, err=True))
+    store.mend(lambda line: click.echo(line, err=True))
 
 
 def store_of(settings: "Settings") -> "Store":

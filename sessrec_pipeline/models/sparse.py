@@ -17,7 +17,8 @@ class SparseRows(Recommender):
 
     offsets int64 (n_items + 1,): item i scores ``columns[offsets[i]:offsets[i + 1]]``, int32, with the float64
     ``values`` beside them; all others get ``rest`` (n_items,). After an item that scores none stands the row
-    ``without`` (n_items,).
+    ``without`` (n_items,). ``weights`` (as ``values``) are what the scores were made from: counts,
+    similarities; by default the scores themselves.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class SparseRows(Recommender):
         values: NDArray[np.float64],
         rest: NDArray[np.float64],
         without: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
-        self.n_items = len(rest)
+        self.n_items, self.weights = len(rest), values if weights is None else weights
         self.offsets, self.columns, self.values, self.rest, self.without = offsets, columns, values, rest, without
 
     def after(self, item: int) -> NDArray[np.float64]:
@@ -54,13 +56,13 @@ class SparseRows(Recommender):
         return np.stack([self.after(item) for item in sessions.items[sessions.last]])
 
     def similar(self, item: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-        """The items that ``item`` scores, itself left out, best first."""
+        """The items that ``item`` scores, itself left out, best first, and their weights."""
         scored = slice(self.offsets[item], self.offsets[item + 1])
         others = self.columns[scored] != item
         columns, values = self.columns[scored][others], self.values[scored][others]
         order = np.argsort(columns, kind="stable")  # the lower index among equals
         best = order[best_of(values[order], k)]
-        return columns[best].astype(np.int64), values[best]
+        return columns[best].astype(np.int64), self.weights[scored][others][best]
 
 
 class Padded(Protocol):
@@ -89,7 +91,7 @@ def load_rules(arrays: Arrays, settings: Padded, items: Sequence[str], device: s
     places = np.arange(len(columns)) - np.repeat(offsets[:-1], np.diff(offsets))
     rest = rest_of(n_items, settings.padding)
     values = listed(places, n_items) if settings.padding else arrays["weights"]
-    return SparseRows(offsets, columns, values, rest, rest)
+    return SparseRows(offsets, columns, values, rest, rest, arrays["weights"])
 
 
 def sparse_matrix(

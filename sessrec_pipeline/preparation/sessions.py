@@ -24,12 +24,13 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     engine.write("deduplicated", sql, **values)
     steps.dropped("duplicates", "deduplicated")
     gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
-    steps.take("sessionised", gap > 0, gap=gap)
-    steps.take("without_repeats", rules.drop_consecutive_repeats)
+    steps.take("sessionised", sql_text("preparation", "sessionised"), gap > 0, gap=gap)
+    steps.take("without_repeats", sql_text("preparation", "without_repeats"), rules.drop_consecutive_repeats)
     steps.dropped("consecutive repeats", "without_repeats")
     engine.write("session_lengths", sql_text("preparation", "session_lengths"))
     shortest, longest = rules.min_session_length, rules.max_session_length
-    steps.take("within_length", integer(engine, "SELECT MAX(events) FROM session_lengths") > longest, longest=longest)
+    too_long = integer(engine, "SELECT MAX(events) FROM session_lengths") > longest
+    steps.take("within_length", sql_text("preparation", "within_length"), too_long, longest=longest)
     steps.dropped("sessions too long", "within_length")
 
     # Each filter can undo what the other one ensured; the largest set that satisfies both is unique. What is kept is
@@ -44,7 +45,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
         if before != steps.count:
             engine.write("kept_sessions", sql_text("preparation", "kept_sessions"), shortest=shortest)
             steps.dropped("sessions too short", "kept_sessions", "SUM(events)")
-    steps.take("kept", steps.count < arrived)
+    steps.take("kept", sql_text("preparation", "kept"), steps.count < arrived)
 
     engine.write("ordered", sql_text("preparation", "ordered"))
     steps.stats["sessions"] = integer(engine, "SELECT MAX(session_number) + 1 FROM ordered")
@@ -63,12 +64,12 @@ class Steps:
         self.stats: dict[str, int | float | str] = {"events_in": events}
         self.last, self.made = "deduplicated", "deduplicated"
 
-    def take(self, name: str, wanted: bool, **bound: int) -> None:
-        """Make the table ``name`` by its SQL text, or let it be another name of the one before."""
+    def take(self, name: str, sql: str, wanted: bool, **bound: int) -> None:
+        """Make the table ``name`` by its SQL, or let it be another name of the one before."""
         if not wanted:
             self.engine.register(name, self.last)
         else:
-            self.engine.write(name, sql_text("preparation", name), **bound)
+            self.engine.write(name, sql, **bound)
             self.engine.drop(self.made)  # with the names that it had
             self.made = name
         self.last = name

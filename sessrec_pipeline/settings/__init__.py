@@ -7,6 +7,7 @@ from sessrec_pipeline.settings.evaluation import EvaluationSettings, PublishedFi
 from sessrec_pipeline.settings.feed import Settings, default_home, read_settings
 from sessrec_pipeline.settings.logs import LogSettings, RowRule, log_presets
 from sessrec_pipeline.settings.preparation import SessionSettings, SplitSettings
+from sessrec_pipeline.settings.storage import StorageSettings
 from sessrec_pipeline.settings.studies import StudySettings
 from sessrec_pipeline.settings.synthetic import SyntheticSettings
 from sessrec_pipeline.settings.training import TrainingSettings
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SplitSettings",
+    "StorageSettings",
     "StudySettings",
     "SyntheticSettings",
     "TieRule",

@@ -28,6 +28,7 @@ from sessrec_pipeline.settings.drift import DriftSettings
 from sessrec_pipeline.settings.evaluation import EvaluationSettings, PublishedFigure
 from sessrec_pipeline.settings.logs import LogSettings
 from sessrec_pipeline.settings.preparation import SessionSettings, SplitSettings
+from sessrec_pipeline.settings.storage import StorageSettings
 from sessrec_pipeline.settings.studies import StudySettings
 from sessrec_pipeline.settings.synthetic import SyntheticSettings
 from sessrec_pipeline.settings.training import TrainingSettings
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     synthetic: SyntheticSettings | None = None
     engine: EngineSettings = EngineSettings()
+    storage: StorageSettings = StorageSettings()
     compute: ComputeSettings = ComputeSettings()
     automation: AutomationSettings = AutomationSettings()
     published: list[PublishedFigure] = []

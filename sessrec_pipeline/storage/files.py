@@ -9,11 +9,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from filelock import FileLock, Timeout
 
 
 class DamagedFileError(ValueError):
     """A published file that cannot be read, or whose content is not what was written; the text says what to do."""
+
+
+class BusyError(RuntimeError):
+    """Another process holds what is needed; the text says what to do."""
 
 
 TEMPORARY = ".tmp-"
@@ -35,20 +41,56 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block raises, ``path`` is as it was and the temporary file is gone.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(), suffix=path.suffix)
+    with writing(path.parent, path.suffix) as temporary:
+        yield temporary
+        finish(temporary)
+        move(temporary, path)
+
+
+@contextmanager
+def writing(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yield a temporary path in ``folder`` to write to; what is still there at the end is removed."""
+    make_folder(folder)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=temporary_prefix(), suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
-        _flush(temporary)
-        temporary.replace(path)
-        _flush(path.parent)
-    except BaseException:
+    finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
-        raise
+
+
+def finish(temporary: Path) -> None:
+    """Bring a file that is complete to the disk, readable for everyone."""
+    temporary.chmod(0o644)
+    _flush(temporary)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename within a file system, in place of what is there, so that a loss of power does not undo it."""
+    source.replace(target)
+    _flush(target.parent)
+    if source.parent != target.parent:
+        _flush(source.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, so that a loss of power does not undo it."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it, for those who look at once; nothing happens where there is none."""
+    if folder.is_dir():
+        aside = tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix())
+        with suppress(FileNotFoundError):
+            folder.replace(aside)  # who dies now leaves it to ``sweep``
+            _flush(folder.parent)
+        shutil.rmtree(aside)
 
 
 def _flush(path: Path) -> None:
@@ -57,6 +99,23 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, seconds: float, busy: type[BusyError] = BusyError) -> Iterator[None]:
+    """Hold the lock file ``path``, on this machine and others; ``busy`` when it is not free within ``seconds``."""
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise busy(
+            f"{path} was held by another sessrec process for {seconds:.0f} s; wait for it and run again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sweep(root: Path) -> int:
@@ -89,3 +148,8 @@ def file_name(key: str) -> str:
     if encoded.startswith("."):
         return f"%2E{encoded[1:]}"
     return encoded or "%"  # no other text becomes a lone percent sign
+
+
+def key_of(name: str) -> str:
+    """Inverse of ``file_name``."""
+    return "" if name == "%" else unquote(name)

@@ -1,7 +1,8 @@
 """What may leave the lake: ingested logs that nothing needs any more.
 
 A log's partition is removed only if all of this holds: it lies before the window of ``[sessions] window_days``, no
-artefact that is there rests on it, and its file is gone from the landing folder, from where it would be taken again.
+current artefact rests on it, none of its versions is pinned, and its file is gone from the landing folder, from where
+it would be taken again. Its earlier versions go with it.
 Landed files are their owner's: nothing here ever touches one.
 """
 
@@ -17,8 +18,9 @@ def prunable(settings: Settings, store: Store, logs: Sequence[str]) -> Iterator[
     """Which of ``logs``, the names of all ingested logs, may go, with what would be deleted of each."""
     there = {log: stored for log in logs if (stored := _find(store, "raw_sessions", log))}
     taken, live = store.ingested(logs), store.live()
+    pinned = {partition for asset, partition, _ in store.pinned() if asset in PARTITIONED}
     for log, raw in there.items():
-        if log in taken or raw.node.id in live or (settings.landing / log).exists():
+        if log in taken or log in pinned or raw.node.id in live or (settings.landing / log).exists():
             continue
         yield log, [stored for asset in PARTITIONED if (stored := _find(store, asset, log))]
 

@@ -1,8 +1,12 @@
-"""The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin."""
+"""The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin.
+
+Every published version of a table or model is kept (``versions``), up to ``[storage] keep_versions``; pages are one
+file each, under a path that people can keep.
+"""
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +19,46 @@ from duckdb import DuckDBPyConnection
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage import checkpoints, lake, pages
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.files import DamagedFileError, file_name, replacing, sweep
+from sessrec_pipeline.storage.files import (
+    DamagedFileError,
+    file_name,
+    finish,
+    key_of,
+    locked,
+    remove_folder,
+    replacing,
+    sweep,
+    writing,
+)
 from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.pages import Page
-from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, enter, load, seen
+from sessrec_pipeline.storage.versions import PARTITIONS, VersionFolder
+from sessrec_pipeline.storage.warehouse import (
+    DamagedWarehouseError,
+    Warehouse,
+    enter,
+    forget,
+    inputs_of_current,
+    load,
+    seen,
+)
 
 Publishable = Table | Checkpoint | Page
-SUFFIXES = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage, ".html": pages.read_lineage}
+VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
+"""Suffixes of what is kept in versions, and how a file's lineage is read."""
+LOCK, LOCK_SECONDS = "store.lock", 60
 EVENTS = re.compile(r"(raw_|recent_)?sessions|quarantine|.*_(split|rankings|ranking_shards|rank_counts)")
 """Assets whose tables grow with the logs; the rows of all others are also loaded into the warehouse, for SQL."""
 
 
 class NotMaterializedError(LookupError):
     """An artefact that is asked for but was never made."""
+
+
+class UnknownVersionError(LookupError):
+    """A version that is asked for but is not there; the text names those that are."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +104,42 @@ class Stored:
         return checkpoints.read_checkpoint(self.path)
 
 
+@dataclass(frozen=True)
+class Version:
+    """A published version of a table or model, as ``Store.versions`` lists it."""
+
+    stored: Stored
+    current: bool
+    pinned: bool
+
+
 class Store:
-    """Publishes and finds the artefacts of one feed's home."""
+    """Publishes and finds the artefacts of one feed's home; LayoutError for a home of an earlier layout."""
 
     def __init__(self, settings: Settings) -> None:
+        check_layout(settings)
         self.settings = settings
         self.warehouse = Warehouse(settings.warehouse)
         self.home = settings.home
 
-    def path(self, asset: str, partition: str | None, suffix: str) -> Path:
-        """Where an artefact lives: a folder for a partitioned asset, else one file."""
-        folder = {".parquet": self.settings.lake, ".safetensors": self.settings.checkpoints}.get(
-            suffix, self.settings.reports
-        )
+    def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
+        """Where the versions of a table or model are."""
+        return VersionFolder.of(self._root(suffix), suffix, asset, partition)
+
+    def _root(self, suffix: str) -> Path:
+        return self.settings.lake if suffix == ".parquet" else self.settings.checkpoints
+
+    def page(self, asset: str, partition: str | None = None) -> Path:
+        """Where a page is, or will be; it has one version, under this path."""
         if partition is None:
-            return folder / f"{file_name(asset)}{suffix}"
-        return folder / file_name(asset) / f"{file_name(partition)}{suffix}"
+            return self.settings.reports / f"{file_name(asset)}.html"
+        return self.settings.reports / file_name(asset) / f"{file_name(partition)}.html"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from changing what is current and which versions there are; for moments only."""
+        with locked(self.home / LOCK, LOCK_SECONDS):
+            yield
 
     def publish(
         self,
@@ -115,54 +165,205 @@ class Store:
         )
         if isinstance(value, Table):
             return self._publish_table(value, draft, parents)
-        suffix = ".safetensors" if isinstance(value, Checkpoint) else ".html"
         stats = value.stats if isinstance(value, Checkpoint) else {}
         lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *value.origins])
-        path = self.path(asset, partition, suffix)
-        with replacing(path) as temporary:
-            if isinstance(value, Checkpoint):
-                checkpoints.write_checkpoint(temporary, value, lineage)
-            else:
+        if isinstance(value, Page):
+            with replacing(self.page(asset, partition)) as temporary:
                 pages.write_page(temporary, value, lineage)
-        return self._entered(Stored(path, lineage))
+            return self._entered(Stored(self.page(asset, partition), lineage))
+        folder = self.folder(asset, partition, ".safetensors")
+        with writing(folder.files, folder.suffix) as temporary:
+            checkpoints.write_checkpoint(temporary, value, lineage)
+            stored = self._put(temporary, folder, lineage)
+        return self._kept(self._entered(stored), folder)
 
     def _publish_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> Stored:
-        path = self.path(draft.asset, draft.partition, ".parquet")
-        with replacing(path) as temporary:
+        folder = self.folder(draft.asset, draft.partition, ".parquet")
+        with writing(folder.files, folder.suffix) as temporary:
             writer, content, rows = lake.write_table(temporary, table.data)
             node = replace(draft, data_version=content, rows=rows, stats=table.stats, engine=table.engine)
             lineage = _lineage(node, [*parents, *table.origins])
             writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
             writer.close()
-        return self._entered(Stored(path, lineage))
+            stored = self._put(temporary, folder, lineage)
+        return self._kept(self._entered(stored), folder)
+
+    def _put(self, temporary: Path, folder: VersionFolder, lineage: Lineage) -> Stored:
+        finish(temporary)  # which may take long, and nobody waits for it
+        with self._locked():
+            self._mark_layout()
+            return Stored(folder.put(temporary, lineage.node.data_version), lineage)
+
+    def _mark_layout(self) -> None:
+        if layout_of(self.settings) is None:
+            write_layout(self.settings)
 
     def _entered(self, stored: Stored) -> Stored:
         """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""
         if not self.warehouse.path.exists():
             self.rebuild_catalogue(only_if_missing=True)
-        if _for_people(stored):
-            self.warehouse.load(stored.lineage, stored.path)
-        else:
-            self.warehouse.record([stored.lineage])
+        with self.warehouse.connect() as connection:
+            if self.is_current(stored.node):
+                self._enter(connection, stored)
+            else:  # somebody published another version meanwhile, and enters it after us or did so before
+                enter(connection, stored.lineage, current=False)
         return stored
+
+    def _kept(self, stored: Stored, folder: VersionFolder) -> Stored:
+        """Delete versions beyond ``[storage] keep_versions``, the oldest first.
+
+        Never the current one, what is pinned, and what something current was made from.
+        """
+        if not self._too_many(folder):
+            return stored
+        # While the warehouse is ours nobody loads a table into it, which may be of a version that goes here.
+        with self.warehouse.connect() as connection, self._locked():
+            needed = inputs_of_current(connection, folder.asset, folder.partition) | folder.pinned()
+            for version in self._too_many(folder):
+                if version not in needed:
+                    folder.path(version).unlink(missing_ok=True)
+        return stored
+
+    def _too_many(self, folder: VersionFolder) -> list[str]:
+        current = folder.current()
+        others = [version for version in folder.there() if version != current]
+        return others[self.settings.storage.keep_versions - 1 :]
 
     def find(self, asset: str, partition: str | None = None) -> Stored:
         """The current version of an artefact; NotMaterializedError where there is none."""
-        for suffix, read_lineage in SUFFIXES.items():
-            path = self.path(asset, partition, suffix)
-            if path.exists():
-                lineage = read_lineage(path)
-                if lineage is None:
-                    raise NotMaterializedError(f"{path} was not written by sessrec (no lineage); materialize {asset}")
-                return Stored(path, lineage)
-        what = asset if partition is None else f"{asset}[{partition}]"
-        raise NotMaterializedError(f"{what} is not there yet; materialize {asset} first")
+        for suffix in VERSIONED:
+            if stored := self._current(self.folder(asset, partition, suffix)):
+                return stored
+        page = self.page(asset, partition)
+        if page.exists():
+            lineage = pages.read_lineage(page)
+            if lineage is None:
+                raise NotMaterializedError(f"{page} was not written by sessrec (no lineage); materialize {asset}")
+            return Stored(page, lineage)
+        raise NotMaterializedError(f"{_named(asset, partition)} is not there yet; materialize {asset} first")
+
+    @staticmethod
+    def _current(folder: VersionFolder) -> Stored | None:
+        """The current version; None where none was made current, or somebody deleted its file."""
+        while (version := folder.current()) is not None:
+            try:
+                return _version(folder, version)
+            except DamagedFileError:
+                if folder.path(version).exists():
+                    raise
+                if folder.current() == version:
+                    break  # else a newer one became current, and this one was deleted, since we looked
+        return None
+
+    def current_path(self, asset: str, partition: str | None = None) -> Path:
+        """The file of the current version, for readers of other programs; NotMaterializedError where there is none."""
+        return self.find(asset, partition).path
+
+    def has(self, asset: str, partition: str | None = None) -> bool:
+        """Whether the artefact was made."""
+        with suppress(NotMaterializedError):
+            self.find(asset, partition)
+            return True
+        return False
+
+    def versions(
+        self, asset: str | None = None, partition: str | None = None, say: Callable[[str], None] = lambda damage: None
+    ) -> list[Version]:
+        """The versions of the tables and models that are there: of each artefact the newest first.
+
+        Of all assets, or one, or one of its partitions. Damaged files are told to ``say`` and left out.
+        """
+        listed: list[Version] = []
+        for folder in self._folders():
+            if asset not in (None, folder.asset) or partition not in (None, folder.partition):
+                continue
+            listed += self._listed(folder, say)
+        return listed
+
+    @staticmethod
+    def _listed(folder: VersionFolder, say: Callable[[str], None]) -> Iterator[Version]:
+        current, pinned = None, folder.pinned()
+        try:
+            current = folder.current()
+        except DamagedFileError as error:
+            say(str(error))
+        for version in folder.there():
+            try:
+                yield Version(_version(folder, version), version == current, version in pinned)
+            except DamagedFileError as error:
+                if folder.path(version).exists():  # else it was deleted meanwhile
+                    say(str(error))
+
+    def _folders(self) -> Iterator[VersionFolder]:
+        """Where there are versions, by asset and partition."""
+        for suffix in VERSIONED:
+            root = self._root(suffix)
+            for folder in sorted(root.glob("[!.]*")):
+                asset = key_of(folder.name)
+                partitions = [key_of(path.name) for path in sorted((folder / PARTITIONS).glob("[!.]*"))]
+                for partition in (None, *partitions):
+                    found = VersionFolder.of(root, suffix, asset, partition)
+                    if found.files.is_dir():
+                        yield found
+
+    def restore(self, asset: str, version: str, partition: str | None = None) -> Stored:
+        """Make an earlier version current again, once it is verified.
+
+        ``version`` is the beginning of its content hash. What was made from another version is then out of date.
+        UnknownVersionError where no version, or more than one, begins so; DamagedFileError where its content is not
+        what was published.
+        """
+        folder, version = self._resolved(asset, version, partition)
+        stored = _version(folder, version)
+        verify(stored)
+        with self._locked():
+            folder.renew(version)  # or it would be the next to be deleted
+            folder.make_current(version)
+        return self._entered(stored)
+
+    def pin(self, asset: str, version: str, partition: str | None = None) -> None:
+        """Keep a version, given by the beginning of its content hash, from being deleted; UnknownVersionError."""
+        with self._locked():
+            folder, version = self._resolved(asset, version, partition)
+            folder.pin(version)
+
+    def unpin(self, asset: str, version: str, partition: str | None = None) -> None:
+        """Undo ``pin``; the version is deleted by the next publish that finds too many."""
+        folder, version = self._resolved(asset, version, partition)
+        folder.unpin(version)
+
+    def pinned(self) -> set[tuple[str, str | None, str]]:
+        """Asset, partition and content hash of the versions that are pinned."""
+        return {(f.asset, f.partition, version) for f in self._folders() for version in f.pinned()}
+
+    def _resolved(self, asset: str, version: str, partition: str | None) -> tuple[VersionFolder, str]:
+        """The one version whose content hash begins with ``version``, and where it is."""
+        what = _named(asset, partition)
+        folders = [self.folder(asset, partition, suffix) for suffix in VERSIONED]
+        found = [(folder, name) for folder in folders for name in folder.there()]
+        if not found:
+            others = [str(f.partition) for f in self._folders() if f.asset == asset and f.partition is not None]
+            if others and partition is None:
+                raise UnknownVersionError(f"{asset} has partitions, each with versions of its own: name one of them")
+            if self.page(asset, partition).exists():
+                raise UnknownVersionError(f"{what} is a page, of which one version is kept: materialize {asset} again")
+            raise UnknownVersionError(f"there is no version of {what}: `sessrec versions` lists those that there are")
+        matching = [(folder, name) for folder, name in found if name.startswith(version)]
+        if len(matching) != 1:
+            names = ", ".join(name[:12] for _, name in matching or found)
+            problem = f"more than one version of {what} begins" if matching else f"no version of {what} begins"
+            raise UnknownVersionError(f"{problem} with {version!r}; there are {names}")
+        return matching[0]
 
     def partitions(self, asset: str) -> dict[str, Stored]:
         """The partitions of ``asset`` that are there, by key, in order."""
-        paths = (self.settings.lake / file_name(asset)).glob("[!.]*.parquet")
-        found = [Stored(path, lineage) for path in paths if (lineage := lake.read_lineage(path)) is not None]
+        found = [stored for folder in self._partition_folders(asset) if (stored := self._current(folder))]
         return {str(stored.node.partition): stored for stored in sorted(found, key=lambda s: str(s.node.partition))}
+
+    def _partition_folders(self, asset: str) -> list[VersionFolder]:
+        root = self.settings.lake
+        names = sorted(path.name for path in (root / file_name(asset) / PARTITIONS).glob("[!.]*"))
+        return [VersionFolder.of(root, ".parquet", asset, key_of(name)) for name in names]
 
     def ingested(self, logs: Sequence[str]) -> dict[str, Stored]:
         """Partitions of raw_sessions that are there and in the window, by log: what sessions rests on."""
@@ -183,12 +384,12 @@ class Store:
         return [log for log, end in zip(logs, ends, strict=True) if end is None or int(end) >= first]
 
     def live(self) -> set[str]:
-        """Ids of everything that an artefact which is there rests on."""
+        """Ids of everything that a current artefact rests on."""
         stored = self._stored(lambda damage: None)
         return {ancestor.id for artefact in stored for ancestor in artefact.lineage.ancestors}
 
     def is_current(self, node: Node) -> bool:
-        """Whether the file of this artefact still is this version of it."""
+        """Whether this is the current version of the artefact."""
         try:
             return self.find(node.asset, node.partition).node.id == node.id
         except NotMaterializedError:
@@ -196,17 +397,30 @@ class Store:
 
     def keep_partitions(self, asset: str, partitions: Sequence[str]) -> None:
         """Delete the tables of all other partitions of ``asset``: those of settings that are no more."""
-        kept = {self.path(asset, partition, ".parquet") for partition in partitions}
-        for path in (self.settings.lake / file_name(asset)).glob("*.parquet"):
-            if path not in kept and not path.name.startswith("."):
-                path.unlink(missing_ok=True)
+        for folder in self._partition_folders(asset):
+            if folder.partition not in partitions:
+                self.remove(asset, str(folder.partition))
+
+    def remove(self, asset: str, partition: str) -> None:
+        """Delete all versions of a partition's table, as one step; one with a pinned version stays as it is."""
+        folder = self.folder(asset, partition, ".parquet")
+        with self._locked():
+            if folder.pinned():
+                return
+            remove_folder(folder.folder)
+        if self.warehouse.path.exists():
+            with self.warehouse.connect() as connection:
+                forget(connection, asset, partition)
 
     def mend(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Bring the home to where a process that died in mid-work would have brought it, and say what was done.
 
         Files under construction go. What was published but not entered in the catalogue is entered. A warehouse that
-        cannot be read is set aside and made anew.
+        cannot be read is set aside and made anew. A version that is complete but was not made current yet stays, as one
+        of the versions that are not current.
         """
+        with self._locked():
+            self._mark_layout()
         if swept := sweep(self.home):
             say(f"removed {swept} unfinished files of processes that died")
         stored = self._stored(say)
@@ -217,7 +431,8 @@ class Store:
                 known = seen(connection)
                 behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
                 for artefact in behind:
-                    self._enter(connection, artefact)
+                    if self.is_current(artefact.node):
+                        self._enter(connection, artefact)
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
@@ -238,8 +453,8 @@ class Store:
     ) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
-        Damaged files are told to ``say`` and left out. The new file takes the place of the old one when it is
-        complete. Who publishes meanwhile waits to enter.
+        The origin of versions that are not current is entered, too. Damaged files are told to ``say`` and left out.
+        The new file takes the place of the old one when it is complete. Who publishes meanwhile waits to enter.
         """
         sweep(self.home)
         with self.warehouse.locked():
@@ -249,9 +464,13 @@ class Store:
 
     def _rebuild(self, say: Callable[[str], None]) -> int:
         with replacing(self.warehouse.path) as temporary:
-            stored = self._stored(say)
+            versions = self.versions(say=say)
+            stored = self._with_pages([version.stored for version in versions if version.current])
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
+                for version in versions:
+                    if not version.current:
+                        enter(connection, version.stored.lineage, current=False)
                 for artefact in stored:
                     self._enter(connection, artefact)
             temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
@@ -260,20 +479,43 @@ class Store:
         return len(stored)
 
     def _stored(self, say: Callable[[str], None]) -> list[Stored]:
-        """All artefacts in the lake, oldest first."""
-        stored = []
-        for folder in (self.settings.lake, self.settings.checkpoints, self.settings.reports):
-            for path in sorted(folder.rglob("*")):
-                if path.suffix not in SUFFIXES or path.name.startswith("."):
-                    continue
-                try:
-                    lineage = SUFFIXES[path.suffix](path)
-                except DamagedFileError as error:
-                    say(str(error))
-                    continue
-                if lineage is not None:
-                    stored.append(Stored(path, lineage))
+        """All current artefacts, oldest first."""
+        stored: list[Stored] = []
+        for folder in self._folders():
+            try:
+                stored += filter(None, [self._current(folder)])
+            except DamagedFileError as error:
+                say(str(error))
+        return self._with_pages(stored)
+
+    def _with_pages(self, stored: list[Stored]) -> list[Stored]:
+        for path in self.settings.reports.rglob("[!.]*.html"):
+            lineage = pages.read_lineage(path)
+            if lineage is not None:
+                stored.append(Stored(path, lineage))
         return sorted(stored, key=lambda s: s.node.created_at)
+
+
+def verify(stored: Stored) -> None:
+    """Read a table or model; DamagedFileError where its content is not what was written."""
+    if stored.path.suffix == ".safetensors":
+        stored.checkpoint()
+    else:
+        stored.verified()
+
+
+def _version(folder: VersionFolder, version: str) -> Stored:
+    """A version that is there; DamagedFileError where it cannot be read, or is not what its place says."""
+    path = folder.path(version)
+    lineage = VERSIONED[folder.suffix](path)
+    place = (folder.asset, folder.partition, version)
+    if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
+        raise DamagedFileError(f"{path} is not what was published here; delete it and materialize {folder.asset} again")
+    return Stored(path, lineage)
+
+
+def _named(asset: str, partition: str | None) -> str:
+    return asset if partition is None else f"{asset}[{partition}]"
 
 
 def _lineage(node: Node, parents: Sequence[Lineage]) -> Lineage:

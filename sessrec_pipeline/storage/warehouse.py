@@ -7,23 +7,22 @@ stands behind one file lock. All that it holds can be rebuilt from the files of 
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock, Timeout
 
-from sessrec_pipeline.storage.files import DamagedFileError
+from sessrec_pipeline.storage.files import BusyError, DamagedFileError, locked
 from sessrec_pipeline.storage.lineage import Lineage
-from sessrec_pipeline.storage.sql import create_view, identifier, sql_text
+from sessrec_pipeline.storage.sql import create_view, identifier, quoted, sql_text
 
 LOCK_SECONDS = 60
 DAMAGE = re.compile("not a valid DuckDB|corrupt|could not read enough bytes|deserialize", re.IGNORECASE)
 """What DuckDB says of files with changed, missing or foreign bytes, under several classes of error."""
 
 
-class WarehouseBusyError(RuntimeError):
+class WarehouseBusyError(BusyError):
     """Someone holds the warehouse file; the text says who and what to do."""
 
 
@@ -60,19 +59,8 @@ class Warehouse:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other sessrec processes out; WarehouseBusyError when one stays in for longer than ``lock_seconds``."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.with_name(self.path.name + ".lock"))
-        try:
-            lock.acquire(timeout=self.lock_seconds)
-        except Timeout:
-            raise WarehouseBusyError(
-                f"{lock.lock_file} was held by another sessrec process for {self.lock_seconds:.0f} s; "
-                "wait for it and run again"
-            ) from None
-        try:
+        with locked(self.path.with_name(self.path.name + ".lock"), self.lock_seconds, WarehouseBusyError):
             yield
-        finally:
-            lock.release()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         end = time.monotonic() + self.lock_seconds
@@ -98,21 +86,9 @@ class Warehouse:
                 f"{self.path} cannot be read ({reason}); `sessrec rebuild-catalog` makes it anew from the lake's files"
             ) from error
 
-    def record(self, lineages: Iterable[Lineage]) -> None:
-        """Enter the nodes and edges of ``lineages`` in one transaction."""
-        with self.connect() as connection:
-            for lineage in lineages:
-                enter(connection, lineage)
 
-    def load(self, lineage: Lineage, parquet: Path) -> None:
-        """Replace the table named after the asset by the rows of ``parquet`` and enter the lineage, as one step."""
-        with self.connect() as connection:
-            load(connection, lineage.node.asset, parquet)
-            enter(connection, lineage)
-
-
-def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
-    """Write the nodes and edges of one artefact; those already there are renewed."""
+def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage, *, current: bool = True) -> None:
+    """Write the nodes and edges of one version of an artefact; those already there are renewed."""
     rows = [
         (
             n.id,
@@ -139,10 +115,30 @@ def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage) -> None:
     if edges:
         connection.executemany("INSERT OR REPLACE INTO lineage.edge VALUES (?, ?)", edges)
     own = lineage.node
+    if current:
+        connection.execute(
+            "INSERT OR REPLACE INTO lineage.current VALUES ($asset, $partition, $id)",
+            {"asset": own.asset, "partition": own.partition or "", "id": own.id},
+        )
+
+
+def forget(connection: duckdb.DuckDBPyConnection, asset: str, partition: str) -> None:
+    """Drop the current version of a partition that was deleted; what was made from it keeps its origin."""
     connection.execute(
-        "INSERT OR REPLACE INTO lineage.current VALUES ($asset, $partition, $id)",
-        {"asset": own.asset, "partition": own.partition or "", "id": own.id},
+        "DELETE FROM lineage.current WHERE asset = $asset AND partition_key = $partition",
+        {"asset": asset, "partition": partition},
     )
+
+
+def inputs_of_current(connection: duckdb.DuckDBPyConnection, asset: str, partition: str | None) -> set[str]:
+    """Content hashes of the versions of an artefact that something current was made from."""
+    rows = connection.execute(
+        "SELECT DISTINCT parent.data_version FROM lineage.current "
+        "JOIN lineage.edge ON edge.child = current.id JOIN lineage.node AS parent ON parent.id = edge.parent "
+        "WHERE parent.asset = $asset AND parent.partition_key IS NOT DISTINCT FROM $partition",
+        {"asset": asset, "partition": partition},
+    ).fetchall()
+    return {version for (version,) in rows}
 
 
 def seen(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None, str]]:
@@ -153,7 +149,7 @@ def seen(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str | None, st
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
     """Replace the table ``name`` by the rows of ``parquet``."""
-    table = identifier(name)
+    table = quoted(identifier(name))  # a model may be called as a word of SQL
     create_view(connection, "incoming", [parquet])
     connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")
     connection.execute("DROP VIEW incoming")

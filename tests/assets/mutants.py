@@ -1,10 +1,9 @@
-"""Copies of the project's source with one statement changed, and the assets whose code digest that moves."""
+"""The project's source with one statement changed, and the assets whose code digest that moves."""
 
 import ast
 import inspect
-import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Self
@@ -12,47 +11,68 @@ from typing import Any, Self
 import dagster as dg
 
 from assets.code_version import PACKAGES, Root, Tree, code_digest
+from assets.stage import uses_of
 
 PROJECT = Path(__file__).parents[2]
+TEXTS: dict[Path, str] = {}
+"""What stands in the files, read once for all tests."""
 
 
-def roots_of(definitions: dg.Definitions) -> dict[str, Callable[..., Any]]:
-    """The function of each asset that Dagster runs, by the name of its op."""
-    assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
-    return {asset.op.name: getattr(asset.op.compute_fn, "decorated_fn") for asset in assets}  # noqa: B009
+def body_of(asset: dg.AssetsDefinition) -> Callable[..., Any]:
+    """The function that Dagster runs for an asset."""
+    body: Callable[..., Any] = getattr(asset.op.compute_fn, "decorated_fn")  # noqa: B009
+    return body
 
 
-class Project:
-    """A copy of the packages under a folder. Changes stay in it until they are undone."""
+def roots_of(asset: dg.AssetsDefinition) -> list[Root]:
+    """What an asset's code version begins with."""
+    return [asset, *uses_of(asset)]
 
-    def __init__(self, root: Path, assets: dict[str, Callable[..., Any]], pages: Iterable[str] = ()) -> None:
-        for package in PACKAGES:
-            shutil.copytree(PROJECT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-        self.root, self.assets, self.pages = root, assets, set(pages)
-        self.before = self.digests()
 
-    def digests(self) -> dict[str, str]:
-        """Each asset's digest as the copy stands."""
-        tree = Tree(self.root)
-        return {name: self._digest([root], name, tree) for name, root in self.assets.items()}
+def is_page(asset: dg.AssetsDefinition) -> bool:
+    """Whether the drawing decides what is in it."""
+    return any("html" in spec.kinds for spec in asset.specs)
 
-    def _digest(self, roots: list[Root], name: str, tree: Tree) -> str:
-        return code_digest(roots, pages=name in self.pages, tree=tree)
 
-    def moved(self, file: str, old: str, new: str) -> set[str]:
-        """The assets whose digest moves when ``new`` stands in a file for its only ``old``; the file is put back."""
-        path = self.root / file
+class Mutant(Tree):
+    """The source of this project, but for some files."""
+
+    def __init__(self, changed: Mapping[Path, str] | None = None) -> None:
+        super().__init__(PROJECT)
+        self.changed = changed or {}
+
+    def text(self, path: Path) -> str:
+        if path not in TEXTS:
+            TEXTS[path] = super().text(path)
+        return self.changed.get(path, TEXTS[path])
+
+
+class Graph:
+    """Assets, and which of them a changed file makes stale."""
+
+    def __init__(self, assets: Iterable[dg.AssetsDefinition]) -> None:
+        self.assets = {asset.op.name: asset for asset in assets}
+        self.before = self.digests(Mutant())
+
+    def digests(self, tree: Tree) -> dict[str, str]:
+        return {
+            name: code_digest(roots_of(asset), pages=is_page(asset), tree=tree) for name, asset in self.assets.items()
+        }
+
+    def moved(self, changed: Mapping[Path, str]) -> set[str]:
+        """The assets whose digest is another one when the files have these texts."""
+        after = self.digests(Mutant(changed))
+        return {name for name, digest in after.items() if digest != self.before[name]}
+
+    def moved_by(self, file: str | Path, old: str, new: str) -> set[str]:
+        """The same, where ``new`` stands in a file for its only ``old``."""
+        path = PROJECT / file
         text = path.read_text()
         assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}: choose a text that it has once"
         changed = text.replace(old, new)
         if path.suffix == ".py":
             assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(text)), f"{file}: {new!r} changes no code"
-        path.write_text(changed)
-        try:
-            after = self.digests()
-        finally:
-            path.write_text(text)
-        return {name for name, digest in after.items() if digest != self.before[name]}
+        return self.moved({path: changed})
 
 
 def reworded(text: str) -> str:
@@ -76,13 +96,13 @@ def reworded(text: str) -> str:
 
 
 class Watched:
-    """Which definitions of the project run below each function, while ``with Watched(functions)``."""
+    """Which definitions of the project run below each asset's function, while ``with Watched(assets)``."""
 
-    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
-        self.functions: dict[CodeType, list[str]] = {}
-        """Names by code: functions that a factory made share theirs."""
-        for name, function in functions.items():
-            self.functions.setdefault(inspect.unwrap(function).__code__, []).append(name)
+    def __init__(self, assets: Iterable[dg.AssetsDefinition]) -> None:
+        self.assets: dict[CodeType, list[dg.AssetsDefinition]] = {}
+        """By code: assets that a factory made share theirs."""
+        for asset in assets:
+            self.assets.setdefault(inspect.unwrap(body_of(asset)).__code__, []).append(asset)
         self.ran: dict[CodeType, set[tuple[str, str]]] = {}
         """For each function that was called the module and top-level name of all that ran before it returned."""
         self.stack: list[FrameType] = []
@@ -96,7 +116,7 @@ class Watched:
 
     def _event(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and code in self.functions:
+        if event == "call" and code in self.assets:
             self.stack.append(frame)
         elif event == "call" and self.stack and code.co_filename.startswith(str(PROJECT)):
             module, name = frame.f_globals.get("__name__", ""), code.co_qualname.split(".")[0]

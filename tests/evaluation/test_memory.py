@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from sessrec_pipeline.evaluation.memory import bytes_held
-from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
 from sessrec_pipeline.models.counts.popularity import Popularity
 from sessrec_pipeline.models.counts.sparse import SparseRows
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
 from sessrec_pipeline.settings import GRU4RecConfig
 
 

@@ -109,7 +109,6 @@ def test_half_ranks_are_counted() -> None:
 
 def test_a_shard_without_sessions_is_ranked() -> None:
     test = pa.table({"session": ["s"], "session_number": [0], "position": [0], "item": ["a"]})
-    model, vocabulary = Popularity.from_table(pa.table({"item": ["a", "b"], "support": [2, 1]}))
-    ranked = rank(model, vocabulary, test.slice(0, 0), batch_size=8, top=1)
+    ranked = rank(Popularity(2), ["a", "b"], test.slice(0, 0), batch_size=8, top=1)
     assert (ranked.num_rows, ranked.schema) == (0, SCHEMA)
     assert summed([rank_counts(ranked), rank_counts(rankings_of([(0, 1)]))]) == rank_counts(rankings_of([(0, 1)]))

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from sessrec_pipeline.evaluation import shared_study
-from sessrec_pipeline.tuning.shared import OWNER, open_study
-from sessrec_pipeline.tuning.search import Trial, search, suggest
 from sessrec_pipeline.settings import MarkovSettings
 from sessrec_pipeline.tuned import SPACES, StudyError
+from sessrec_pipeline.tuning.search import Trial, search, suggest
+from sessrec_pipeline.tuning.shared import OWNER, open_study
 
 BASE = MarkovSettings(alpha=0.25)
 WORKER = """

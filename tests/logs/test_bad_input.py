@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs import unpack
 from sessrec_pipeline.logs.describe import describe
 from sessrec_pipeline.logs.gate import LogRefusedError, admit, check_name
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.settings import LogSettings, Settings
+from sessrec_pipeline.settings import LogSettings
 
-Feed = Callable[..., Settings]
+Feed = Callable[..., FeedSettings]
 T = 1_700_000_000
 NOW = T + 1_000_000
 HEADER = "SessionId\tItemId\tTime\n"
@@ -41,13 +42,13 @@ class Read(NamedTuple):
     bad: list[dict[str, Any]]
 
 
-def land(settings: Settings, content: str | bytes, name: str) -> Path:
+def land(settings: FeedSettings, content: str | bytes, name: str) -> Path:
     path = settings.landing / name
     path.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
     return path
 
 
-def ingest(settings: Settings, name: str) -> Read:
+def ingest(settings: FeedSettings, name: str) -> Read:
     done = ingest_landed(settings, name, lambda _: None, now=lambda: NOW)
     events, bad = done.events.arrow().to_pylist(), done.quarantine.arrow().to_pylist()
     left_out = int(done.events.stats["left_out"])

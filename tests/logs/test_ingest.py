@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.settings import LogSettings, Settings
+from sessrec_pipeline.settings import LogSettings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.store import Store
 
-Feed = Callable[..., Settings]
+Feed = Callable[..., FeedSettings]
 Row = dict[str, Any]
 
 T = 1_700_000_000
@@ -43,7 +44,7 @@ class Result:
         return [row[name] for row in self.events]
 
 
-def ingest(settings: Settings, content: str | bytes, name: str = "a.tsv") -> Result:
+def ingest(settings: FeedSettings, content: str | bytes, name: str = "a.tsv") -> Result:
     """Land the content and ingest it at NOW; rows in = events + left out + quarantined, whatever it is."""
     (settings.landing / name).write_bytes(content.encode() if isinstance(content, str) else content)
     done = ingest_landed(settings, name, lambda _: None, now=lambda: NOW)
@@ -58,8 +59,8 @@ def json_line(session: Any, item: Any, time: Any) -> str:
     return json.dumps({"SessionId": session, "ItemId": item, "Time": time})
 
 
-def lenient(feed: Feed, **logs: Any) -> Settings:
-    """Settings that quarantine however much is bad."""
+def lenient(feed: Feed, **logs: Any) -> FeedSettings:
+    """FeedSettings that quarantine however much is bad."""
     return feed(logs={"max_bad_share": 1, **logs})
 
 
@@ -69,7 +70,7 @@ def parquet(**columns: Any) -> bytes:
     return buffer.getvalue()
 
 
-def refusal(settings: Settings, content: str | bytes, name: str = "a.tsv") -> str:
+def refusal(settings: FeedSettings, content: str | bytes, name: str = "a.tsv") -> str:
     with pytest.raises(LogRefusedError) as caught:
         ingest(settings, content, name)
     assert list(settings.scratch.iterdir()) == []
@@ -321,7 +322,7 @@ BAD_LINES = st.sampled_from(
 def test_every_line_is_an_event_or_in_quarantine(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, final: bool
 ) -> None:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1))
+    settings = FeedSettings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1))
     settings.landing.mkdir()
     content = end.join([HEADER.strip(), *lines]) + (end if final else "")
     result = ingest(settings, content)
@@ -337,7 +338,7 @@ def test_any_text_is_accounted_for_or_refused(
     tmp_path_factory: pytest.TempPathFactory, text: str, kind: Literal["csv", "tsv"]
 ) -> None:
     """``ingest`` asserts that the rows add up."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1, format=kind))
+    settings = FeedSettings(home=tmp_path_factory.mktemp("home"), logs=LogSettings(max_bad_share=1, format=kind))
     settings.landing.mkdir()
     header = HEADER if kind == "tsv" else HEADER.replace("\t", ",")
     try:
@@ -361,7 +362,7 @@ def test_every_event_of_every_line_of_json_is_accounted_for(
 ) -> None:
     """Against a reading of the same lines in Python; ``ingest`` asserts that the rows add up."""
     logs = LogSettings(format="jsonl", events="e", session="s", item="i", time="t", max_bad_share=1)
-    settings = Settings(home=tmp_path_factory.mktemp("home"), logs=logs)
+    settings = FeedSettings(home=tmp_path_factory.mktemp("home"), logs=logs)
     settings.landing.mkdir()
     result = ingest(settings, "\n".join(["{}", *lines]), "a.jsonl")
     good: list[tuple[str, str]] = []

@@ -4,30 +4,30 @@ from pathlib import Path
 
 import pytest
 
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.landing import Seen, from_cursor, ingested_sha256, scan, to_cursor
-from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
 
 
 @pytest.fixture
-def settings(feed: Callable[..., Settings]) -> Settings:
+def settings(feed: Callable[..., FeedSettings]) -> FeedSettings:
     return feed()
 
 
 @pytest.fixture
-def store(settings: Settings) -> Store:
+def store(settings: FeedSettings) -> Store:
     return Store(settings)
 
 
-def land(settings: Settings, name: str, item: str = "a") -> Path:
+def land(settings: FeedSettings, name: str, item: str = "a") -> Path:
     path = settings.landing / name
     path.write_text(f"SessionId\tItemId\tTime\n1\t{item}\t1700000000\n")
     return path
 
 
-def ingest(settings: Settings, store: Store, name: str) -> None:
+def ingest(settings: FeedSettings, store: Store, name: str) -> None:
     store.publish("raw_sessions", ingest_landed(settings, name, lambda _: None).events, partition=name)
 
 
@@ -36,7 +36,7 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(later, later))
 
 
-def test_new_log_is_new_until_it_is_ingested(settings: Settings, store: Store) -> None:
+def test_new_log_is_new_until_it_is_ingested(settings: FeedSettings, store: Store) -> None:
     path = land(settings, "a.tsv")
     assert scan(settings.landing, store, {}).new == {"a.tsv": sha256_of(path)}
     ingest(settings, store, "a.tsv")
@@ -45,7 +45,7 @@ def test_new_log_is_new_until_it_is_ingested(settings: Settings, store: Store) -
     assert (look.new, list(look.seen), look.refused) == ({}, ["a.tsv"], {})
 
 
-def test_unchanged_log_is_not_read_again(settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_log_is_not_read_again(settings: FeedSettings, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     land(settings, "a.tsv")
     first = scan(settings.landing, store, {})
     monkeypatch.setattr("sessrec_pipeline.logs.landing.sha256_of", lambda path: pytest.fail(f"{path} was read again"))
@@ -53,7 +53,7 @@ def test_unchanged_log_is_not_read_again(settings: Settings, store: Store, monke
     assert (second.seen, second.new) == (first.seen, {})
 
 
-def test_changed_content_under_the_same_name_is_new(settings: Settings, store: Store) -> None:
+def test_changed_content_under_the_same_name_is_new(settings: FeedSettings, store: Store) -> None:
     land(settings, "a.tsv")
     ingest(settings, store, "a.tsv")
     first = scan(settings.landing, store, {})
@@ -62,7 +62,7 @@ def test_changed_content_under_the_same_name_is_new(settings: Settings, store: S
     assert scan(settings.landing, store, first.seen).new == {"a.tsv": sha256_of(path)}
 
 
-def test_same_content_touched_again_is_not_new(settings: Settings, store: Store) -> None:
+def test_same_content_touched_again_is_not_new(settings: FeedSettings, store: Store) -> None:
     path = land(settings, "a.tsv")
     ingest(settings, store, "a.tsv")
     first = scan(settings.landing, store, {})
@@ -72,14 +72,14 @@ def test_same_content_touched_again_is_not_new(settings: Settings, store: Store)
     assert second.seen["a.tsv"].mtime_ns != first.seen["a.tsv"].mtime_ns
 
 
-def test_same_content_under_another_name_is_new(settings: Settings, store: Store) -> None:
+def test_same_content_under_another_name_is_new(settings: FeedSettings, store: Store) -> None:
     land(settings, "a.tsv")
     ingest(settings, store, "a.tsv")
     land(settings, "b.tsv")
     assert list(scan(settings.landing, store, {}).new) == ["b.tsv"]
 
 
-def test_what_cannot_be_taken_is_refused_with_a_reason(settings: Settings, store: Store) -> None:
+def test_what_cannot_be_taken_is_refused_with_a_reason(settings: FeedSettings, store: Store) -> None:
     good = land(settings, "good.tsv")
     land(settings, "a*.tsv")
     (settings.landing / "link.tsv").symlink_to(good)
@@ -91,21 +91,21 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(settings: Settings, store
     assert "not a regular file" in look.refused["link.tsv"]
 
 
-def test_hidden_files_and_files_under_way_are_left_alone(settings: Settings, store: Store) -> None:
+def test_hidden_files_and_files_under_way_are_left_alone(settings: FeedSettings, store: Store) -> None:
     for name in (".gitkeep", "a.tsv.part", "a.tsv.tmp"):
         land(settings, name)
     look = scan(settings.landing, store, {})
     assert (look.seen, look.new, look.refused) == ({}, {}, {})
 
 
-def test_removed_log_is_forgotten(settings: Settings, store: Store) -> None:
+def test_removed_log_is_forgotten(settings: FeedSettings, store: Store) -> None:
     path = land(settings, "a.tsv")
     first = scan(settings.landing, store, {})
     path.unlink()
     assert scan(settings.landing, store, first.seen).seen == {}
 
 
-def test_no_landing_folder_is_an_empty_one(settings: Settings, store: Store) -> None:
+def test_no_landing_folder_is_an_empty_one(settings: FeedSettings, store: Store) -> None:
     assert scan(settings.home / "nowhere", store, {}).seen == {}
 
 

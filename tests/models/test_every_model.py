@@ -12,18 +12,18 @@ from training_tables import fit as fit_tables
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.synthetic import law
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.models.base import Recommender, Sessions
+from sessrec_pipeline.models.counts.association_rules import fit_association_rules
+from sessrec_pipeline.models.counts.markov import Markov
+from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
+from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
+from sessrec_pipeline.models.counts.session_popularity import SessionPopularity
+from sessrec_pipeline.models.counts.sparse import Rules
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec
 from sessrec_pipeline.models.gru4rec.trainer import fit
 from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
-from sessrec_pipeline.models.counts.markov import Markov
-from sessrec_pipeline.models.oracle import Oracle
-from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
-from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
 from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
-from sessrec_pipeline.models.counts.session_popularity import SessionPopularity
-from sessrec_pipeline.models.counts.sparse import Rules
+from sessrec_pipeline.models.oracle import Oracle
 from sessrec_pipeline.settings import (
     AssociationRulesSettings,
     GRU4RecConfig,

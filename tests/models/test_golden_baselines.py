@@ -14,14 +14,14 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
+from sessrec_pipeline.models.counts.association_rules import fit_association_rules
 from sessrec_pipeline.models.counts.markov import Markov, fit_markov
 from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
 from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
 from sessrec_pipeline.models.counts.sparse import Rules
+from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
+from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split as make_test_split
 from sessrec_pipeline.preparation.split import train_split

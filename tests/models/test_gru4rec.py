@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sessrec_pipeline.models import gru4rec
-from sessrec_pipeline.models.gru4rec.adagrad import Adagrad
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule, weight_shapes
+from sessrec_pipeline.models.gru4rec.adagrad import Adagrad
 from sessrec_pipeline.models.gru4rec.batches import Batch, Negatives
 from sessrec_pipeline.models.gru4rec.losses import bpr_max, cross_entropy
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule, weight_shapes
 from sessrec_pipeline.models.gru4rec.trainer import Epoch, Trainer, TrainingDiverged, fit
 from sessrec_pipeline.settings import GRU4RecConfig
 

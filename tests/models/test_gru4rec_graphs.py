@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from sessrec_pipeline.models import adagrad
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
 from sessrec_pipeline.models.gru4rec.cuda_graphs import WARM_UP, StepGraph
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
 from sessrec_pipeline.models.gru4rec.state import TrainingState
 from sessrec_pipeline.models.gru4rec.trainer import Epoch, Trainer, fit
 from sessrec_pipeline.settings import GRU4RecConfig

@@ -14,11 +14,11 @@ from chained_sessions import N_ITEMS, some_sessions
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
 from sessrec_pipeline.models.gru4rec.losses import bpr_max, cross_entropy
-from sessrec_pipeline.models.ranks import ALONE, Ranks, RanksDiffer
+from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
 from sessrec_pipeline.models.gru4rec.state import TrainingState
 from sessrec_pipeline.models.gru4rec.trainer import Epoch, Trainer, fit
+from sessrec_pipeline.models.ranks import ALONE, Ranks, RanksDiffer
 from sessrec_pipeline.settings import GRU4RecConfig
 
 CONFIGS = {

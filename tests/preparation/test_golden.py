@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from sessrec_pipeline.engine import DuckDBEngine, integer
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.preparation import split as splitting
 from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.store import Store
 
-Feed = Callable[..., Settings]
+Feed = Callable[..., FeedSettings]
 Dataset = Callable[[str], Path]
 Sizes = tuple[int, int, int]
 
 FILTERS = {"drop_consecutive_repeats": True, "min_item_support": 5}
 
 
-def measured(settings: Settings, logs: dict[str, bytes]) -> tuple[Sizes, Sizes, Sizes, Stats]:
+def measured(settings: FeedSettings, logs: dict[str, bytes]) -> tuple[Sizes, Sizes, Sizes, Stats]:
     """Events, sessions and items of all logs after the filters, of train and of test; the stats of test."""
     store = Store(settings)
     raw: list[Path] = []

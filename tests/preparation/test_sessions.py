@@ -12,12 +12,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.settings import SessionSettings, Settings
+from sessrec_pipeline.settings import SessionSettings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.store import Store
 
-Feed = Callable[..., Settings]
+Feed = Callable[..., FeedSettings]
 MINUTE = 60_000_000
 
 
@@ -38,9 +39,9 @@ class Row(NamedTuple):
     session_start: int
 
 
-def land(settings: Settings, events: Sequence[Event]) -> list[Path]:
+def land(settings: FeedSettings, events: Sequence[Event]) -> list[Path]:
     """The events as ingested logs, one Parquet file a log; lines in the order given."""
-    folder = settings.lake / "raw_sessions"
+    folder = settings.home / "raw_sessions"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for log in sorted({event.log for event in events} or {"a.tsv"}):
@@ -58,7 +59,7 @@ def land(settings: Settings, events: Sequence[Event]) -> list[Path]:
     return paths
 
 
-def prepare(settings: Settings, events: Sequence[Event]) -> tuple[list[Row], Stats]:
+def prepare(settings: FeedSettings, events: Sequence[Event]) -> tuple[list[Row], Stats]:
     with DuckDBEngine(settings) as engine:
         table = prepare_sessions(engine, settings, land(settings, events), lambda _: None)
         rows = table.arrow().to_pylist()
@@ -237,7 +238,7 @@ RULES = st.builds(
 def test_every_rule_does_what_plain_python_does(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], rules: SessionSettings
 ) -> None:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), sessions=rules)
+    settings = FeedSettings(home=tmp_path_factory.mktemp("home"), sessions=rules)
     expected = reference(events, rules)
     if not expected:
         with pytest.raises(ValueError, match="no event is left after dropping"):
@@ -249,7 +250,7 @@ def test_every_rule_does_what_plain_python_does(
 # A split that the log brings.
 
 
-def labels(settings: Settings, events: Sequence[Event]) -> dict[str, str | None]:
+def labels(settings: FeedSettings, events: Sequence[Event]) -> dict[str, str | None]:
     with DuckDBEngine(settings) as engine:
         table = prepare_sessions(engine, settings, land(settings, events), lambda _: None)
     return {row["session"]: row["split"] for row in table.arrow().to_pylist()}

@@ -11,11 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.preparation import split as splitting
-from sessrec_pipeline.settings import Settings, SplitSettings
+from sessrec_pipeline.settings import SplitSettings
 from sessrec_pipeline.storage.lake import Stats
 
-Feed = Callable[..., Settings]
+Feed = Callable[..., FeedSettings]
 DAY = 86_400_000_000
 HOUR = DAY // 24
 
@@ -43,7 +44,7 @@ class Split(NamedTuple):
     test_stats: Stats
 
 
-def prepared(settings: Settings, events: Sequence[Event]) -> Path:
+def prepared(settings: FeedSettings, events: Sequence[Event]) -> Path:
     """The events as the sessions table."""
     sessions = defaultdict(list)
     for event in events:
@@ -65,7 +66,7 @@ def rows_of(table: pa.Table) -> list[Row]:
     return [Row(*(row[name] for name in Row._fields)) for row in table.to_pylist()]
 
 
-def split(settings: Settings, rule: SplitSettings, sessions: Path) -> Split:
+def split(settings: FeedSettings, rule: SplitSettings, sessions: Path) -> Split:
     with DuckDBEngine(settings) as engine:
         train = splitting.train_split(engine, rule, sessions)
         trains = train.arrow()
@@ -106,7 +107,7 @@ EVENTS = st.lists(
 
 def any_split(factory: pytest.TempPathFactory, events: list[Event], rule: SplitSettings) -> tuple[Split | None, Path]:
     """The split, None where a part of it is empty, which must be said with the rule's name."""
-    settings = Settings(home=factory.mktemp("home"))
+    settings = FeedSettings(home=factory.mktemp("home"))
     sessions = prepared(settings, events)
     try:
         return split(settings, rule, sessions), sessions

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.report import page
-from sessrec_pipeline.report.data import ReportData, summed
+from sessrec_pipeline.report.data import ReportData, TrainedModel, summed
 from sessrec_pipeline.report.funnel import make_funnel
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.provenance import all_nodes, landed_logs
 from sessrec_pipeline.report.standings import headline
-from sessrec_pipeline.settings import GRU4RecConfig, LogSettings, RowRule, Settings, SplitSettings, SyntheticSettings
+from sessrec_pipeline.settings import LogSettings, RowRule, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.lineage import Lineage, Node
 
 DASH = "\u2013"
@@ -127,7 +129,7 @@ def lineage(logs: int, name: str = "log") -> Lineage:
 @pytest.fixture
 def full(tmp_path: Path) -> ReportData:
     board, metrics = tables(FULL)
-    settings = Settings(
+    settings = FeedSettings(
         home=tmp_path,
         synthetic=SyntheticSettings(),
         logs=LogSettings(keep=[RowRule(column="type", one_of=["view"])]),
@@ -178,9 +180,7 @@ def full(tmp_path: Path) -> ReportData:
         times_us=1_399_000_000_000_000 + rng.integers(0, 10**12 + 10**11, 5500),
         boundary_us=1_400_000_000_000_000,
         drift=drifting(),
-        losses=[5.0, 4.0, 3.5],
-        gru4rec=GRU4RecConfig().model_dump(),
-        device="cpu",
+        trained=[TrainedModel("gru4rec", [5.0, 4.0, 3.5], GRU4RecSettings().model_dump(), "cpu")],
         quarantine=[{"log": "a.tsv", "line": 17, "reason": "item_missing"}],
         lineages=[lineage(2)],
     )
@@ -278,8 +278,7 @@ def test_names_are_only_ever_text(full: ReportData) -> None:
     data = replace(
         plain(full, {EVIL: 0.5, "markov": 0.4, "rtl\u202e\x00": 0.3}),
         feed=EVIL,
-        device=EVIL,
-        gru4rec={EVIL: [EVIL, "\ud800"], "\ud800": "\ud800", "\u202e": '"onload="x'},
+        trained=[TrainedModel(EVIL, [1.0], {EVIL: [EVIL, "\ud800"], "\ud800": "\ud800", "\u202e": '"onload="x'}, EVIL)],
         raw={**full.raw, f"quarantined: {EVIL}": 0},
         sessions={**full.sessions, f"dropped: {EVIL}": 0},
         quarantine=[{"log": EVIL, "line": EVIL, "reason": "'\"><img src=x onerror=alert(1)>"}],
@@ -394,7 +393,7 @@ def test_the_oracle_is_the_ceiling(full: ReportData) -> None:
 
 @pytest.mark.usefixtures("drawn")
 def test_a_feed_without_oracle_or_gru4rec(full: ReportData) -> None:
-    data = replace(plain(full, {"markov": 0.4, "popularity": 0.1}), losses=(), gru4rec=None, device="")
+    data = replace(plain(full, {"markov": 0.4, "popularity": 0.1}), trained=())
     text = text_of(data)
     assert "racle" not in text
     assert "GRU4Rec" not in text

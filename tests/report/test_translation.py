@@ -12,7 +12,6 @@ from babel.messages.pofile import read_po
 from sessrec_pipeline.report import translation
 from sessrec_pipeline.report.translation import (
     LANGUAGES,
-    N_,
     SOURCE,
     current_language,
     gettext,
@@ -20,6 +19,7 @@ from sessrec_pipeline.report.translation import (
     ngettext,
     using_language,
 )
+from sessrec_pipeline.text import N_
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = Path(translation.__file__).parent / "locale/es/LC_MESSAGES/report.po"

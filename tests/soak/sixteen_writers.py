@@ -3,8 +3,8 @@
 import dagster as dg
 import pyarrow as pa
 
-from sessrec_pipeline.settings import load_settings
 from assets.io_manager import StoreIOManager
+from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 

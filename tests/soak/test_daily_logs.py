@@ -7,22 +7,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.ingestion import landed_logs
 from assets.automation import landing_sensor
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.settings import (
-    GRU4RecConfig,
-    LogSettings,
-    RowRule,
-    SessionSettings,
-    Settings,
-    SplitSettings,
-)
+from assets.graph import build
+from assets.ingestion import landed_logs
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import LogSettings, RowRule, SessionSettings, SplitSettings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.soak
 
-QUICK = GRU4RecConfig(layers=[50], n_epochs=1, n_sample=512, batch_size=256)
+QUICK = GRU4RecSettings(layers=[50], n_epochs=1, n_sample=512, batch_size=256)
 UNPARTITIONED = ("sessions", "train_split", "test_split", "popularity", "markov", "gru4rec_checkpoint", "metrics")
 
 
@@ -36,7 +31,7 @@ def hashes(store: Store, logs: list[str]) -> dict[str, str]:
 
 
 def test_305_days_land_once_and_rebuild_to_the_same_content(
-    feed: Callable[..., Settings], dataset: Callable[[str], Path]
+    feed: Callable[..., FeedSettings], dataset: Callable[[str], Path]
 ) -> None:
     settings = feed(
         logs=LogSettings(

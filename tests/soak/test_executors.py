@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
-from sessrec_pipeline.definitions import build
-from sessrec_pipeline.logs.synthetic import write_logs
+from assets.graph import build
 from assets.runs import materialize_all
-from sessrec_pipeline.settings import Settings, load_settings
+from sessrec_pipeline.feed import FeedSettings, load_settings
+from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.soak
@@ -32,7 +32,7 @@ batch_size = 16
 """
 
 
-def test_a_process_per_step_makes_the_same_content(feed: Callable[..., Settings]) -> None:
+def test_a_process_per_step_makes_the_same_content(feed: Callable[..., FeedSettings]) -> None:
     home = feed().home
     (home / "sessrec.toml").write_text(TOML)
     settings = load_settings(home)
@@ -59,7 +59,7 @@ def test_a_process_per_step_makes_the_same_content(feed: Callable[..., Settings]
 
 
 def test_sixteen_steps_that_write_at_once_all_get_through(
-    feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    feed: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = feed()
     monkeypatch.setenv("SESSREC_HOME", str(settings.home))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.settings import Settings, SyntheticSettings
+from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 pytestmark = pytest.mark.soak
@@ -34,7 +35,7 @@ PATIENCE = 600
 
 
 @contextmanager
-def dev(settings: Settings, port: int) -> Iterator[None]:
+def dev(settings: FeedSettings, port: int) -> Iterator[None]:
     """``sessrec dev`` on a feed, ended with all that it started."""
     command = [Path(sys.executable).with_name("sessrec"), "--home", settings.home, "dev", "--port", str(port)]
     with (settings.home / "dev.log").open("w") as log:
@@ -66,7 +67,7 @@ def wait_for(store: Store, logs: set[str]) -> float:
     return time.monotonic() - begin
 
 
-def test_a_log_that_lands_becomes_a_leaderboard(feed: Callable[..., Settings]) -> None:
+def test_a_log_that_lands_becomes_a_leaderboard(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     (settings.home / "sessrec.toml").write_text(TOML)
     logs = write_logs(LAW, settings.home / "later")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from sessrec_pipeline.cli import main
-from sessrec_pipeline.settings import load_settings
+from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.soak

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.storage.checkpoints import (
     Checkpoint,
     CorruptCheckpointError,
@@ -34,14 +34,14 @@ def written(path: Path, checkpoint: Checkpoint) -> Lineage:
 def small() -> Checkpoint:
     rng = np.random.default_rng(0)
     weights = {"items": rng.random((5, 3), np.float32), "item_bias": rng.random(5, np.float32)}
-    return Checkpoint(weights, {"layers": [3], "loss": "bpr-max"}, ["a", "b", "ü</script>", "", "e"])
+    return Checkpoint("gru4rec", weights, {"layers": [3], "loss": "bpr-max"}, ["a", "b", "ü</script>", "", "e"])
 
 
 def realistic() -> Checkpoint:
     """GRU4Rec as in the published settings of RSC15 on a catalogue of 3,000 items."""
-    config = GRU4RecConfig()
+    config = GRU4RecSettings()
     weights = {name: tensor.numpy() for name, tensor in initial_weights(config, 3000).items()}
-    return Checkpoint(weights, config.model_dump(mode="json"), [str(214_000_000 + i) for i in range(3000)])
+    return Checkpoint("gru4rec", weights, config.model_dump(mode="json"), [str(214_000_000 + i) for i in range(3000)])
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
@@ -50,9 +50,9 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     after = read_checkpoint(path)
     assert after.config == before.config
     assert after.items == before.items
-    assert set(after.weights) == set(before.weights)
-    for name, array in before.weights.items():
-        np.testing.assert_array_equal(after.weights[name], array, strict=True)
+    assert set(after.arrays) == set(before.arrays)
+    for name, array in before.arrays.items():
+        np.testing.assert_array_equal(after.arrays[name], array, strict=True)
     assert read_lineage(path) == lineage
 
 
@@ -61,10 +61,10 @@ def test_checkpoint_is_only_weights(tmp_path: Path) -> None:
     written(path, checkpoint)
     content = path.read_bytes()
 
-    assert len(content) < 2 * sum(array.nbytes for array in checkpoint.weights.values())
+    assert len(content) < 2 * sum(array.nbytes for array in checkpoint.arrays.values())
     header = int.from_bytes(content[:8], "little")
     assert content[8:9] == b"{"
-    assert len(content) == 8 + header + sum(array.nbytes for array in checkpoint.weights.values())
+    assert len(content) == 8 + header + sum(array.nbytes for array in checkpoint.arrays.values())
     with pytest.raises(ValueError, match=r"opcode|pickle"):
         list(pickletools.genops(content))
     # Nothing that could run code is even imported by the process that reads it.
@@ -81,9 +81,9 @@ def test_the_model_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
     path, before = tmp_path / "model.safetensors", realistic()
     written(path, before)
     after = read_checkpoint(path)
-    model = GRU4Rec.from_weights(GRU4RecConfig.model_validate(after.config), len(after.items), after.weights)
+    model = GRU4Rec.from_weights(GRU4RecSettings.model_validate(after.config), len(after.items), after.arrays)
     for name, array in model.weights().items():
-        np.testing.assert_array_equal(array, before.weights[name])
+        np.testing.assert_array_equal(array, before.arrays[name])
 
 
 def test_a_flipped_byte_is_refused(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_wrong_shapes_are_refused_by_the_model() -> None:
-    config, weights = GRU4RecConfig.model_validate(realistic().config), realistic().weights
+    config, weights = GRU4RecSettings.model_validate(realistic().config), realistic().arrays
     with pytest.raises(ValueError, match="shape"):
         GRU4Rec.from_weights(config, 2999, weights)
     with pytest.raises(ValueError, match="need the weights"):
@@ -170,9 +170,9 @@ def test_weights_of_wrong_shapes_are_refused_by_the_model() -> None:
     [
         {"config": {"layers": [4]}},
         {"items": ["b", "a", "ü</script>", "", "e"]},
-        {"weights": {"items": small().weights["items"], "item_bias": -small().weights["item_bias"]}},
-        {"weights": {"items": small().weights["items"].reshape(3, 5), "item_bias": small().weights["item_bias"]}},
-        {"weights": {"items": small().weights["items"], "bias": small().weights["item_bias"]}},
+        {"arrays": {"items": small().arrays["items"], "item_bias": -small().arrays["item_bias"]}},
+        {"arrays": {"items": small().arrays["items"].reshape(3, 5), "item_bias": small().arrays["item_bias"]}},
+        {"arrays": {"items": small().arrays["items"], "bias": small().arrays["item_bias"]}},
     ],
 )
 def test_the_content_hash_covers_everything(change: dict[str, object]) -> None:
@@ -182,7 +182,8 @@ def test_the_content_hash_covers_everything(change: dict[str, object]) -> None:
 def test_the_content_hash_is_of_content_alone() -> None:
     one = small()
     other = Checkpoint(
-        {name: np.asfortranarray(one.weights[name]) for name in reversed(one.weights)},
+        one.model,
+        {name: np.asfortranarray(one.arrays[name]) for name in reversed(one.arrays)},
         dict(reversed(one.config.items())),
         one.items,
         {"loss after epoch 1": 0.5},

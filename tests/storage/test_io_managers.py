@@ -7,14 +7,14 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from sessrec_pipeline.settings import Settings
 from assets.io_manager import SECONDS, StoreIOManager
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 
 
 @pytest.fixture
-def store(feed: Callable[..., Settings]) -> Store:
+def store(feed: Callable[..., FeedSettings]) -> Store:
     return Store(feed())
 
 

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage import checkpoints
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.files import MACHINE
+from sessrec_pipeline.storage.files import MACHINE, DamagedFileError
 from sessrec_pipeline.storage.lake import Table, content_hash
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.pages import Page
-from sessrec_pipeline.storage.store import WAREHOUSE_TABLES, NotMaterializedError, Publishable, Store, Stored
+from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
 from sessrec_pipeline.storage.warehouse import Warehouse, WarehouseBusyError
 
-Make = Callable[..., Settings]
+Make = Callable[..., FeedSettings]
 
 
 @pytest.fixture
@@ -33,8 +33,12 @@ def table(*values: Any, **stats: int) -> Table:
     return Table(pa.table({"item": [str(v) for v in values]}), dict(stats))
 
 
+QUERIED = ("markov", "leaderboard", "sknn_tuning", "study_training_sessions")
+
+
 def checkpoint(value: float = 0.5) -> Checkpoint:
-    return Checkpoint({"items": np.full((2, 3), value, np.float32)}, {"layers": [3]}, ["a", "b"], {"device": "cpu"})
+    arrays = {"items": np.full((2, 3), value, np.float32)}
+    return Checkpoint("gru4rec", arrays, {"layers": [3]}, ["a", "b"], {"device": "cpu"})
 
 
 def landed(name: str) -> Lineage:
@@ -47,23 +51,24 @@ def ask(store: Store, sql: str, **values: object) -> list[tuple[Any, ...]]:
 
 
 def files(store: Store) -> list[str]:
-    """Everything in the home but the warehouse's own files."""
+    """Everything in the home but the warehouse's own files, the lock and the number of the layout."""
     names = (path.relative_to(store.home) for path in store.home.rglob("*") if path.is_file())
-    return sorted(str(name) for name in names if not name.name.startswith("warehouse"))
+    return sorted(str(name) for name in names if not name.name.startswith(("warehouse", "store.lock", "layout")))
+
+
+def parts(stored: Stored, folder: str) -> list[str]:
+    """The files of an artefact of one version."""
+    return [f"{folder}/current", f"{folder}/versions/{stored.path.name}"]
 
 
 # --- publish and find -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("value", "path"),
-    [
-        (table(1, 2, kept=2), "lake/asset.parquet"),
-        (checkpoint(), "checkpoints/asset.safetensors"),
-        (Page("<html></html>"), "reports/asset.html"),
-    ],
+    ("value", "folder"),
+    [(table(1, 2, kept=2), "lake/asset"), (checkpoint(), "checkpoints/asset"), (Page("<html></html>"), None)],
 )
-def test_what_is_published_is_found(store: Store, value: Publishable, path: str) -> None:
+def test_what_is_published_is_found(store: Store, value: Publishable, folder: str | None) -> None:
     parent = store.publish("parent", table(0))
     published = store.publish(
         "asset", value, code_version="1-2", config={"k": 5}, run_id="run", parents=[parent.lineage]
@@ -71,12 +76,13 @@ def test_what_is_published_is_found(store: Store, value: Publishable, path: str)
     found = store.find("asset")
 
     assert found == published
-    assert found.path == store.home / path
     assert found.node.asset == "asset"
     assert (found.node.code_version, found.node.config, found.node.run_id) == ("1-2", {"k": 5}, "run")
     assert found.node.parents == (parent.node.id,)
     assert [n.id for n in found.lineage.ancestors] == [parent.node.id]
-    assert files(store) == sorted([path, "lake/parent.parquet"])
+    own = ["reports/asset.html"] if folder is None else parts(found, folder)
+    assert store.current_path("asset") == found.path == store.home / own[-1]
+    assert files(store) == sorted([*own, *parts(parent, "lake/parent")])
 
 
 def test_a_tables_rows_stats_and_hash(store: Store) -> None:
@@ -131,8 +137,9 @@ def test_partitions_with_odd_names_stay_apart_and_at_home(store: Store) -> None:
         stored = store.find("raw", name)
         assert stored.node.partition == name
         assert stored.arrow()["item"].to_pylist() == [name]
-        assert stored.path.parent == store.home / "lake" / "raw"
-    assert len(files(store)) == len(ODD)
+        assert stored.path.parents[2] == store.home / "lake" / "raw" / "partitions"
+    assert {stored.node.partition for stored in store.partitions("raw").values()} == set(ODD)
+    assert len(files(store)) == 2 * len(ODD)
     assert store.rebuild_catalogue() == len(ODD)
     assert {row[0] for row in ask(store, "SELECT partition_key FROM lineage.node")} == set(ODD)
 
@@ -145,10 +152,15 @@ def test_what_is_not_there_is_said_in_a_sentence(store: Store) -> None:
 
 
 def test_a_file_of_somebody_else_is_not_taken_for_ours(store: Store) -> None:
-    store.path("metrics", None, ".parquet").parent.mkdir()
-    pq.write_table(pa.table({"a": [1]}), store.path("metrics", None, ".parquet"))
-    with pytest.raises(NotMaterializedError, match=r"metrics\.parquet was not written by sessrec"):
-        store.find("metrics")
+    other = store.publish("sessions", table(1))
+    for write in (lambda path: pq.write_table(pa.table({"a": [1]}), path), lambda path: shutil.copy(other.path, path)):
+        path = store.publish("metrics", table(1)).path
+        write(path)
+        with pytest.raises(DamagedFileError, match="is not what was published here; delete it and materialize metrics"):
+            store.find("metrics")
+        path.unlink()
+        with pytest.raises(NotMaterializedError):
+            store.find("metrics")
 
 
 @pytest.mark.parametrize("make", [lambda: table(1, 2), checkpoint, lambda: Page("<html></html>")])
@@ -175,13 +187,14 @@ def test_another_content_or_parent_has_another_id(store: Store) -> None:
 
 
 def test_tables_for_people_are_loaded_into_the_warehouse(store: Store) -> None:
-    for asset in (*WAREHOUSE_TABLES, "sessions"):
+    events = ("sessions", "raw_sessions", "recent_sessions", "quarantine", "tuning_test_split", "markov_rankings")
+    for asset in (*QUERIED, *events):
         store.publish(asset, table("old", "old"))
         store.publish(asset, table(asset))
-    for asset in WAREHOUSE_TABLES:
+    for asset in QUERIED:
         assert ask(store, f"SELECT item FROM {asset}") == [(asset,)]
     names = ask(store, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1")
-    assert [name for (name,) in names] == sorted(WAREHOUSE_TABLES)
+    assert [name for (name,) in names] == sorted(QUERIED)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
@@ -231,10 +244,9 @@ def test_a_crash_between_file_and_catalogue_is_mended_by_running_again(
     def crash(*_: object) -> None:
         raise SystemExit("killed")
 
-    store.publish(asset, table("old"))
-    value = table("7")
+    old, value = store.publish(asset, table("old")), table("7")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Warehouse, "load" if asset == "metrics" else "record", crash)
+        patch.setattr(Warehouse, "connect", crash)
         store.publish(asset, value)
     stray = store.find(asset)
     assert stray.arrow()["item"].to_pylist() == ["7"], "the file is whole, only the catalogue is behind"
@@ -242,10 +254,11 @@ def test_a_crash_between_file_and_catalogue_is_mended_by_running_again(
 
     again = store.publish(asset, value)
     assert again.node.id == stray.node.id
+    kept = [old.path.name, again.path.name]
     assert ask(store, "SELECT COUNT(*) FROM lineage.node WHERE id = $id", id=stray.node.id) == [(1,)]
     if asset == "metrics":
         assert ask(store, "SELECT item FROM metrics") == [("7",)]
-    assert files(store) == [f"lake/{asset}.parquet"]
+    assert files(store) == sorted(f"lake/{asset}/{name}" for name in ("current", *(f"versions/{n}" for n in kept)))
 
 
 # --- the catalogue is made of the files -------------------------------------------------------------------------------
@@ -344,7 +357,7 @@ def test_rebuilding_an_empty_home(store: Store) -> None:
 def test_files_of_others_are_not_entered(store: Store) -> None:
     store.publish("metrics", table(1))
     shutil.copy(store.find("metrics").path, store.settings.lake / ".hidden.parquet")
-    pq.write_table(pa.table({"a": [1]}), store.settings.lake / "foreign.parquet")
+    pq.write_table(pa.table({"a": [1]}), store.settings.lake / "metrics" / "versions" / "foreign.parquet")
     (store.settings.lake / "notes.txt").write_text("x")
     assert store.rebuild_catalogue() == 1
 
@@ -363,7 +376,7 @@ def test_what_was_published_and_not_entered_is_entered(store: Store, monkeypatch
     store.publish("metrics", table("old"))
     store.publish("metrics", table("new"))
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Warehouse, "load", lambda *_: sys.exit("killed"))
+        patch.setattr(Warehouse, "connect", lambda *_: sys.exit("killed"))
         store.publish("metrics", table("old"))
     assert ask(store, "SELECT item FROM metrics") == [("new",)]
     (line,) = mended(store)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lineage import Lineage, Node
+from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, WarehouseBusyError, enter, load
 
 NODE = Node("asset", None, "0", "1", {}, "python", "run", "2026-11-01T00:00:00+00:00")
@@ -24,11 +26,11 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 
-store, number = Store(Settings(home=Path(sys.argv[1]))), int(sys.argv[2])
+store, number = Store(FeedSettings(home=Path(sys.argv[1]))), int(sys.argv[2])
 sys.stdin.readline()  # all start together
 raw = store.publish("raw", Table(pa.table({"n": [number]})), partition=str(number))
 store.publish("metrics", Table(pa.table({"n": [number] * 1000})), parents=[raw.lineage])
@@ -51,13 +53,14 @@ ENTERER = """
 import sys
 from pathlib import Path
 from sessrec_pipeline.storage.lineage import Lineage, Node
-from sessrec_pipeline.storage.warehouse import Warehouse
+from sessrec_pipeline.storage.warehouse import Warehouse, enter
 number = int(sys.argv[2])
 while True:
     for _ in range(2):
         log = Node("log", str(number), "0", "1", {}, "", "", "2026-11-01T00:00:00+00:00")
         raw = Node("raw", str(number), "0", "1", {}, "", "", "2026-11-01T00:00:00+00:00", parents=(log.id,))
-        Warehouse(Path(sys.argv[1])).record([Lineage(raw, (log,))])
+        with Warehouse(Path(sys.argv[1])).connect() as connection:
+            enter(connection, Lineage(raw, (log,)))
         number += 1
     print(number, flush=True)
 """
@@ -78,6 +81,18 @@ def holding(script: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
     finally:
         process.kill()
         process.communicate()
+
+
+def record(warehouse: Warehouse, lineages: Iterable[Lineage]) -> None:
+    with warehouse.connect() as connection:
+        for lineage in lineages:
+            enter(connection, lineage)
+
+
+def loaded(warehouse: Warehouse, lineage: Lineage, parquet: Path) -> None:
+    with warehouse.connect() as connection:
+        load(connection, lineage.node.asset, parquet)
+        enter(connection, lineage)
 
 
 def node(asset: str, *parents: Lineage, **fields: Any) -> Lineage:
@@ -112,36 +127,36 @@ def test_eight_processes_publish_at_once(tmp_path: Path) -> None:
     ]
     assert rows(warehouse, "SELECT COUNT(*) FROM lineage.edge") == [(8,)]
     # One version won, whole, and the table that people query is that version.
-    winner = pq.read_table(tmp_path / "lake" / "metrics.parquet")["n"].to_pylist()
+    winner = Store(Settings(home=tmp_path)).find("metrics").arrow()["n"].to_pylist()
     assert winner == [winner[0]] * 1000
     assert rows(warehouse, "SELECT n, COUNT(*) FROM metrics GROUP BY n") == [(winner[0], 1000)]
 
 
 def test_a_program_that_has_the_file_open_is_named(warehouse: Warehouse) -> None:
-    warehouse.record([node("before")])
+    record(warehouse, [node("before")])
     impatient = Warehouse(warehouse.path, lock_seconds=0.3)
     with holding(HOLDER, warehouse.path) as holder:
         with pytest.raises(WarehouseBusyError, match=rf"close that program.*PID {holder.pid}\b"):
-            impatient.record([node("after")])
+            record(impatient, [node("after")])
         # The wait is over, and so is our own lock: the next one does not find us in the way.
         with pytest.raises(WarehouseBusyError, match="PID"), impatient.connect():
             pass
-    impatient.record([node("after")])
+    record(impatient, [node("after")])
     assert rows(warehouse, "SELECT asset FROM lineage.node ORDER BY asset") == [("after",), ("before",)]
 
 
 def test_another_sessrec_process_that_stays_in_is_reported(warehouse: Warehouse) -> None:
     busy = pytest.raises(WarehouseBusyError, match=r"warehouse\.duckdb\.lock was held")
     with holding(LOCKER, warehouse.path), busy:
-        Warehouse(warehouse.path, lock_seconds=0.2).record([node("after")])
-    warehouse.record([node("after")])
+        record(Warehouse(warehouse.path, lock_seconds=0.2), [node("after")])
+    record(warehouse, [node("after")])
 
 
 @pytest.mark.parametrize("script", [HOLDER, LOCKER])
 def test_a_short_use_is_waited_for(warehouse: Warehouse, script: str) -> None:
     with holding(script, warehouse.path) as holder:
         threading.Timer(0.4, holder.kill).start()
-        warehouse.record([node("after")])
+        record(warehouse, [node("after")])
         assert holder.wait() != 0, "we got in before the other one was gone"
     assert rows(warehouse, "SELECT asset FROM lineage.node") == [("after",)]
 
@@ -183,9 +198,9 @@ def test_loading_replaces_rows_and_lineage_as_one_step(warehouse: Warehouse, tmp
     parquet = tmp_path / "x.parquet"
     for value in (1, 2):
         pq.write_table(pa.table({"a": [value]}), parquet)
-        warehouse.load(node("metrics", data_version=str(value)), parquet)
+        loaded(warehouse, node("metrics", data_version=str(value)), parquet)
     with pytest.raises(duckdb.Error):
-        warehouse.load(node("metrics", data_version="3"), tmp_path / "missing.parquet")
+        loaded(warehouse, node("metrics", data_version="3"), tmp_path / "missing.parquet")
     assert rows(warehouse, "SELECT a FROM metrics") == [(2,)]
     assert rows(warehouse, "SELECT data_version FROM lineage.node ORDER BY 1") == [("1",), ("2",)]
 
@@ -219,7 +234,7 @@ def test_origin_answers_which_landed_logs_made_a_node(warehouse: Warehouse) -> N
     raw = [node("raw", log, partition=log.node.partition) for log in logs]
     first, second = node("sessions", *raw[:2]), node("sessions", *raw, data_version="1")
     old, new = node("metrics", node("train", first), first), node("metrics", node("train", second), second)
-    warehouse.record([*raw, first, second, old, new])
+    record(warehouse, [*raw, first, second, old, new])
     assert origin(warehouse, old) == ["0.tsv", "1.tsv"]
     assert origin(warehouse, new) == ["0.tsv", "1.tsv", "2.tsv"]
     assert origin(warehouse, raw[2]) == ["2.tsv"]
@@ -240,9 +255,9 @@ def everything(warehouse: Warehouse) -> list[list[tuple[Any, ...]]]:
 
 def test_entering_twice_changes_nothing(warehouse: Warehouse) -> None:
     child_of = node("child", node("parent", node("landing", partition="a"), config={"k": [1]}), stats={"n": 1})
-    warehouse.record([child_of])
+    record(warehouse, [child_of])
     once = everything(warehouse)
-    warehouse.record([child_of, child_of])
+    record(warehouse, [child_of, child_of])
     assert everything(warehouse) == once
     assert [len(table) for table in once] == [3, 2, 6]
 
@@ -251,7 +266,7 @@ def test_a_descendants_copy_does_not_replace_an_artefacts_own_row(warehouse: War
     parent = node("parent", stats={"rows": 3})
     child_of = node("child", parent)
     for order in ([child_of, parent], [parent, child_of]):
-        warehouse.record(order)
+        record(warehouse, order)
         assert rows(warehouse, "SELECT stats FROM lineage.node WHERE asset = 'parent'") == [('{"rows": 3}',)]
 
 

@@ -4,25 +4,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from assets.studies import fits
-from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.study import Study
+from sessrec_pipeline.training.device import Compute
 
 
 @dataclass(frozen=True)
 class Feed:
     """A feed's settings and its artefacts by asset."""
 
-    settings: Settings
+    settings: FeedSettings
     stored: dict[str, Stored]
 
     def laboratory(self, **sections: object) -> Laboratory:
         settings = self.settings.model_copy(update=sections)
-        compute = Compute(settings.compute)
-        return Laboratory(settings, fits(settings, compute), compute)
+        return Laboratory(settings, Compute(settings.compute))
 
     def table(self, study: Study, **sections: object) -> pd.DataFrame:
         with self.laboratory(**sections) as laboratory:

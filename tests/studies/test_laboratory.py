@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from small_feed import Feed
 
-from assets.studies import fits
-from sessrec_pipeline.compute import Compute
-from sessrec_pipeline.fitted import ARTEFACTS, models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import StudySettings, TrainingSettings
-from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.studies.laboratory import Shelf, of_two_or_more, renumbered, studied_models
+from sessrec_pipeline.studies.laboratory import Laboratory, of_two_or_more, renumbered, studied_models
+from sessrec_pipeline.training.device import Compute
 
 
 def contents(home: Path) -> dict[str, int]:
@@ -21,10 +20,12 @@ def contents(home: Path) -> dict[str, int]:
 def test_fits_what_the_pipeline_fits_and_leaves_no_trace(small: Feed) -> None:
     before = contents(small.settings.home)
     with small.laboratory() as lab:
-        fitted = lab.fit(lab.put("train_split", small.stored["train_split"].path), models_of(small.settings))
-        assert {artefact for artefacts in ARTEFACTS.values() for artefact in artefacts} < set(fitted)
-        for name in ("popularity", "markov", "gru4rec_checkpoint"):
-            assert fitted[name].node.data_version == small.stored[name].node.data_version, name
+        models = [card.name for card in cards_of(small.settings)]
+        fitted = lab.fit(lab.put("train_split", small.stored["train_split"].path), models)
+        assert list(fitted) == models
+        for name in models:
+            ranked = lab.rank(fitted[name], small.stored["test_split"].arrow()).select(["greater", "equal"])
+            assert ranked.equals(small.stored[f"{name}_rankings"].arrow(["greater", "equal"])), name
         assert lab.settings.home.is_relative_to(small.settings.scratch)
         assert contents(lab.settings.home)
     assert contents(small.settings.home) == before
@@ -55,10 +56,10 @@ def test_models_are_the_counted_ones_unless_settings_say_otherwise(small: Feed) 
         own = StudySettings(**studies)  # type: ignore[arg-type]
         return studied_models(small.settings.model_copy(update={"studies": own}))
 
-    counted = [m for m in models_of(small.settings) if m not in ("gru4rec", "oracle")]
+    counted = [card.name for card in cards_of(small.settings) if card.name not in ("gru4rec", "oracle")]
     assert chosen() == counted and {"popularity", "markov"} <= set(counted)
-    assert set(chosen(gru4rec=True)) == {*counted, "gru4rec"}
-    assert chosen(models=["markov"], gru4rec=True) == ["markov", "gru4rec"]
+    assert set(chosen(trained=True)) == {*counted, "gru4rec"}
+    assert chosen(models=["markov"], trained=True) == ["markov", "gru4rec"]
     with pytest.raises(ValueError, match="names 'bert'; this feed has popularity"):
         chosen(models=["bert"])
 
@@ -74,8 +75,9 @@ def test_sessions_are_numbered_anew() -> None:
 def test_a_variation_is_trained_from_nothing_in_this_process(small: Feed, tmp_path: Path) -> None:
     training = TrainingSettings(launcher="torchrun", processes=2, warm_start=True)
     settings = small.settings.model_copy(update={"training": training, "home": tmp_path})
-    compute = Compute(settings.compute)
-    made = fits(settings, compute)["gru4rec_checkpoint"].make(settings, Shelf(settings), small.stored)
-    assert isinstance(made, Checkpoint)
-    assert made.stats["launcher"] == "none"
-    assert made.content_hash() == small.stored["gru4rec_checkpoint"].node.data_version
+    with Laboratory(settings, Compute(settings.compute)) as lab:
+        train = lab.put("train_split", small.stored["train_split"].path)
+        network, _ = lab.fit(train, ["gru4rec"])["gru4rec"]
+    weights = small.stored["gru4rec_checkpoint"].checkpoint().arrays
+    for name, array in network.weights().items():  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(array, weights[name])

@@ -1,5 +1,6 @@
 """Each study on data with a known answer."""
 
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -12,7 +13,7 @@ from small_feed import Feed
 
 from sessrec_pipeline.evaluation.ranking import MISS, rank
 from sessrec_pipeline.evaluation.ranks import TIE_RULES
-from sessrec_pipeline.fitted import models_of
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.counts.popularity import Popularity
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
 from sessrec_pipeline.report.figures import as_markdown
@@ -108,7 +109,9 @@ def test_sampling_inflates(small: Feed) -> None:
     frame = small.table(sampled_negatives.STUDY)
     finding = looked_at(sampled_negatives.STUDY, frame)
     full, uniform, popular = variations(frame)
-    assert uniform == "20 uniform negatives" and set(cells(frame, full)) == set(models_of(small.settings))
+    assert uniform == "20 uniform negatives" and set(cells(frame, full)) == {
+        card.name for card in cards_of(small.settings)
+    }
     for model, cell in cells(frame, uniform).items():
         assert cell.value >= value(frame, full, model), model
         assert cell.moved == 1 or model not in ("popularity", "markov", "oracle"), model
@@ -355,8 +358,15 @@ def test_only_what_ties_depends_on_the_rule(small: Feed) -> None:
     assert value(frame, "standard", "markov_unpadded") > value(frame, "conservative", "markov_unpadded")
     assert set(frame["tie_rule"]) == set(TIE_RULES)
     assert "decides nothing for" in finding and "Markov unpadded" in finding
-    unpadded = small.settings.markov.model_copy(update={"padding": False})
-    assert "markov_padded" in set(small.table(tie_rules.STUDY, markov=unpadded)["model"])
+
+
+def test_the_other_markov_is_the_one_that_the_feed_has_not(small: Feed) -> None:
+    """Whatever settings say by now: what counts is the padding that the model was fitted with."""
+    markov = small.stored["markov_checkpoint"].checkpoint()
+    with small.laboratory() as lab:
+        unpadded = replace(markov, config=markov.config | {"padding": False})
+        stored = small.stored | {"markov_checkpoint": lab.store.publish("markov_checkpoint", unpadded)}
+        assert "markov_padded" in set(tie_rules.STUDY.measure(lab, stored).to_pandas()["model"])
 
 
 def test_nothing_beats_the_oracle(small: Feed) -> None:

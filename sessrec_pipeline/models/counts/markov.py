@@ -71,15 +71,15 @@ class Markov(SparseRows):
         by_popularity = rest_of(n, settings.padding)
         lengths = np.diff(offsets)
         if not settings.padding:
-            super().__init__(offsets, next_items, counts, by_popularity, by_popularity)
+            super().__init__(offsets, next_items, counts, by_popularity, by_popularity, counts)
         elif settings.alpha == 0:  # above all others, in their own order
             places = np.arange(len(counts)) - np.repeat(offsets[:-1], lengths)
-            super().__init__(offsets, next_items, listed(places, n), by_popularity, by_popularity)
+            super().__init__(offsets, next_items, listed(places, n), by_popularity, by_popularity, counts)
         else:  # the last term keeps first-seen order among equal counts: less than a count, more than a rounding
             rest = settings.alpha * events / events.max() + by_popularity / n * 1e-10
             most = np.repeat(counts[offsets[:-1][lengths > 0]], lengths[lengths > 0])
             blended = rest[next_items] + (1 - settings.alpha) * counts / most
-            super().__init__(offsets, next_items, blended, rest, by_popularity)
+            super().__init__(offsets, next_items, blended, rest, by_popularity, counts)
 
 
 def fit(tables: Mapping[str, pa.Table], settings: MarkovSettings) -> Fitted:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from assets.drift import overview
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.monitoring.drift import (
     DAY,
     DRIFT,
@@ -36,7 +37,7 @@ from sessrec_pipeline.monitoring.drift import (
     seen,
 )
 from sessrec_pipeline.report.drift import drift_figure, sparkline
-from sessrec_pipeline.settings import DriftSettings, Settings
+from sessrec_pipeline.settings import DriftSettings
 
 MONDAY = 20_458
 """2026-01-05."""
@@ -44,7 +45,7 @@ Event = tuple[str, str, int]
 """Session, item, microseconds."""
 
 
-def landed(settings: Settings, events: Sequence[Event], name: str = "log") -> Path:
+def landed(settings: FeedSettings, events: Sequence[Event], name: str = "log") -> Path:
     sessions, items, times = zip(*events, strict=True) if events else ((), (), ())
     columns = {
         "log": pa.array([name] * len(events), pa.string()),
@@ -59,7 +60,7 @@ def landed(settings: Settings, events: Sequence[Event], name: str = "log") -> Pa
     return path
 
 
-def measured(settings: Settings, *logs: Path) -> list[Row]:
+def measured(settings: FeedSettings, *logs: Path) -> list[Row]:
     with DuckDBEngine(settings) as engine:
         return measure_drift(engine, settings, logs)
 
@@ -94,7 +95,7 @@ def verdicts(rows: Sequence[Row]) -> dict[str, str]:
 )
 def test_numbers_are_those_of_the_definition(drawn: list[tuple[int, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
+        settings = FeedSettings(
             home=Path(folder), drift={"reference_weeks": 1, "min_days": 2}, sessions={"drop_duplicates": False}
         )
         # A session of these is of one day, so that its start cannot be beyond the reference.
@@ -142,7 +143,7 @@ def expected(events: list[Event], reference: list[Event]) -> dict[str, float | N
     return values
 
 
-def test_rows_do_not_depend_on_the_order_of_logs_and_rows(feed: Callable[..., Settings]) -> None:
+def test_rows_do_not_depend_on_the_order_of_logs_and_rows(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     events = steady_feed(20)
     rows = measured(settings, landed(settings, events[:900], "a"), landed(settings, events[900:], "b"))
@@ -152,11 +153,11 @@ def test_rows_do_not_depend_on_the_order_of_logs_and_rows(feed: Callable[..., Se
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 
-def after_four_weeks(settings: Settings, last_day: Sequence[Event]) -> dict[str, Row]:
+def after_four_weeks(settings: FeedSettings, last_day: Sequence[Event]) -> dict[str, Row]:
     return day_of(measured(settings, landed(settings, [*steady_feed(42), *last_day])), MONDAY + 42)
 
 
-def test_a_day_like_the_others_is_steady(feed: Callable[..., Settings]) -> None:
+def test_a_day_like_the_others_is_steady(feed: Callable[..., FeedSettings]) -> None:
     rows = after_four_weeks(feed(), steady_feed(1, first=MONDAY + 42, seed=2))
     assert set(verdicts(list(rows.values())).values()) == {STEADY}
     assert all(row.threshold is not None and row.value is not None for row in rows.values())
@@ -179,7 +180,7 @@ def test_a_day_like_the_others_is_steady(feed: Callable[..., Settings]) -> None:
     ],
 )
 def test_what_moved_is_told(
-    feed: Callable[..., Settings], change: Callable[[list[Event]], list[Event]], measures: set[str]
+    feed: Callable[..., FeedSettings], change: Callable[[list[Event]], list[Event]], measures: set[str]
 ) -> None:
     rows = after_four_weeks(feed(), change(steady_feed(1, first=MONDAY + 42, seed=2)))
     assert measures <= {name for name, row in rows.items() if row.verdict == DRIFT}
@@ -187,14 +188,14 @@ def test_what_moved_is_told(
         assert rows["new_item_share"].verdict == rows["events"].verdict == STEADY
 
 
-def test_settings_fix_a_threshold(feed: Callable[..., Settings]) -> None:
+def test_settings_fix_a_threshold(feed: Callable[..., FeedSettings]) -> None:
     for threshold, verdict in ((0.0, DRIFT), (10.0, STEADY)):
         settings = feed(drift={"psi": threshold})
         rows = after_four_weeks(settings, steady_feed(1, first=MONDAY + 42, seed=2))
         assert (rows["psi"].threshold, rows["psi"].verdict) == (threshold, verdict)
 
 
-def test_learned_threshold_is_the_99th_percentile_of_the_reference_weeks(feed: Callable[..., Settings]) -> None:
+def test_learned_threshold_is_the_99th_percentile_of_the_reference_weeks(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     rows = [row for row in measured(settings, landed(settings, steady_feed(50))) if row.measure == "psi"]
     values = [row.value for row in rows[-29:-1] if row.verdict != DRIFT]
@@ -238,7 +239,7 @@ def test_a_learned_threshold_keeps_away_from_what_is_usual() -> None:
 
 
 @pytest.mark.parametrize("days", [0, 1, 6, 7, 10])
-def test_few_days_are_not_enough(feed: Callable[..., Settings], days: int) -> None:
+def test_few_days_are_not_enough(feed: Callable[..., FeedSettings], days: int) -> None:
     settings = feed()
     rows = measured(settings, landed(settings, steady_feed(days)))
     assert len(rows) == days * len(MEASURES)
@@ -247,13 +248,13 @@ def test_few_days_are_not_enough(feed: Callable[..., Settings], days: int) -> No
     assert passed and "not enough days" in text
 
 
-def test_a_fixed_threshold_judges_as_soon_as_there_is_a_reference(feed: Callable[..., Settings]) -> None:
+def test_a_fixed_threshold_judges_as_soon_as_there_is_a_reference(feed: Callable[..., FeedSettings]) -> None:
     settings = feed(drift={"psi": 0.0})
     rows = [row for row in measured(settings, landed(settings, steady_feed(9))) if row.measure == "psi"]
     assert [row.verdict for row in rows] == [NOT_ENOUGH] * 7 + [DRIFT] * 2
 
 
-def test_a_day_without_events_is_a_day(feed: Callable[..., Settings]) -> None:
+def test_a_day_without_events_is_a_day(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     hole = MONDAY + 40
     events = [e for e in steady_feed(44) if e[2] // DAY != hole]
@@ -268,14 +269,14 @@ def test_a_day_without_events_is_a_day(feed: Callable[..., Settings]) -> None:
     assert day_of(rows, hole + 1)["psi"].verdict == STEADY
 
 
-def test_a_day_of_new_items_alone_has_no_popularity_to_compare(feed: Callable[..., Settings]) -> None:
+def test_a_day_of_new_items_alone_has_no_popularity_to_compare(feed: Callable[..., FeedSettings]) -> None:
     day = [(s, f"new{i}", t) for s, i, t in steady_feed(1, first=MONDAY + 42)]
     rows = after_four_weeks(feed(), day)
     assert rows["new_item_share"].value == 1.0 and rows["new_item_share"].verdict == DRIFT
     assert rows["psi"].verdict == rows["js_distance"].verdict == NOTHING
 
 
-def test_a_last_day_under_way_is_not_judged(feed: Callable[..., Settings]) -> None:
+def test_a_last_day_under_way_is_not_judged(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     half = [e for e in steady_feed(1, first=MONDAY + 42) if e[2] % DAY < DAY // 2]
     rows = after_four_weeks(settings, half)
@@ -284,7 +285,7 @@ def test_a_last_day_under_way_is_not_judged(feed: Callable[..., Settings]) -> No
     assert Day(MONDAY + 41).name in seen(whole, ["events"], 1)[1]
 
 
-def test_days_are_those_of_the_events_not_of_the_files(feed: Callable[..., Settings]) -> None:
+def test_days_are_those_of_the_events_not_of_the_files(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     events = steady_feed(20)
     one = measured(settings, landed(settings, events, "all"))
@@ -292,7 +293,7 @@ def test_days_are_those_of_the_events_not_of_the_files(feed: Callable[..., Setti
     assert measured(settings, *parts) == one
 
 
-def test_copies_count_once_unless_settings_keep_them(feed: Callable[..., Settings]) -> None:
+def test_copies_count_once_unless_settings_keep_them(feed: Callable[..., FeedSettings]) -> None:
     events = steady_feed(10)
     for keep in (False, True):
         settings = feed(f"keep{keep}", sessions={"drop_duplicates": not keep})
@@ -302,14 +303,14 @@ def test_copies_count_once_unless_settings_keep_them(feed: Callable[..., Setting
         assert (last[0] != last[1]) == keep
 
 
-def test_sessions_are_cut_at_gaps_as_settings_say(feed: Callable[..., Settings]) -> None:
+def test_sessions_are_cut_at_gaps_as_settings_say(feed: Callable[..., FeedSettings]) -> None:
     events = [("visitor", "a", MONDAY * DAY + hour * (DAY // 24)) for hour in range(24)]
     whole, cut = feed("whole"), feed("cut", sessions={"inactivity_gap_minutes": 30})
     assert day_of(measured(whole, landed(whole, events)), MONDAY)["sessions"].observed == 1
     assert day_of(measured(cut, landed(cut, events)), MONDAY)["sessions"].observed == 24
 
 
-def test_a_session_counts_on_the_day_on_which_it_starts(feed: Callable[..., Settings]) -> None:
+def test_a_session_counts_on_the_day_on_which_it_starts(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     midnight = (MONDAY + 1) * DAY
     rows = measured(settings, landed(settings, [("s", "a", midnight - 1), ("s", "b", midnight + 1)]))
@@ -317,7 +318,7 @@ def test_a_session_counts_on_the_day_on_which_it_starts(feed: Callable[..., Sett
     assert [day_of(rows, MONDAY + n)["events"].observed for n in (0, 1)] == [1, 1]
 
 
-def test_old_logs_change_nothing_in_what_is_shown(feed: Callable[..., Settings]) -> None:
+def test_old_logs_change_nothing_in_what_is_shown(feed: Callable[..., FeedSettings]) -> None:
     settings = feed(drift={"history_days": 3, "reference_weeks": 1})
     events = steady_feed(60)
     rows = measured(settings, landed(settings, events))
@@ -327,7 +328,7 @@ def test_old_logs_change_nothing_in_what_is_shown(feed: Callable[..., Settings])
     assert rows == measured(everything, landed(everything, events))[-len(rows) :]
 
 
-def test_several_days_that_landed_at_once_can_be_looked_at(feed: Callable[..., Settings]) -> None:
+def test_several_days_that_landed_at_once_can_be_looked_at(feed: Callable[..., FeedSettings]) -> None:
     days = [Day(MONDAY + n, events=100, sessions=50, session_events=100) for n in range(40)]
     days[-2] = Day(MONDAY + 38, events=10, sessions=50, session_events=100)
     rows = judge(days, DriftSettings())
@@ -339,7 +340,7 @@ def test_several_days_that_landed_at_once_can_be_looked_at(feed: Callable[..., S
 # --- how it is shown -------------------------------------------------------------------------------------------------
 
 
-def test_pictures_stay_small_and_are_svg(feed: Callable[..., Settings]) -> None:
+def test_pictures_stay_small_and_are_svg(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
     rows = measured(settings, landed(settings, steady_feed(84)))
     frame = as_table(rows).to_pandas()

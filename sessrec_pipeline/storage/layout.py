@@ -1,0 +1,52 @@
+"""How the files of a home are laid out, by number, so that a home of an earlier layout is not taken for a new one.
+
+1: one file for each artefact, replaced by each new version. Such homes have no file ``layout``.
+2: every version is kept (``versions``); ``<home>/layout`` holds the number.
+"""
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.files import replacing
+
+LAYOUT = 2
+
+
+class LayoutError(RuntimeError):
+    """A home whose files this version of sessrec does not work on; the text says what to do."""
+
+
+def check_layout(settings: Settings) -> None:
+    """LayoutError for a home of another layout; one without tables and models is new."""
+    number = layout_of(settings)
+    if number is None and holds_artefacts(settings):
+        raise LayoutError(
+            f"{settings.home} was made by an earlier version of sessrec, which laid out its files otherwise: stop what "
+            f"works on it and run `sessrec --home {settings.home} migrate`, which moves them and loses nothing"
+        )
+    if number not in (None, str(LAYOUT)):
+        raise LayoutError(
+            f"{settings.home / 'layout'} says {number!r} and this version of sessrec knows layout {LAYOUT}: "
+            "update sessrec, or name another --home"
+        )
+
+
+def layout_of(settings: Settings) -> str | None:
+    """What the file says, None where there is none."""
+    try:
+        return (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def write_layout(settings: Settings) -> None:
+    """Mark the home as one of today's layout."""
+    with replacing(settings.home / "layout") as temporary:
+        temporary.write_text(f"{LAYOUT}\n", encoding="utf-8")
+
+
+def holds_artefacts(settings: Settings) -> bool:
+    """Whether there are tables or models, in any layout."""
+    return any(
+        path.suffix in (".parquet", ".safetensors") and not path.name.startswith(".") and path.is_file()
+        for root in (settings.lake, settings.checkpoints)
+        for path in root.rglob("*")
+    )
