@@ -73,8 +73,8 @@ def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
     """Of the log that this run ingested, or of all logs."""
-    partition = context.run.tags.get("dagster/partition")
-    names = [partition] if partition else landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+    everything = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+    names = [context.partition_key] if context.has_partition_key else everything
     logs: list[tuple[Stored, Stored]] = []
     for name in names:
         try:
@@ -137,11 +137,10 @@ DRIFT_CHECKS = {
 )
 def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Of the last judged day; the table has the days before."""
-    table = store.find("drift").arrow()
-    rows, frame = [Row(**row) for row in table.to_pylist()], table.to_pandas()
+    rows = [Row(**row) for row in store.find("drift").arrow().to_pylist()]
     for name, (_, measures) in DRIFT_CHECKS.items():
         passed, text = seen(rows, measures, settings.drift.check_days)
-        plots = {m: dg.MarkdownMetadataValue(spark) for m in measures if (spark := over_time(frame, m))}
+        plots = {m: dg.MarkdownMetadataValue(spark) for m in measures if (spark := over_time(rows, m))}
         yield _result("drift", name, passed, severity=WARN, seen=text, **plots)
 
 
@@ -409,3 +408,17 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("costs", "timed", not without, severity=WARN, without_times=", ".join(without))
 
     return [every_pair, bands_add_up, predictions_add_up, values_in_range, timed]
+
+
+def asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """All checks of a feed."""
+    return [
+        ingestion_checks,
+        drift_checks,
+        sessions_checks,
+        split_checks("", "sessions", settings.split.rule),
+        split_checks("tuning_", "train_split", settings.split.tuning.rule),
+        *[training_checks(card) for card in cards_of(settings) if card.training],
+        *result_checks(settings),
+        *analysis_checks(settings),
+    ]

@@ -1,12 +1,13 @@
 """How the landed logs change from day to day."""
 
+from collections.abc import Sequence
+
 import dagster as dg
-import pandas as pd
 
 from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.monitoring.drift import DRIFT, MEASURES, as_table, measure_drift
+from sessrec_pipeline.monitoring.drift import DRIFT, MEASURES, Row, as_table, measure_drift
 from sessrec_pipeline.report.drift import drift_figure, sparkline
 from sessrec_pipeline.report.figures import as_markdown
 from sessrec_pipeline.settings import Settings
@@ -52,32 +53,30 @@ def drift(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings
         rows = measure_drift(engine, settings, [log.path for log in raw_sessions])
         label = engine.label
     table = as_table(rows)
-    frame = table.to_pandas()
     context.add_output_metadata(
         {
-            "last day": dg.MarkdownMetadataValue(overview(frame)),
-            "over time": dg.MarkdownMetadataValue(as_markdown(drift_figure(frame), "drift over time")),
+            "last day": dg.MarkdownMetadataValue(overview(rows)),
+            "over time": dg.MarkdownMetadataValue(as_markdown(drift_figure(table.to_pandas()), "drift over time")),
         }
     )
     drifted = {row.day for row in rows if row.verdict == DRIFT}
     return Table(table, {"days": len({row.day for row in rows}), "days that drifted": len(drifted)}, engine=label)
 
 
-def overview(rows: pd.DataFrame) -> str:
+def overview(rows: Sequence[Row]) -> str:
     """The last day as a Markdown table, each measure with a sparkline of its days."""
-    if rows.empty:
+    if not rows:
         return "no events"
-    last = rows[rows["day"] == rows["day"].iloc[-1]]
-    lines = [f"| {last['day'].iloc[0]} | value | threshold | verdict | over time |", "| --- | --- | --- | --- | --- |"]
-    for row in last.itertuples():
-        spark = over_time(rows, str(row.measure))
-        lines.append(f"| {row.measure} | {row.value:.4g} | {row.threshold:.4g} | {row.verdict} | {spark} |")
+    last = [row for row in rows if row.day == rows[-1].day]
+    lines = [f"| {rows[-1].day} | value | threshold | verdict | over time |", "| --- | --- | --- | --- | --- |"]
+    for row in last:
+        value, threshold = ("nan" if number is None else f"{number:.4g}" for number in (row.value, row.threshold))
+        lines.append(f"| {row.measure} | {value} | {threshold} | {row.verdict} | {over_time(rows, row.measure)} |")
     return "\n".join(lines)
 
 
-def over_time(rows: pd.DataFrame, measure: str) -> str:
+def over_time(rows: Sequence[Row], measure: str) -> str:
     """A measure's sparkline with its last threshold."""
-    own = rows[rows["measure"] == measure]
-    values = [None if pd.isna(value) else float(value) for value in own["value"]]
-    threshold = own["threshold"].dropna()
-    return sparkline(values, float(threshold.iloc[-1]) if len(threshold) else None, measure)
+    own = [row for row in rows if row.measure == measure]
+    thresholds = [row.threshold for row in own if row.threshold is not None]
+    return sparkline([row.value for row in own], thresholds[-1] if thresholds else None, measure)

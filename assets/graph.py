@@ -59,16 +59,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=[finish(asset) for asset in graph],
-        asset_checks=[
-            checks.ingestion_checks,
-            checks.drift_checks,
-            checks.sessions_checks,
-            checks.split_checks("", "sessions", settings.split.rule),
-            checks.split_checks("tuning_", "train_split", settings.split.tuning.rule),
-            *[checks.training_checks(card) for card in cards if card.training],
-            *checks.result_checks(settings),
-            *checks.analysis_checks(settings),
-        ],
+        asset_checks=checks.asset_checks(settings),
         jobs=[
             automation.ingest_job,
             automation.rebuild_job(settings),

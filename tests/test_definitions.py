@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("no_drawings")
 SMALL = SyntheticSettings(sessions=300, items=60, days=3)
 QUICK = GRU4RecSettings(layers=[16], n_epochs=2, n_sample=32, batch_size=16)
 FEW: list[Any] = ["markov", "stan", "gru4rec"]
-"""A model of each kind, for what is run here; tests/test_cli.py runs all of them."""
+"""A model of each kind, for what is run here; tests/cli runs all of them."""
 
 MADE_FROM = {
     "popularity": {"popularity"},

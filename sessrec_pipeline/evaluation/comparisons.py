@@ -4,19 +4,23 @@ Two models answered the same predictions, so what one session makes easy or hard
 their difference: intervals of single models may overlap where their difference is certain.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
 from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = pa.schema(
     [

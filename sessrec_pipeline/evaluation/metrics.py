@@ -1,11 +1,13 @@
 """Metrics from stored rankings: SQL sums per session, micro-averaged, with bootstrap intervals over sessions."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from sessrec_pipeline.evaluation.comparisons import between
@@ -14,6 +16,9 @@ from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import sql_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ORACLE = "oracle"
 """The model that knows a synthetic feed's law: a ceiling, which does not compete."""

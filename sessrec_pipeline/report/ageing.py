@@ -1,15 +1,20 @@
 """How long a training lasts: Recall on each test day, counted from the end of training."""
 
+from __future__ import annotations
+
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.slices import slice_figure
 from sessrec_pipeline.report.translation import gettext
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def test_days(data: ReportData) -> pd.DataFrame:

@@ -1,15 +1,19 @@
 """What quality costs: seconds to fit, microseconds to answer, bytes to hold and to keep."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
 from sessrec_pipeline.report.translation import gettext
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def cost_figure(data: ReportData) -> str:
 
 def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
     """rows: a row per model, with the columns model, value, low, high, predict_microseconds."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
     with drawing(gettext("{metric} of each model over microseconds per prediction", metric=metric)) as (axes, svg):
         if rows.empty:
             nothing(axes)
@@ -87,7 +93,7 @@ def quality_against_cost(rows: pd.DataFrame, metric: str) -> str:
         axes.set_ylim(bottom - pad, top + pad)
         axes.set_xticks(_ticks(left, right))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(short))
+        axes.xaxis.set_major_formatter(short)
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(gettext("microseconds per prediction, logarithmic"))
         axes.set_ylabel(gettext("{metric}, with 95 % interval", metric=metric))

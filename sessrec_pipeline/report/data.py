@@ -1,18 +1,22 @@
 """What the report is made from, and how its parts put numbers and names into words."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import Lineage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """How figures are drawn: our style, labels that do not touch, and SVG text that may stand in a page."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from html import escape
 from io import StringIO
-from typing import Any
-
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from sessrec_pipeline.report.looks import GREY
 from sessrec_pipeline.report.translation import current_language, gettext
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 5.4
 """Inches. Small, so that the text is still readable when a phone shrinks the figure to its width."""
@@ -44,6 +46,9 @@ STYLE = {
 @contextmanager
 def drawing(title: str, height: float = 3.1) -> Iterator[tuple[Axes, Callable[[], str]]]:
     """Empty axes and what turns their figure into text, under our style whatever the user's matplotlibrc says."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
     with style.context(["default", STYLE | {"svg.hashsalt": f"{current_language()} {title}"}]):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield figure.add_subplot(), partial(_svg, figure, title)
@@ -98,7 +103,7 @@ def apart(values: Sequence[float], gap: float) -> list[float]:
     return places
 
 
-def short(value: float, position: int | None = None) -> str:
+def short(value: float, position: float | None = None) -> str:
     """A count as an axis shows it: 20, 1.5k, 3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:

@@ -1,18 +1,22 @@
 """Drift over time: the last day in numbers, a sparkline for a table's cell, and all measures in one figure."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.ticker import FuncFormatter
 
 from sessrec_pipeline.report.drawing import drawing, nothing
 from sessrec_pipeline.report.figures import POINTS, as_markdown
 from sessrec_pipeline.report.looks import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 from sessrec_pipeline.report.translation import gettext
 from sessrec_pipeline.text import N_
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPARK_POINTS = 60
 LOOKS = [
@@ -45,6 +49,8 @@ class DriftRow:
 
 def last_judged(drift: pd.DataFrame) -> tuple[str, list[DriftRow]]:
     """The last day with a verdict and its measures; no rows where no day has one yet."""
+    import pandas as pd
+
     judged = drift[drift["verdict"].isin(["drift", "steady"])]
     if judged.empty:
         return "", []
@@ -109,9 +115,7 @@ def drift_figure(drift: pd.DataFrame) -> str:
         axes.axhline(1, color=GREY, linewidth=1.2, linestyle=":")
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.1))
         axes.locator_params(axis="x", nbins=4, integer=True)
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
-        )
+        axes.xaxis.set_major_formatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):%m-%d}")
         axes.set_ylabel(gettext("value / threshold"))
         axes.figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=3)
         return svg()

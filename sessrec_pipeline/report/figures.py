@@ -4,14 +4,15 @@ Drawn with matplotlib's objects, never with pyplot, so nothing is shared between
 reader's own font. However many items or sessions there are, a figure stays below 45 kB: points are thinned first.
 """
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -19,6 +20,9 @@ from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawi
 from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name
 from sessrec_pipeline.report.translation import gettext, ngettext
 from sessrec_pipeline.text import N_, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POINTS = 240
 """Most points of a curve."""
@@ -35,6 +39,8 @@ def as_markdown(svg: str, alt: str) -> str:
 
 def popularity(events: NDArray[np.int64]) -> str:
     """Rank and frequency of the items, both logarithmic; events int64 (items,) in any order, zeros ignored."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     counts = np.sort(events[events > 0])[::-1]
     with drawing(gettext("Events per item, most popular first, on logarithmic axes")) as (axes, svg):
         if not len(counts):
@@ -51,7 +57,7 @@ def popularity(events: NDArray[np.int64]) -> str:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(numticks=8))
             axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(FuncFormatter(short))
+            axis.set_major_formatter(short)
         axes.set_xlabel(gettext("item, by rank"))
         axes.set_ylabel(gettext("events"))
         top = -(-len(counts) // 10)
@@ -73,6 +79,8 @@ LENGTH_BINS = [1, 2, 3, 4, 5, 6, 8, 11, 16, 26, 51]
 
 def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.int64]) -> str:
     """Share of the sessions by length, train and test side by side; either may be empty. int64 (sessions,) each."""
+    from matplotlib.ticker import MaxNLocator
+
     parts = [
         (name, lengths, colour)
         for name, lengths, colour in ((gettext("train"), train_lengths, BLUE), (gettext("test"), test_lengths, ORANGE))
@@ -102,7 +110,7 @@ def session_lengths(train_lengths: NDArray[np.int64], test_lengths: NDArray[np.i
         size = 9 if len(labels) < 10 else 8
         axes.set_xticks(np.arange(len(labels)), labels, fontsize=size)
         axes.grid(visible=False, axis="x")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(gettext("events in the session"))
         axes.set_ylabel(gettext("share of sessions"))
@@ -128,6 +136,8 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
 
     times_us int64 (events,), microseconds since 1970 in any order; boundary_us: the moment from which on sessions test.
     """
+    from matplotlib.ticker import MaxNLocator
+
     with drawing(gettext("Events over time")) as (axes, svg):
         if not len(times_us):
             nothing(axes)
@@ -147,10 +157,8 @@ def events_over_time(times_us: NDArray[np.int64], boundary_us: int | None) -> st
         axes.set_ylim(0, counts.max() * 1.15)
         axes.set_xticks(_days(edges[0] / DAY, edges[-1] / DAY))
         form = "%m-%d %H:%M" if unit == "hour" else "%Y-%m-%d"
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):{form}}")
-        )
-        axes.yaxis.set_major_formatter(FuncFormatter(short))
+        axes.xaxis.set_major_formatter(lambda day, _: f"{datetime.fromtimestamp(day * 86_400, UTC):{form}}")
+        axes.yaxis.set_major_formatter(short)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylabel(gettext("events per {unit}", unit=gettext(unit)))
         axes.set_xlabel(gettext("time, UTC"))
@@ -174,6 +182,8 @@ def _days(start: float, stop: float) -> NDArray[np.float64]:
 
 def loss_curve(losses: Sequence[float]) -> str:
     """Training loss of each epoch, the first epoch being 1."""
+    from matplotlib.ticker import MaxNLocator
+
     with drawing(gettext("Training loss by epoch")) as (axes, svg):
         values = np.asarray(losses, dtype=np.float64)
         epochs = np.flatnonzero(np.isfinite(values))
@@ -202,6 +212,8 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
 
     leaderboard: a row per model, with the columns model, <metric>_at_<k>, <metric>_at_<k>_low and ..._high.
     """
+    from matplotlib.ticker import MaxNLocator
+
     column = f"{metric}_at_{k}"
     rows = leaderboard.sort_values([column, "model"], ascending=[True, False], kind="stable")
     models = rows[rows["model"] != ORACLE]
@@ -242,6 +254,8 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
 
     metrics: rows of the metrics table (model, metric, k, tie_rule, value, low, high).
     """
+    from matplotlib.ticker import NullLocator
+
     rows = metrics[(metrics["metric"] == metric) & (metrics["tie_rule"] == tie_rule)].sort_values(["model", "k"])
     title = gettext(
         "{metric} of each model over K, {rule} tie rule", metric=f"{metric_name(metric)}@K", rule=gettext(tie_rule)

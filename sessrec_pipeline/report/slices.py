@@ -1,16 +1,20 @@
 """Where each model is good and where it is not: a figure for each slice of the predictions."""
 
+from __future__ import annotations
+
 from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, shorten
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
 from sessrec_pipeline.report.translation import gettext
 from sessrec_pipeline.text import N_
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SLICE_TITLES = {
     "session_length": (N_("By session length"), N_("events in the session")),
@@ -53,6 +57,8 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
 
     rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
     """
+    from matplotlib.ticker import MaxNLocator
+
     name = str(rows["slice"].iloc[0])
     title, what = (gettext(text) for text in SLICE_TITLES[name])
     found = rows.drop_duplicates("place").sort_values("place")

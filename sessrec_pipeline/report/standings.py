@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -169,6 +168,8 @@ class ModelRow:
 
 def leaderboard_rows(data: ReportData) -> list[ModelRow]:
     """The leaderboard in its own order."""
+    import pandas as pd
+
     table = data.leaderboard
     columns = [f"{metric}_at_{k}" for metric in METRIC_NAMES for k in data.cutoffs]
     best = table.loc[table["model"] != ORACLE, columns].max()

@@ -65,8 +65,8 @@ def _translations(code: str) -> NullTranslations:
     if code == SOURCE:
         return NullTranslations()
     # Here: English alone, in which commands and checks speak, must not wait for them.
-    from babel.messages.mofile import write_mo  # noqa: PLC0415
-    from babel.messages.pofile import read_po  # noqa: PLC0415
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
 
     with (Path(__file__).parent / "locale" / code / "LC_MESSAGES" / "report.po").open("rb") as file:
         catalogue = read_po(file)

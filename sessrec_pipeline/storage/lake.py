@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.storage.files import DamagedFileError
@@ -44,6 +43,8 @@ def batches(data: Rows) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """The schema and the rows, in order, in tables of ``ROWS`` rows (the last one shorter)."""
     stream: Iterator[pa.RecordBatch]
     if isinstance(data, Path):
+        import pyarrow.dataset as pds  # noqa: PLC0415 - imports pandas, which most commands do without
+
         dataset = pds.dataset(sorted(data.glob("*.parquet")) if data.is_dir() else data, format="parquet")
         schema = dataset.schema
         # Without readahead: it would hold many row groups, and the disk is not what takes time.

@@ -1,9 +1,11 @@
 """Only the n most popular items, in train and test alike: a smaller catalogue is an easier task."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +15,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, of_two_or_more
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = (16, 8, 4, 2, 1)
 """The most popular 1/16, 1/8, ... of the items."""

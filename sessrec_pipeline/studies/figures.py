@@ -1,15 +1,19 @@
 """The figures of the studies, from their tables: Recall over a number, or under a few variations side by side."""
 
+from __future__ import annotations
+
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
 from sessrec_pipeline.report.looks import looks
 from sessrec_pipeline.studies.study import measured, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 LINE = 0.085
 """Least distance of two labels, as a part of the axis."""
@@ -19,6 +23,8 @@ LABEL = 13
 
 def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> str:
     """Recall over ``x``, a line and a band (95 % interval) per model."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     rows = frame[frame["metric"] == "recall"].sort_values(["model", "x"])
     look_of = looks([str(m) for m in rows["model"].unique()])
     with drawing(title, height=_height(rows)) as (axes, svg):
@@ -40,7 +46,7 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
             axes.xaxis.set_minor_locator(NullLocator())
         if len(places) <= 6:
             axes.xaxis.set_major_locator(FixedLocator(places))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(round(x, 1 if x > 1 else 2))))
+            axes.xaxis.set_major_formatter(lambda x, _: short(round(x, 1 if x > 1 else 2)))
         _frame(axes, rows)
         _name(axes, ends, places[-1], _height(rows))
         axes.set_xlabel(label)
@@ -83,6 +89,8 @@ def _height(rows: pd.DataFrame) -> float:
 
 
 def _frame(axes: Axes, rows: pd.DataFrame) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     low, high = float(rows["low"].min()), float(rows["high"].max())
     pad = 0.06 * (high - low or max(high, 1e-3))
     axes.set_ylim(low - pad, high + pad)

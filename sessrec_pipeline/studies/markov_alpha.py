@@ -1,8 +1,10 @@
 """Markov's blend with popularity, from the pure chain to pure popularity."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from sessrec_pipeline.settings import Settings
@@ -11,6 +13,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, measured, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALPHAS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 

@@ -3,10 +3,11 @@
 Both are generated here, of the size of the feed where that is synthetic itself.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
 import pyarrow as pa
 
 from sessrec_pipeline.engine import DuckDBEngine
@@ -20,6 +21,9 @@ from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS: tuple[Literal["demo", "null"], ...] = ("demo", "null")
 

@@ -3,12 +3,13 @@
 As the report: no script, nothing from the network, every number from a published table.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -17,6 +18,9 @@ from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.studies.study import Study
 from sessrec_pipeline.studies.tables import as_text
 from sessrec_pipeline.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,22 @@
 """The rows of a study's table: recall and MRR of each variation and model with intervals, and their differences."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RULE: TieRule = "conservative"
 """The tie rule of every study but that of the tie rules."""

@@ -5,10 +5,12 @@ below the target; how many of those are among the m sampled ones follows the hyp
 expected Recall and MRR. Negatives drawn by popularity are scored: each prediction has its own, all models the same.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import METRICS, RULE, Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, order, shown, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = 1024
 """Predictions whose negatives are drawn at once."""
@@ -124,6 +129,8 @@ def draw(
 
 
 def _by_session(values: NDArray[np.float64], sessions: pa.ChunkedArray) -> pd.DataFrame:
+    import pandas as pd
+
     sums = pd.DataFrame(values.T, columns=list(METRICS)).assign(predictions=1)
     return sums.groupby(sessions.to_pandas().to_numpy()).sum()
 

@@ -1,8 +1,10 @@
 """Short and long test sessions apart, from the stored rankings."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +15,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUPS = 4
 """Groups of lengths, with about as many predictions each."""
@@ -36,7 +41,7 @@ def measure(lab: Laboratory, stored: Mapping[str, Stored]) -> pa.Table:
     return lab.results.compared(rows)
 
 
-def groups(lengths: "pd.Series[int]") -> "pd.Series[int]":
+def groups(lengths: pd.Series[int]) -> pd.Series[int]:
     """The group of each session: sessions of one length are in one group, long ones in a higher one."""
     predictions = (lengths - 1).groupby(lengths).sum()
     middle = (predictions.cumsum() - predictions / 2) / predictions.sum()
@@ -44,7 +49,7 @@ def groups(lengths: "pd.Series[int]") -> "pd.Series[int]":
     return lengths.map(group)
 
 
-def _name(lengths: "pd.Series[int]") -> str:
+def _name(lengths: pd.Series[int]) -> str:
     low, high = int(lengths.min()), int(lengths.max())
     return f"{low} events" if low == high else f"{low} to {high} events"
 

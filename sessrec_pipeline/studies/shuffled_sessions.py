@@ -3,10 +3,12 @@
 Once the events inside each training session are shuffled, and once the history of each prediction; its target stays.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.study import Study, cells, changes, few, measured, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IN_ORDER, TRAIN, HISTORY = "in order", "training shuffled", "histories shuffled"
 

@@ -4,10 +4,12 @@ A single split asks about one stretch of time. Windows of equal length show how 
 the models, belongs to it (Ludewig & Jannach 2018).
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, renumbered
 from sessrec_pipeline.studies.results import RULE, SCHEMA, Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEAN = "mean of the windows"
 """In place of a window: low and high are one standard deviation over the windows below and above."""
@@ -91,6 +96,8 @@ def window(lab: Laboratory, sessions: pa.Table, start: int, cutoff: int, stop: i
 
 def means(rows: Iterable[Row]) -> list[Row]:
     """The mean of each model and metric over the windows, all of which count the same, and the spread around it."""
+    import pandas as pd
+
     frame = pd.DataFrame(rows)
     found: list[Row] = []
     for (model, metric), own in frame.groupby(["model", "metric"], sort=True):

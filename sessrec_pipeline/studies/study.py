@@ -1,9 +1,11 @@
 """What a study is: a question, the table that answers it, and the sentences and the figure that follow from it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -12,6 +14,9 @@ from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
 from sessrec_pipeline.studies.laboratory import Laboratory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = {
     "variation": ("string", "What was changed, in words"),

@@ -1,17 +1,23 @@
 """A study's table for people: a line for each variation, model after model, as text."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.studies.study import Study, measured, shown, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COUNTS = {"train_sessions": "training sessions", "items": "items", "left_out": "test events left out"}
 
 
 def as_text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Heading and lines: variation, model, both metrics with intervals, Recall's difference, the study's counts."""
+    import pandas as pd
+
     counts = {column: name for column, name in COUNTS.items() if frame[column].notna().any()}
     recall = frame[frame["metric"] == "recall"]
     mrr = frame[frame["metric"] == "mrr"].set_index(["variation", "model"])

@@ -1,8 +1,10 @@
 """The three tie rules on the stored rankings, and on Markov with and without padding."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from sessrec_pipeline.evaluation.ranks import TIE_RULES
@@ -13,6 +15,9 @@ from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, cells, few, measured, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OTHER = {True: "markov_unpadded", False: "markov_padded"}
 """Name of the Markov that the feed does not have, by the padding of the one that it has."""

@@ -1,8 +1,10 @@
 """Another share of the sessions trains, the rest tests: the figures of one log under several splits."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from sessrec_pipeline.settings import Settings, SplitSettings
@@ -11,6 +13,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -3,9 +3,11 @@
 A test item that the shorter training never saw counts as a miss: the predictions must be the same ones throughout.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +17,9 @@ from sessrec_pipeline.studies.figures import lines
 from sessrec_pipeline.studies.laboratory import Laboratory, renumbered
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order, variations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = (16, 8, 4, 2, 1)
 """The most recent 1/16, 1/8, ... of the training sessions."""

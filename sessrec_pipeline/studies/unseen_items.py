@@ -1,8 +1,10 @@
 """Test events on items that training never saw: dropped before any model sees them, or kept as misses."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from sessrec_pipeline.settings import Settings
@@ -11,6 +13,9 @@ from sessrec_pipeline.studies.figures import points
 from sessrec_pipeline.studies.laboratory import Laboratory
 from sessrec_pipeline.studies.results import Row
 from sessrec_pipeline.studies.study import Study, changes, order
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DROPPED, KEPT = "unseen items dropped", "unseen items kept"
 

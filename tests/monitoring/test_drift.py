@@ -342,13 +342,14 @@ def test_several_days_that_landed_at_once_can_be_looked_at(feed: Callable[..., F
 
 def test_pictures_stay_small_and_are_svg(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
-    frame = as_table(measured(settings, landed(settings, steady_feed(84)))).to_pandas()
+    rows = measured(settings, landed(settings, steady_feed(84)))
+    frame = as_table(rows).to_pandas()
     assert len(frame) == 84 * len(MEASURES)
     figure = drift_figure(frame)
     ET.fromstring(figure)
     assert len(figure) < 37_000  # a third more as base64
     assert drift_figure(frame) == figure
-    page = overview(frame)
+    page = overview(rows)
     assert page.count("data:image/svg+xml") == len(MEASURES)
     assert all(len(cell) < 1_000 for line in page.splitlines() for cell in line.split("|"))
 
@@ -363,5 +364,5 @@ def test_sparkline_of_gaps_and_of_too_little() -> None:
 
 def test_nothing_to_show_is_said() -> None:
     empty = as_table([]).to_pandas()
-    assert overview(empty) == "no events" and "no data" in drift_figure(empty)
+    assert overview([]) == "no events" and "no data" in drift_figure(empty)
     assert isinstance(empty, pd.DataFrame)

@@ -1,7 +1,7 @@
 """GRU4Rec: a gated recurrent network over the events of the session (Hidasi et al., 2016, 2018, 2023).
 
 ``network`` has the model and how it scores, ``trainer`` one step of training; both import torch, so this card imports
-them when it is asked to load or to train.
+them when it is asked to load or to train. ``on_cpu`` scores a few sessions without torch.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sessrec_pipeline.models.base import Arrays, Card, Choice, Look, Recommender, Sessions, Span, Trainer, Training
 from sessrec_pipeline.models.counts.popularity import POPULARITY
+from sessrec_pipeline.models.gru4rec.on_cpu import GRU4RecOnCPU
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 def load(arrays: Arrays, settings: GRU4RecSettings, items: Sequence[str], device: str) -> Recommender:
     """The network with the weights of a checkpoint."""
+    if device == "cpu":
+        return GRU4RecOnCPU(settings, len(items), arrays)
     from sessrec_pipeline.models.gru4rec.network import GRU4Rec  # noqa: PLC0415 - imports torch
 
     return GRU4Rec.from_weights(settings, len(items), arrays, device)

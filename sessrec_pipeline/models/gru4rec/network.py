@@ -22,7 +22,7 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from sessrec_pipeline.models.base import Block, Recommender, Sessions
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.weights import check_items, check_shapes, weight_shapes
 
 PER_ITEM = ("items", "item_bias", "inputs")  # the weights with a row for each item
 SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
@@ -92,25 +93,6 @@ def schedule(sessions: Sessions, slots: int, *, with_last: bool) -> Schedule:
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
-def weight_shapes(config: GRU4RecSettings, n_items: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights. Blocks of the gates (reset, update, candidate) stand side by side."""
-    shapes: dict[str, tuple[int, ...]] = {"items": (n_items, config.layers[-1]), "item_bias": (n_items,)}
-    width = config.layers[-1]
-    if config.embedding == "separate":
-        width = config.layers[0]
-        shapes["inputs"] = (n_items, width)
-    elif config.embedding == "none":
-        shapes["inputs"] = (n_items, 3 * config.layers[0])
-    for i, units in enumerate(config.layers):
-        if i > 0 or config.embedding != "none":  # one-hot items: the table of inputs is the first layer's matrix
-            shapes[f"layer{i}.input"] = (width, 3 * units)
-        shapes[f"layer{i}.state"] = (units, 2 * units)
-        shapes[f"layer{i}.candidate"] = (units, units)
-        shapes[f"layer{i}.bias"] = (3 * units,)
-        width = units
-    return shapes
-
-
 def initial_weights(config: GRU4RecSettings, n_items: int) -> dict[str, Tensor]:
     """Weights before training: uniform in ±sqrt(6 / (rows + columns)) of each gate's block, biases zero."""
     generator = torch.Generator().manual_seed(config.seed)
@@ -138,7 +120,7 @@ def extend_weights(
     rows as before any training. Those rows depend on ``config.seed`` and on which items are new: drawn by the seed
     alone, items that come on different days would begin with the same row.
     """
-    _check_shapes(weights, weight_shapes(config, len(old_items)))
+    check_shapes(weights, weight_shapes(config, len(old_items)))
     index = {item: i for i, item in enumerate(old_items)}
     known = np.array([index.get(item, -1) for item in new_items], dtype=np.int64)
     fresh = known < 0
@@ -178,7 +160,7 @@ class GRU4Rec(Recommender):
     ) -> "GRU4Rec":
         """The model that ``weights()`` was called on."""
         shapes = weight_shapes(config, n_items)
-        _check_shapes(weights, shapes)
+        check_shapes(weights, shapes)
         tensors = {name: torch.tensor(weights[name], dtype=torch.float32, device=device) for name in shapes}
         return cls(config, n_items, tensors)
 
@@ -304,19 +286,3 @@ def previous_rows(carried: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
 def carry(states: list[Tensor], rows: Tensor, kept: Tensor) -> list[Tensor]:
     """States at the start of a step: those of the rows of the step before, or zero for sessions that begin."""
     return [state.index_select(0, rows).mul_(kept) for state in states]
-
-
-def check_items(sessions: Sessions, n_items: int) -> None:
-    """ValueError where a session holds an item that is not in the catalogue."""
-    if len(sessions.items):
-        low, high = sessions.items.min(), sessions.items.max()
-        if low < 0 or high >= n_items:
-            raise ValueError(f"item indices must be 0 .. {n_items - 1}, found {low} .. {high}")
-
-
-def _check_shapes(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if set(weights) != set(shapes):
-        raise ValueError(f"these settings need the weights {sorted(shapes)}, not {sorted(weights)}")
-    for name, shape in shapes.items():
-        if weights[name].shape != shape:
-            raise ValueError(f"weight {name} must have shape {shape}, not {weights[name].shape}")

@@ -34,12 +34,12 @@ from sessrec_pipeline.models.gru4rec.network import (
     Layer,
     Schedule,
     carry,
-    check_items,
     initial_weights,
     schedule,
 )
 from sessrec_pipeline.models.gru4rec.scratch import Scratch
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.weights import check_items
 from sessrec_pipeline.models.ranks import ALONE, Ranks
 from sessrec_pipeline.models.rng import pack, unpack
 

@@ -1,0 +1,90 @@
+"""The ``sessrec`` command: what people and CI jobs do with a feed without opening the UI.
+
+A module for each group of commands. They import at the top only what costs next to nothing: `sessrec --help` must not
+wait for pyarrow, and `sessrec recommend` not for Dagster.
+"""
+
+import atexit
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
+from sessrec_pipeline.cli.common import Failure
+
+
+class Commands(click.Group):
+    """Commands whose expected errors end in their sentence, not in a traceback."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as the program. Once all is said, it ends without freeing its objects one by one.
+
+        That would take as long as a short command itself, and with torch loaded DuckDB's bindings would print a page
+        of leak warnings under the result. Threads have ended and files are closed by then.
+        """
+        code = 1
+
+        def leave() -> None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # a pipe that nobody reads any more
+                    stream.flush()
+            os._exit(code)
+
+        atexit.register(leave)  # the first one that is registered is the last one to run
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            raise
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from sessrec_pipeline.storage.files import BusyError, DamagedFileError
+            from sessrec_pipeline.storage.layout import LayoutError
+            from sessrec_pipeline.tuning.trials import StudyError
+
+            if isinstance(error, DamagedFileError | BusyError | LayoutError | StudyError):
+                raise Failure(str(error)) from error
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sessrec_pipeline")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Folder of the feed (default: $SESSREC_HOME, else data/ once it has logs or a sessrec.toml, else data/demo).",
+)
+@click.pass_context
+def main(context: click.Context, home: Path | None) -> None:
+    """Session logs in, ranked next-item recommenders out."""
+    context.obj = home
+
+
+for command in (
+    run.demo,
+    run.materialize,
+    run.dev,
+    run.check,
+    results.lineage,
+    results.recommend,
+    study.reproduce,
+    study.studies,
+    study.search,
+    logs.describe,
+    logs.prune,
+    catalog.rebuild_catalog,
+    versions.versions,
+    versions.restore,
+    versions.migrate,
+):
+    main.add_command(command)

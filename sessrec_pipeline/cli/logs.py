@@ -1,0 +1,52 @@
+"""Commands about log files: describe, prune."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def describe(file: Path) -> None:
+    """What FILE looks like, the [logs] that would read it, and what would become of its rows.
+
+    Exit code 1 when it could not be read so, 2 when there is no such file.
+    """
+    from sessrec_pipeline.logs.describe import describe as described
+    from sessrec_pipeline.logs.gate import LogRefusedError
+
+    try:
+        lines, readable = described(file)
+    except LogRefusedError as error:
+        raise Failure(str(error)) from None
+    click.echo("\n".join(lines))
+    if not readable:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def prune(home: Path | None, dry_run: bool) -> None:
+    """Delete ingested logs that are older than [sessions] window_days, that nothing rests on, and whose file is gone.
+
+    Files in the landing folder are never touched: move a log away from there first.
+    """
+    settings = existing_feed(home)
+    if settings.sessions.window_days is None:
+        raise Failure("[sessions] window_days is not set in sessrec.toml: every ingested log is needed")
+    prepare_home(settings)
+    from assets.runs import open_instance
+    from assets.runs import prune as delete
+    from sessrec_pipeline.storage.retention import prunable
+
+    store = store_of(settings)
+    with open_instance(settings) as instance:
+        known = instance.get_dynamic_partitions("landed_logs")
+        logs = [log for log, _ in prunable(settings, store, known)] if dry_run else delete(settings, store, instance)
+    for log in logs:
+        click.echo(log)
+    click.echo(f"{len(logs)} of {len(known)} logs {'would go' if dry_run else 'are gone'}", err=True)

@@ -1,0 +1,203 @@
+"""Commands that make and check a feed's results: demo, materialize, dev, check."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sessrec_pipeline.cli.common import (
+    TABLE_WIDTH,
+    Failure,
+    existing_feed,
+    prepare_home,
+    print_table,
+    settings_of,
+    shortened,
+    store_of,
+    write_file,
+)
+
+if TYPE_CHECKING:
+    from assets.runs import Outcome
+    from sessrec_pipeline.settings import Settings
+
+DEMO_TOML = """\
+# Settings of the built-in {kind} feed; see sessrec_pipeline/settings for every field.
+[synthetic]
+kind = "{kind}"
+
+[gru4rec] # chosen on a split inside train, never on the test sessions
+layers = [100]
+loss = "cross-entropy"
+batch_size = 50
+n_epochs = 15
+learning_rate = 0.03
+momentum = 0.2
+dropout_embedding = 0.5
+dropout_hidden = 0.2
+n_sample = 512
+sample_alpha = 0.0
+logq = 1.0
+"""
+
+
+@click.command()
+@click.option("--null", "null", is_flag=True, help="The study's feed of independent draws, in data/null.")
+@click.pass_obj
+def demo(home: Path | None, null: bool) -> None:
+    """Write the demo logs, materialize the whole graph, print the leaderboard."""
+    kind = "null" if null else "demo"
+    home = home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}")
+    toml = home / "sessrec.toml"
+    if not toml.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        toml.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
+    settings = settings_of(home)
+    if settings.synthetic is None:
+        raise Failure(f"{toml} has no [synthetic] table: this home is a feed of your own; run the demo elsewhere")
+    from sessrec_pipeline.logs.synthetic import write_logs
+
+    prepare_home(settings)
+    logs = write_logs(settings.synthetic, settings.landing)
+    click.echo(f"{len(logs)} logs in {settings.landing}", err=True)
+    _materialize(settings)
+    _print_leaderboard(settings)
+    click.echo(f"\nReport: {settings.reports / 'report.html'}")
+    click.echo(
+        f"UI:     make dev   (or: sessrec --home {_relative_to_here(settings.home)} dev), then http://127.0.0.1:3000"
+    )
+
+
+@click.command()
+@click.argument("assets", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Rebuild also what is up to date.")
+@click.pass_obj
+def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) -> None:
+    """Take what landed, rebuild what is not up to date in this process, print the leaderboard.
+
+    With ASSETS, only these and what they rest on, and no leaderboard.
+
+    Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
+    """
+    settings = settings_of(home)
+    prepare_home(settings)
+    outcome = _materialize(settings, assets, everything)
+    if not assets:
+        _print_leaderboard(settings)
+        click.echo(f"\nReport: {settings.reports / 'report.html'}")
+    if outcome.refused:
+        _print_refused_logs(outcome)
+        sys.exit(1)
+
+
+def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: bool = False) -> "Outcome":
+    from assets.runs import UnknownAssetError, materialize_all, open_instance
+
+    with open_instance(settings) as instance:
+        try:
+            outcome = materialize_all(
+                settings, instance, up_to=assets, everything=everything, say=lambda line: click.echo(line, err=True)
+            )
+        except UnknownAssetError as error:
+            raise Failure(str(error)) from error
+    if not outcome.success:
+        _print_refused_logs(outcome)
+        if not outcome.landed:
+            raise Failure(f"no log has landed: put logs into {settings.landing}")
+        raise Failure("\n".join(f"{step}: {reason}" for step, reason in outcome.failed.items()))
+    return outcome
+
+
+def _print_refused_logs(outcome: "Outcome") -> None:
+    for name, reason in outcome.refused.items():
+        click.echo(f"not taken: {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
+
+
+def _print_leaderboard(settings: "Settings") -> None:
+    from sessrec_pipeline.evaluation.estimates import Estimate
+
+    rows = store_of(settings).find("leaderboard").arrow().to_pylist()
+    rule = rows[0]["tie_rule"]
+    cutoffs = settings.evaluation.cutoffs
+    columns = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in cutoffs] + [f"ndcg_at_{max(cutoffs)}"]
+    header = [c.replace("recall_at_", "R@").replace("mrr_at_", "MRR@").replace("ndcg_at_", "NDCG@") for c in columns]
+    click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
+    body = [
+        [row["model"], *[Estimate.from_row(row, c).in_brackets() for c in columns],
+         _difference_from(row, "best"), _difference_from(row, "next"), f"{row['predictions']:,}", row["tuned"]]
+        for row in rows
+    ]  # fmt: skip
+    print_table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body)
+    alpha = settings.evaluation.alpha
+    click.echo(
+        f"\nvs best, vs next: paired test of R@{max(cutoffs)} over the same sessions, p corrected by Holm over all "
+        f"pairs; level: no difference found at {alpha:g}"
+    )
+
+
+def _difference_from(row: dict[str, Any], other: str) -> str:
+    """Whether a model of the leaderboard differs from the `other` one, the best or the next, and the p-value."""
+    p = row[f"p_{other}"]
+    if p is None:
+        return "-"
+    return f"{'level' if row[f'level_with_{other}'] else 'differs'} p={p:.4f}"
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True)
+@click.pass_obj
+def dev(home: Path | None, port: int) -> None:
+    """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
+    settings = settings_of(home)
+    prepare_home(settings)
+    from assets.runs import end_dead_runs, open_instance
+
+    with open_instance(settings) as instance:  # or they would count against the limit of runs
+        for line in end_dead_runs(instance):
+            click.echo(line, err=True)
+    click.echo(f"feed: {settings.home}", err=True)
+    os.environ["VIRTUAL_ENV"] = sys.prefix  # or dg warns that another environment is active
+    dg_command = str(Path(sys.executable).with_name("dg"))
+    os.execv(dg_command, [dg_command, "dev", "--host", "127.0.0.1", "--port", str(port)])  # noqa: S606
+
+
+@click.command()
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML, for CI systems.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary, for pull requests.")
+@click.pass_obj
+def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
+    """Run all asset checks and print them.
+
+    Exit code 0 when all is well (warnings do not count), 1 when a check of severity ERROR failed or a check could not
+    run, 2 when there is no result: nothing is materialized, or the settings cannot be used.
+    """
+    settings = existing_feed(home)
+    prepare_home(settings)
+
+    from assets.runs import open_instance, run_checks
+    from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
+    from sessrec_pipeline.text import printable
+
+    with open_instance(settings) as instance:
+        verdicts = run_checks(settings, instance)
+    outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
+    for path, content in outputs:
+        if path is not None:
+            write_file(path, content)
+    rows = [[v.outcome, v.asset, v.check, " ".join(printable(v.seen).split())] for v in verdicts]
+    header = ["", "asset", "check", "what was seen"]
+    room = TABLE_WIDTH - sum(max(len(line[i]) for line in [header, *rows]) + 2 for i in range(3))
+    print_table(header, [[*row[:3], shortened(row[3], room)] for row in rows])
+    for verdict in verdicts:
+        if verdict.outcome != "passed":
+            click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+    red = any(v.red for v in verdicts)
+    click.echo(f"\n{tally(verdicts)}", err=red)
+    sys.exit(int(red))
+
+
+def _relative_to_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
