@@ -64,7 +64,7 @@ def open_study(file: Path, url: SecretStr | None) -> optuna.Study:
             )
             return optuna.create_study(study_name=file.stem, direction="maximize", storage=storage, load_if_exists=True)
         except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-            reason = _without_secrets(str(error), url)
+            reason = _without_secrets(str(error.__cause__ or error), url)  # the driver's own words
         time.sleep(POLL)
     raise TuningDatabaseError(f"[training] study: {_shown(url)} cannot be used: {reason}")
 
