@@ -101,10 +101,10 @@ def search_card(
     """
     from sessrec_pipeline.tuning.search import TuningSplit, search  # noqa: PLC0415 - imports optuna, an extra
 
-    journal = settings.training_states / f"tuning-{card.name}-{_key(card, fit, settings, train, test)[:16]}.journal"
+    file = settings.training_states / f"tuning-{card.name}-{_key(card, fit, settings, train, test)[:16]}.sqlite"
     device = compute.device() if card.gpu else "cpu"
     split = TuningSplit(train.path, test.arrow())
-    return search(card, fit, settings, split, journal, device, on_trial)
+    return search(card, fit, settings, split, file, device, on_trial)
 
 
 def describe(settings: Settings, trial: "Trial[Any]") -> str:

@@ -98,7 +98,7 @@ def test_the_assets_take_what_the_command_found(
         told = [str(event) for event in instance.all_logs(instance.get_runs()[0].run_id)]
     for model in ("markov", "ar", "gru4rec"):
         assert Store(settings).find(f"{model}_tuning").arrow()["trial"].to_pylist() == [0, 1]
-    assert bool(list(settings.training_states.glob("*.journal"))) != database
+    assert bool(list(settings.training_states.glob("*.sqlite"))) != database
     written = [path for path in settings.home.rglob("*") if path.is_file() and path.name != "sessrec.toml"]
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
     assert not [line for line in [*told, said, *capfd.readouterr()] if "s3cret" in line]

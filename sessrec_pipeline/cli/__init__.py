@@ -50,9 +50,9 @@ class Commands(click.Group):
         except Exception as error:
             from sessrec_pipeline.storage.files import BusyError, DamagedFileError
             from sessrec_pipeline.storage.layout import LayoutError
-            from sessrec_pipeline.tuning.trials import StudyError
+            from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
-            if isinstance(error, DamagedFileError | BusyError | LayoutError | StudyError):
+            if isinstance(error, DamagedFileError | BusyError | LayoutError | TuningDatabaseError):
                 raise Failure(str(error)) from error
             raise
 

@@ -24,9 +24,10 @@ class TrainingSettings(Section):
     """Add the asset <model>_tuning of each model that has something to tune: so many trials of Optuna (extra
     ``tuning``); the best settings are what the model is fitted with."""
     study: SecretStr | None = None
-    """Database that holds the trials of a search under way, as a URL of SQLAlchemy
-    (``postgresql://user:password@host/database``), for machines that share no folder; by default a file in the feed's
-    home. ``SESSREC_TRAINING__STUDY`` keeps the password out of the file."""
+    """Database of the trials of searches, as a URL of SQLAlchemy (``postgresql://user:password@host/database``). By
+    default each search has a SQLite file in the feed's home, for processes of one machine: SQLite is not safe on
+    network drives, so machines that share no local disk name a database. ``SESSREC_TRAINING__STUDY`` keeps the password
+    out of the file."""
     launcher: Literal["none", "torchrun"] = "none"
     """Who starts what trains the checkpoint. none: the step itself trains; torchrun: several processes share out each
     mini-batch, for the same weights up to the rounding of float32 sums."""

@@ -1,7 +1,7 @@
 """A search through a model's settings with Optuna, on the tuning split alone.
 
-What is searched stands on the model's card. A study lives in a journal file or a database (``shared``): a search that
-was killed goes on where it was, trials are never done twice, and several processes can share the work.
+What is searched stands on the model's card. The trials are in a database (``storage``): a search that was killed goes
+on where it was, and several processes can share the work.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from sessrec_pipeline.models.base import Card, Choice, FittedTable, Space
 from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.training.fit import Fit, fit_table, recommender_of
 from sessrec_pipeline.training.loop import TrainingDiverged
-from sessrec_pipeline.tuning.shared import finished, is_configured, open_study, work
+from sessrec_pipeline.tuning.storage import finished, is_configured, open_study, work
 
 DIVERGED = 0.0
 """Value of a trial whose training diverged: worse than any model that ranks. A fault of code ends the search."""
@@ -105,17 +105,17 @@ def search(
     fit: Fit,
     settings: Settings,
     split: TuningSplit,
-    journal: Path,
+    file: Path,
     device: str,
     on_trial: Callable[[Trial[Any]], None] = lambda trial: None,
 ) -> list[Trial[Any]]:
     """The first ``[training] tuning_trials`` finished trials of a model's search, once there are so many.
 
-    The study stands in ``journal``, or in the database that ``[training] study`` names under the journal's name;
-    whoever searches it at the same time shares the work. The configured settings are the first trial, so the search can
-    only improve on them. ``fit`` is how the model is fitted; ``on_trial`` is called for the trials done here.
+    The trials are in the SQLite file ``file``, or under its name in the database that ``[training] study`` names;
+    whoever searches there at the same time shares the work. The configured settings are the first trial, so the search
+    can only improve on them. ``fit`` is how the model is fitted; ``on_trial`` is called for the trials done here.
     """
-    study, base = open_study(journal, settings.training.study), settings.section(card.section)
+    study, base = open_study(file, settings.training.study), settings.section(card.section)
     trials = settings.training.tuning_trials
 
     def objective(trial: optuna.Trial) -> float:

@@ -10,7 +10,7 @@ from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.storage.store import Stored
 
 
-class StudyError(RuntimeError):
+class TuningDatabaseError(RuntimeError):
     """A database of trials that cannot be used; the text says where and why, without the password."""
 
 
