@@ -2,7 +2,7 @@
 # make dev    open the Dagster UI on the same data (or on your own logs once they are in data/landing)
 # make test   set up, run the whole test suite
 # make distributed   the tests on clusters of this machine; those on Spark where there is Java
-# make lint   ruff, mypy and the order of the rooms
+# make lint   ruff, mypy, the order of the rooms, and whether Dagster loads the graph
 # make messages   bring the Spanish catalogue up to date with the texts in the code
 # make audit  known vulnerabilities of the pinned versions (pip-audit; asks PyPI)
 PYTHON ?= python3
@@ -32,6 +32,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache pyproject.toml
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check toml
+	home=$$(mktemp -d) && cp sessrec_pipeline/dagster.yaml $$home && VIRTUAL_ENV=$(CURDIR)/.venv DAGSTER_HOME=$$home \
+		SESSREC_HOME=$$home $(BIN)/dg check defs
 
 messages: .venv/installed
 	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --add-location file --sort-by-file --width 120 \

@@ -28,15 +28,11 @@ from tabulate import tabulate
 
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import rows_at_once
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
-from sessrec_pipeline.models.counts.markov import Markov, fit_markov
-from sessrec_pipeline.models.counts.popularity import fit_popularity
-from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.counts.sparse import Rules
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
-from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
+from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.training.fit import fit_from_tables, fit_table, recommender_of
 
 MODELS = ("markov", "ar", "sr", "item_knn", "sknn", "vsknn", "stan", "vstan")
 DAY = 86_400_000_000
@@ -93,22 +89,15 @@ def ours(log: Log, settings: Settings) -> tuple[dict[str, Recommender], list[str
     """All models, fitted, and their vocabulary. ``settings`` names the home to work in."""
     train = settings.home / "train.parquet"
     pq.write_table(table_of(log), train)
-    neighbours = (settings.sknn, settings.vsknn, settings.stan, settings.vstan)
+    cards = [card_of(name) for name in MODELS]
+    tables = {table.name: table for card in cards for table in card.tables}
     with DuckDBEngine(settings) as engine:
-        popularity = fit_popularity(engine, train).arrow()
-        markov = fit_markov(engine, train).arrow()
-        rules = {
-            "ar": fit_association_rules(engine, train, settings.ar).arrow(),
-            "sr": fit_sequential_rules(engine, train, settings.sr).arrow(),
-            "item_knn": fit_item_knn(engine, train, settings.item_knn).arrow(),
-        }
-        recent = fit_recent_sessions(engine, train, max(n.sample_size for n in neighbours)).arrow()
-    models: dict[str, Recommender] = {"markov": Markov.from_tables(popularity, markov, settings.markov)[0]}
-    for name, table in rules.items():
-        models[name] = Rules.from_tables(popularity, table, padding=getattr(settings, name).padding)[0]
-    for name in ("sknn", "vsknn", "stan", "vstan"):
-        models[name] = SessionKNN.from_tables(popularity, recent, getattr(settings, name))[0]
-    return models, popularity["item"].to_pylist()
+        fitted = {name: fit_table(table, engine, train, settings).arrow() for name, table in tables.items()}
+    models: dict[str, Recommender] = {}
+    for card in cards:
+        section = settings.section(card.section)
+        models[card.name] = recommender_of(card, section, fit_from_tables(card, section, fitted))
+    return models, fitted["popularity"]["item"].to_pylist()
 
 
 def shown(log: Log, vocabulary: Sequence[str]) -> Sessions:
@@ -273,7 +262,7 @@ def microseconds(programs: dict[str, Callable[[], int]], repeat: int) -> dict[st
 
 def beside_plain(train: Log, test: Log, few: int, repeat: int, home: Path) -> list[dict[str, Any]]:
     """A row per model. Plain Python gets the first ``few`` test sessions, ours all of them."""
-    settings = Settings(home=home)
+    settings = FeedSettings(home=home)
     models, vocabulary = ours(train, settings)
     sessions = shown(test, vocabulary)
     known = set(vocabulary)
@@ -296,7 +285,7 @@ def scaling(sizes: Sequence[int], n_items: int, n_test: int, repeat: int, seed: 
     rows = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as home:
-            models, vocabulary = ours(synthetic(size, n_items, seed), Settings(home=Path(home)))
+            models, vocabulary = ours(synthetic(size, n_items, seed), FeedSettings(home=Path(home)))
         sessions = shown(synthetic(n_test, n_items, seed + 1), vocabulary)
         programs = {name: partial(predict_ours, model, sessions) for name, model in models.items()}
         rows.append({"sessions": size, **microseconds(programs, repeat)})

@@ -1,35 +1,28 @@
 """Every table that an engine makes, for what compares engines."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from sessrec_pipeline.engine import Engine
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
-from sessrec_pipeline.models.counts.markov import fit_markov
-from sessrec_pipeline.models.counts.popularity import fit_popularity
-from sessrec_pipeline.models.counts.recent_popularity import fit_recent_popularity
-from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
-from sessrec_pipeline.models.neighbours.session_knn import fit_recent_sessions
+from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.training.fit import fit_table
 
 Fit = Callable[[Engine, Path], Table]
 
 
+FITTED = {table.name: table for card in cards().values() for table in card.tables}
+"""What is fitted in SQL on the training events, by its asset's name."""
+
+
 def fits_of(settings: Settings) -> dict[str, Fit]:
-    """What is fitted in SQL on the training events, by its asset's name."""
+    """How each of ``FITTED`` is fitted under the settings."""
     return {
-        "popularity": fit_popularity,
-        "markov": fit_markov,
-        "recent_popularity": partial(fit_recent_popularity, config=settings.recent_popularity),
-        "ar": partial(fit_association_rules, config=settings.ar),
-        "sr": partial(fit_sequential_rules, config=settings.sr),
-        "item_knn": partial(fit_item_knn, config=settings.item_knn),
-        "recent_sessions": partial(fit_recent_sessions, sample_size=settings.vsknn.sample_size),
+        name: lambda engine, train, table=table: fit_table(table, engine, train, settings)
+        for name, table in FITTED.items()
     }
 
 

@@ -32,9 +32,11 @@ from torch.nn import functional as F
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.models.base import Sessions
+from sessrec_pipeline.models.gru4rec import CARD
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
-from sessrec_pipeline.models.gru4rec.trainer import Trainer, fit
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
+from sessrec_pipeline.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 LOSSES = ("cross-entropy", "bpr-max")
@@ -104,7 +106,7 @@ class Textbook(nn.Module):
         return state @ self.items(columns).T + self.bias(columns).T, state
 
 
-def textbook_loss(scores: Tensor, config: GRU4RecConfig) -> Tensor:
+def textbook_loss(scores: Tensor, config: GRU4RecSettings) -> Tensor:
     """Sum over the rows of scores (b, c), the target of row i in column i."""
     own = torch.arange(len(scores))
     if config.loss == "cross-entropy":
@@ -118,7 +120,7 @@ def textbook_loss(scores: Tensor, config: GRU4RecConfig) -> Tensor:
     return (-torch.log(better + 1e-24) + config.bpreg * (softmax * r**2).sum(dim=1)).sum()
 
 
-def train_textbook(sessions: Sessions, n_items: int, config: GRU4RecConfig) -> float:
+def train_textbook(sessions: Sessions, n_items: int, config: GRU4RecSettings) -> float:
     """One epoch of session-parallel mini-batches; the number of events trained on."""
     torch.manual_seed(config.seed)
     network = Textbook(n_items, config.layers[-1])
@@ -150,13 +152,13 @@ def train_textbook(sessions: Sessions, n_items: int, config: GRU4RecConfig) -> f
     return trained
 
 
-def train_ours(sessions: Sessions, n_items: int, config: GRU4RecConfig) -> float:
+def train_ours(sessions: Sessions, n_items: int, config: GRU4RecSettings) -> float:
     """One epoch of ours; the number of events trained on."""
-    fit(sessions, n_items, config)
+    train(CARD.trained_by(), sessions, n_items, config)
     return len(sessions.items) - len(sessions)
 
 
-def train_floor(config: GRU4RecConfig, steps: int) -> float:
+def train_floor(config: GRU4RecSettings, steps: int) -> float:
     """Nothing but the matrix products of so many steps, forward and back, results thrown away."""
     b, h, c = config.batch_size, config.layers[-1], config.batch_size + config.n_sample
     x, inputs, gates, candidate = torch.randn(b, h), torch.randn(h, 3 * h), torch.randn(h, 2 * h), torch.randn(h, h)
@@ -262,7 +264,9 @@ def evaluation(args: argparse.Namespace) -> Iterator[Speed]:
     n_items = args.evaluation_items
     test = synthetic(args.evaluation_events, n_items, args.seed + 1)
     config = config_of(args.hidden, batch_size=256, n_sample=min(args.samples, 256))
-    model = fit(synthetic(args.evaluation_events, n_items, args.seed), n_items, config)
+    sessions = synthetic(args.evaluation_events, n_items, args.seed)
+    model = train(CARD.trained_by(), sessions, n_items, config).trainer.recommender()
+    assert isinstance(model, GRU4Rec)
     vocabulary, table = [str(item) for item in range(n_items)], split_of(test)
     predictions = len(test.items) - len(test)
     shown = np.ones(len(test.items), dtype=bool)
@@ -280,11 +284,11 @@ def evaluation(args: argparse.Namespace) -> Iterator[Speed]:
 # --- GPU -------------------------------------------------------------------------------------------------------------
 
 
-def trainer(sessions: Sessions, n_items: int, config: GRU4RecConfig, device: str, *, graph: bool) -> Trainer:
+def trainer(sessions: Sessions, n_items: int, config: GRU4RecSettings, device: str, *, graph: bool) -> GRU4RecTrainer:
     """Training that replays its steps from a graph, or starts their kernels one by one."""
     tensors = {name: tensor.to(device) for name, tensor in initial_weights(config, n_items).items()}
     plan = schedule(sessions, config.batch_size, with_last=False)
-    return Trainer(GRU4Rec(config, n_items, tensors), sessions, plan, fixed_shapes=graph)
+    return GRU4RecTrainer(GRU4Rec(config, n_items, tensors), sessions, plan, fixed_shapes=graph)
 
 
 def on_gpu(args: argparse.Namespace) -> Iterator[Speed]:
@@ -317,9 +321,9 @@ def on_gpu(args: argparse.Namespace) -> Iterator[Speed]:
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def config_of(hidden: int, **changes: object) -> GRU4RecConfig:
+def config_of(hidden: int, **changes: object) -> GRU4RecSettings:
     """One layer and one epoch, and the given settings."""
-    return GRU4RecConfig.model_validate({"layers": [hidden], "n_epochs": 1, **changes})
+    return GRU4RecSettings.model_validate({"layers": [hidden], "n_epochs": 1, **changes})
 
 
 def processor() -> str:

@@ -15,8 +15,8 @@ import torch
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, weight_shapes
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.progress import progress_bar
-from sessrec_pipeline.settings import GRU4RecConfig
 
 LENGTH = 6  # events of a session
 
@@ -36,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     rng = np.random.default_rng(0)
-    config = GRU4RecConfig(layers=[args.hidden])
+    config = GRU4RecSettings(layers=[args.hidden])
     shapes = weight_shapes(config, args.items)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     model = GRU4Rec.from_weights(config, args.items, weights)

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
-from sessrec_pipeline.models.gru4rec.trainer import Trainer
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
 from sessrec_pipeline.models.ranks import Ranks
-from sessrec_pipeline.settings import GRU4RecConfig
 
 LENGTH = 6  # events of a session
 
@@ -50,14 +50,14 @@ def work(args: argparse.Namespace) -> None:
     rows = []
     for setting in args.settings:
         hidden, batch = map(int, setting.split())
-        config = GRU4RecConfig(layers=[hidden], batch_size=batch, n_sample=args.samples, dropout_hidden=0.1)
+        config = GRU4RecSettings(layers=[hidden], batch_size=batch, n_sample=args.samples, dropout_hidden=0.1)
         rng = np.random.default_rng(0)
         items = np.minimum(rng.pareto(0.8, args.steps * batch // (LENGTH - 1) * LENGTH) * 50, args.items - 1)
         offsets = np.arange(0, len(items) + 1, LENGTH)
         sessions = Sessions(items.astype(np.int32), offsets.astype(np.int64))
         ranks = CountingRanks(dist.get_rank(), dist.get_world_size())
         plan = schedule(sessions, batch, with_last=False)
-        training = Trainer(
+        training = GRU4RecTrainer(
             GRU4Rec(config, args.items, initial_weights(config, args.items)), sessions, plan, ranks=ranks
         )
         training.epoch()

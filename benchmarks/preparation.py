@@ -24,10 +24,11 @@ import pyarrow.csv as pc
 from tabulate import tabulate
 
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
-from sessrec_pipeline.settings import SessionSettings, Settings, SplitSettings
+from sessrec_pipeline.settings import SessionSettings, SplitSettings
 from sessrec_pipeline.storage.store import Store
 
 SUPPORT, DAYS, START = 5, 1, 1_767_225_600
@@ -59,7 +60,7 @@ def write_log(path: Path, events: int, seed: int = 0) -> None:
 
 def ours(log: Path, home: Path, memory_limit: str) -> dict[str, int]:
     """The pipeline's own steps and store, without Dagster."""
-    settings = Settings(
+    settings = FeedSettings(
         home=home,
         sessions=SessionSettings(min_item_support=SUPPORT),
         split=SplitSettings(rule="days", days=DAYS),

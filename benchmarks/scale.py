@@ -29,6 +29,7 @@ from spark_cluster import spark_cluster
 from tabulate import tabulate
 
 from sessrec_pipeline.engine import open_engine
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store, Stored
@@ -39,7 +40,7 @@ EXECUTOR_MEMORY = "3g"
 def settings_of(home: Path, url: str | None = None) -> Settings:
     """Of the generated events, on DuckDB or on the server at ``url``."""
     engine = {"kind": "spark", "url": url} if url else {}
-    return Settings(home=home, sessions={"min_item_support": 5}, split={"rule": "days"}, engine=engine)
+    return FeedSettings(home=home, sessions={"min_item_support": 5}, split={"rule": "days"}, engine=engine)
 
 
 def ingest(home: Path, events: int) -> None:

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.evaluation.shards import merged, shard_of
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, weight_shapes
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.storage.lake import write_table
 
 LENGTH = 6  # events of a session
@@ -32,7 +32,7 @@ def rank_shard(folder: Path, items: int, hidden: int, shard: int, shards: int, r
     """What one process does: load, wait for the others, rank its shard, write it."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    config = GRU4RecConfig(layers=[hidden])
+    config = GRU4RecSettings(layers=[hidden])
     shapes = weight_shapes(config, items)
     weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     model, vocabulary = GRU4Rec.from_weights(config, items, weights), [str(i) for i in range(items)]

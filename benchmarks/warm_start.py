@@ -15,8 +15,9 @@ from pathlib import Path
 import dagster as dg
 
 from assets.runs import materialize_all
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.settings import (
-    GRU4RecConfig,
     LogSettings,
     RowRule,
     SessionSettings,
@@ -29,7 +30,7 @@ from sessrec_pipeline.storage.store import Store
 
 def online_retail(home: Path, epochs: int, *, warm_start: bool) -> Settings:
     """Settings of the Online Retail logs: an invoice is a session, cancellations are left out."""
-    return Settings(
+    return FeedSettings(
         home=home,
         logs=LogSettings(
             format="csv",
@@ -41,7 +42,7 @@ def online_retail(home: Path, epochs: int, *, warm_start: bool) -> Settings:
         ),
         sessions=SessionSettings(drop_duplicates=False, drop_consecutive_repeats=True, min_item_support=5),
         split=SplitSettings(rule="days", days=7),
-        gru4rec=GRU4RecConfig(
+        gru4rec=GRU4RecSettings(
             loss="cross-entropy",
             logq=1,
             batch_size=64,

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.trainer import Trainer
-from sessrec_pipeline.settings import GRU4RecConfig, Settings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 TINY = ["--events", "300", "--items", "40", "--evaluation-events", "300", "--evaluation-items", "50"]
@@ -81,7 +82,7 @@ def test_the_setting_for_a_gpu(benchmark: ModuleType, monkeypatch: pytest.Monkey
     """On the CPU, for want of one."""
     trainer = benchmark.trainer
 
-    def on_cpu(sessions: Sessions, n: int, config: GRU4RecConfig, device: str, *, graph: bool) -> Trainer:
+    def on_cpu(sessions: Sessions, n: int, config: GRU4RecSettings, device: str, *, graph: bool) -> GRU4RecTrainer:
         return trainer(sessions, n, config, "cpu", graph=graph)
 
     monkeypatch.setattr(benchmark, "trainer", on_cpu)
@@ -95,7 +96,7 @@ def test_the_setting_for_a_gpu(benchmark: ModuleType, monkeypatch: pytest.Monkey
 def test_the_plain_loop_trains_on_every_event(benchmark: ModuleType, loss: str) -> None:
     sessions = benchmark.synthetic(300, 40, seed=1)
     assert sessions.lengths.min() >= 2
-    config = GRU4RecConfig(layers=[8], batch_size=7, n_sample=16, loss=loss)
+    config = GRU4RecSettings(layers=[8], batch_size=7, n_sample=16, loss=loss)
     assert benchmark.train_textbook(sessions, 40, config) == len(sessions.items) - len(sessions)
 
 
@@ -107,7 +108,7 @@ def test_the_loss_of_the_plain_loop_is_bpr_max(benchmark: ModuleType) -> None:
         target, negatives = r[row], np.array(r[:row] + r[row + 1 :])
         s = np.exp(negatives) / np.exp(negatives).sum()
         expected += -np.log((s / (1 + np.exp(negatives - target))).sum()) + 1.5 * (s * negatives**2).sum()
-    config = GRU4RecConfig(loss="bpr-max", bpreg=1.5, elu_param=0.5)
+    config = GRU4RecSettings(loss="bpr-max", bpreg=1.5, elu_param=0.5)
     assert benchmark.textbook_loss(scores, config).item() == pytest.approx(expected)
 
 
@@ -150,7 +151,7 @@ def test_plain_python_scores_as_ours_does(baselines: ModuleType, tmp_path: Path)
     few = {"k": 20, "sample_size": 50, "padding": False}
     sections = {name: {"padding": False} for name in ("markov", "ar", "sr", "item_knn")}
     sections |= dict.fromkeys(("sknn", "vsknn", "stan", "vstan"), few)
-    settings = Settings(home=tmp_path, **sections)
+    settings = FeedSettings(home=tmp_path, **sections)
     models, vocabulary = baselines.ours(train, settings)
     sessions = baselines.shown(test, vocabulary)
     assert list(models) == list(baselines.MODELS)

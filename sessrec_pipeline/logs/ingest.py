@@ -70,7 +70,7 @@ class Ingested:
 
 
 def ingest_landed(
-    settings: Settings, name: str, say: Callable[[str], None], now: Callable[[], float] = time.time
+    settings: Settings, name: str, report: Callable[[str], None], now: Callable[[], float] = time.time
 ) -> Ingested:
     """Read the landed log ``name``; LogRefusedError where the file as a whole cannot be used."""
     check_name(name)
@@ -93,7 +93,7 @@ def ingest_landed(
             raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
         left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
         counts |= _count(engine, left_out)
-        say(
+        report(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
             f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
         )

@@ -15,6 +15,7 @@ from sessrec_pipeline.models.counts import (
     session_popularity,
 )
 from sessrec_pipeline.models.neighbours import item_knn, session_knn
+from sessrec_pipeline.settings import Settings
 
 CARDS: tuple[Card[Any], ...] = (
     popularity.CARD,
@@ -43,15 +44,26 @@ class ModelNameError(ValueError):
 def cards() -> dict[str, Card[Any]]:
     """All models by name: ours, then those of other packages. ModelNameError where one cannot be registered."""
     found = {card.name: card for card in CARDS}
+    tables = {table.name: table for card in CARDS for table in card.tables}
+    taken = {*Settings.model_fields, *(card.section for card in CARDS)}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        card = entry.load()
         where = f"entry point {entry.name} = {entry.value!r}"
+        try:
+            card = entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ModelNameError(f"{where} cannot be imported: {error}; mend or uninstall its package") from error
         if not isinstance(card, Card):
             raise ModelNameError(f"{where} is no Card of sessrec_pipeline.models.base")
         if card.name in found:
             raise ModelNameError(f"{where}: there is a model {card.name!r} already")
         if not card.name.isidentifier() or card.name != card.name.lower():
             raise ModelNameError(f"{where}: {card.name!r} must be a lower-case identifier")
+        if card.section in taken:
+            raise ModelNameError(f"{where}: the section [{card.section}] of sessrec.toml has another owner")
+        taken.add(card.section)
+        for table in card.tables:
+            if tables.setdefault(table.name, table) is not table:
+                raise ModelNameError(f"{where}: there is a fitted table {table.name!r} already, and it is another one")
         found[card.name] = card
     return found
 

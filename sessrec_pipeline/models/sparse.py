@@ -53,7 +53,10 @@ class SparseRows(Recommender):
 
     def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
         """See ``Recommender.score_last``."""
-        return np.stack([self.after(item) for item in sessions.items[sessions.last]])
+        scores = np.empty((len(sessions), self.n_items))
+        for row, item in zip(scores, sessions.items[sessions.last].tolist(), strict=True):
+            row[:] = self.after(item)
+        return scores
 
     def similar(self, item: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
         """The items that ``item`` scores, itself left out, best first, and their weights."""

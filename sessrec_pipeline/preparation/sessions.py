@@ -9,7 +9,7 @@ from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.sql import quoted, sql_text
 
 
-def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], say: Callable[[str], None]) -> Table:
+def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], log: Callable[[str], None]) -> Table:
     """All landed events as one table (session, session_number, position, item, time, session_start, split).
 
     The stats say for each step how many events it dropped: events in = rows + the drops. ValueError where nothing
@@ -17,7 +17,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
     """
     engine.register("raw", raw)
     rules = settings.sessions
-    steps = Steps(engine, say, integer(engine, "SELECT COUNT(*) FROM raw"))
+    steps = Steps(engine, log, integer(engine, "SELECT COUNT(*) FROM raw"))
     sql, values = landed_events(settings)
     if rules.drop_duplicates:
         sql = f"WITH events AS ({sql}) {sql_text('preparation', 'deduplicated')}"
@@ -56,10 +56,10 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], sa
 class Steps:
     """The way of the events through tables of which each is the next one's source, and the count of what is lost."""
 
-    def __init__(self, engine: Engine, say: Callable[[str], None], events: int) -> None:
+    def __init__(self, engine: Engine, log: Callable[[str], None], events: int) -> None:
         if not events:
             raise ValueError("the landed logs hold no event at all; quarantine says what was wrong with their rows")
-        self.engine, self.say = engine, say
+        self.engine, self.log = engine, log
         self.count = events
         self.stats: dict[str, int | float | str] = {"events_in": events}
         self.last, self.made = "deduplicated", "deduplicated"
@@ -78,7 +78,7 @@ class Steps:
         """Enter what a step left under the reason of what is gone; ValueError where that is all."""
         left = integer(self.engine, f"SELECT CAST(COALESCE({counted}, 0) AS BIGINT) FROM {table}")
         self.stats[f"dropped: {reason}"] = int(self.stats.get(f"dropped: {reason}", 0)) + self.count - left
-        self.say(f"{table}: {left:,} of {self.count:,} events left")
+        self.log(f"{table}: {left:,} of {self.count:,} events left")
         if not left:
             raise ValueError(f"no event is left after dropping {reason}: loosen [sessions] in sessrec.toml")
         self.count = left

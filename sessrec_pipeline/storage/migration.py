@@ -14,15 +14,15 @@ from sessrec_pipeline.storage.store import LOCK, LOCK_SECONDS, VERSIONED, Stored
 from sessrec_pipeline.storage.versions import VersionFolder
 
 
-def migrate(settings: Settings, say: Callable[[str], None]) -> int:
-    """Bring a home to today's layout and ``say`` what became of its files; how many were moved.
+def migrate(settings: Settings, report: Callable[[str], None]) -> int:
+    """Bring a home to today's layout and ``report`` what became of its files; how many were moved.
 
     Each table and model is compared with its own hash. A damaged one is set aside in ``<home>/damaged``, and what
     sessrec did not write stays where it is. LayoutError for the home of a later version of sessrec.
     """
     if layout_of(settings) is not None:
         check_layout(settings)
-        say(f"{settings.home} has layout {LAYOUT} already: there is nothing to do")
+        report(f"{settings.home} has layout {LAYOUT} already: there is nothing to do")
         return 0
     moved = 0
     with locked(settings.home / LOCK, LOCK_SECONDS):
@@ -34,11 +34,11 @@ def migrate(settings: Settings, say: Callable[[str], None]) -> int:
                 aside = settings.home / "damaged" / path.relative_to(settings.home)
                 make_folder(aside.parent)
                 move(path, aside)
-                say(f"set aside as {aside}: {error}")
+                report(f"set aside as {aside}: {error}")
         write_layout(settings)
     for _, path in _old_files(settings):
-        say(f"left where it is: {path} was not written by sessrec")
-    say(f"{settings.home} has layout {LAYOUT} now: {moved} tables and models were verified and moved")
+        report(f"left where it is: {path} was not written by sessrec")
+    report(f"{settings.home} has layout {LAYOUT} now: {moved} tables and models were verified and moved")
     return moved
 
 

@@ -267,32 +267,35 @@ class Store:
         return False
 
     def versions(
-        self, asset: str | None = None, partition: str | None = None, say: Callable[[str], None] = lambda damage: None
+        self,
+        asset: str | None = None,
+        partition: str | None = None,
+        report: Callable[[str], None] = lambda damage: None,
     ) -> list[Version]:
         """The versions of the tables and models that are there: of each artefact the newest first.
 
-        Of all assets, or one, or one of its partitions. Damaged files are told to ``say`` and left out.
+        Of all assets, or one, or one of its partitions. Damaged files are given to ``report`` and left out.
         """
         listed: list[Version] = []
         for folder in self._folders():
             if asset not in (None, folder.asset) or partition not in (None, folder.partition):
                 continue
-            listed += self._listed(folder, say)
+            listed += self._listed(folder, report)
         return listed
 
     @staticmethod
-    def _listed(folder: VersionFolder, say: Callable[[str], None]) -> Iterator[Version]:
+    def _listed(folder: VersionFolder, report: Callable[[str], None]) -> Iterator[Version]:
         current, pinned = None, folder.pinned()
         try:
             current = folder.current()
         except DamagedFileError as error:
-            say(str(error))
+            report(str(error))
         for version in folder.there():
             try:
                 yield Version(_version(folder, version), version == current, version in pinned)
             except DamagedFileError as error:
                 if folder.path(version).exists():  # else it was deleted meanwhile
-                    say(str(error))
+                    report(str(error))
 
     def _folders(self) -> Iterator[VersionFolder]:
         """Where there are versions, by asset and partition."""
@@ -412,7 +415,7 @@ class Store:
             with self.warehouse.connect() as connection:
                 forget(connection, asset, partition)
 
-    def mend(self, say: Callable[[str], None] = lambda line: None) -> None:
+    def mend(self, report: Callable[[str], None] = lambda line: None) -> None:
         """Bring the home to where a process that died in mid-work would have brought it, and say what was done.
 
         Files under construction go. What was published but not entered in the catalogue is entered. A warehouse that
@@ -422,8 +425,8 @@ class Store:
         with self._locked():
             self._mark_layout()
         if swept := sweep(self.home):
-            say(f"removed {swept} unfinished files of processes that died")
-        stored = self._stored(say)
+            report(f"removed {swept} unfinished files of processes that died")
+        stored = self._stored(report)
         if not stored:
             return
         try:
@@ -436,11 +439,11 @@ class Store:
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
-            say(f"{error}; it was done now, and the old file is {aside}")
-            self.rebuild_catalogue(say)
+            report(f"{error}; it was done now, and the old file is {aside}")
+            self.rebuild_catalogue(report)
         else:
             if behind:
-                say(f"entered {len(behind)} artefacts that the catalogue did not know")
+                report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
     @staticmethod
     def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
@@ -449,22 +452,22 @@ class Store:
             load(connection, artefact.node.asset, artefact.path)
 
     def rebuild_catalogue(
-        self, say: Callable[[str], None] = lambda damage: None, *, only_if_missing: bool = False
+        self, report: Callable[[str], None] = lambda damage: None, *, only_if_missing: bool = False
     ) -> int:
         """Make the warehouse anew from the lake's files; return the number of artefacts entered.
 
-        The origin of versions that are not current is entered, too. Damaged files are told to ``say`` and left out.
+        The origin of versions that are not current is entered, too. Damaged files are given to ``report`` and left out.
         The new file takes the place of the old one when it is complete. Who publishes meanwhile waits to enter.
         """
         sweep(self.home)
         with self.warehouse.locked():
             if only_if_missing and self.warehouse.path.exists():  # somebody else was faster
                 return 0
-            return self._rebuild(say)
+            return self._rebuild(report)
 
-    def _rebuild(self, say: Callable[[str], None]) -> int:
+    def _rebuild(self, report: Callable[[str], None]) -> int:
         with replacing(self.warehouse.path) as temporary:
-            versions = self.versions(say=say)
+            versions = self.versions(report=report)
             stored = self._with_pages([version.stored for version in versions if version.current])
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
@@ -478,14 +481,14 @@ class Store:
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)
 
-    def _stored(self, say: Callable[[str], None]) -> list[Stored]:
+    def _stored(self, report: Callable[[str], None]) -> list[Stored]:
         """All current artefacts, oldest first."""
         stored: list[Stored] = []
         for folder in self._folders():
             try:
                 stored += filter(None, [self._current(folder)])
             except DamagedFileError as error:
-                say(str(error))
+                report(str(error))
         return self._with_pages(stored)
 
     def _with_pages(self, stored: list[Stored]) -> list[Stored]:

@@ -7,9 +7,9 @@ import torch
 
 from sessrec_pipeline.evaluation.memory import bytes_held
 from sessrec_pipeline.models.counts.popularity import Popularity
-from sessrec_pipeline.models.counts.sparse import SparseRows
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.sparse import SparseRows
 
 
 @dataclass
@@ -32,7 +32,7 @@ def test_memory_that_is_shared_counts_once() -> None:
 
 
 def test_gru4rec_holds_its_weights() -> None:
-    config = GRU4RecConfig(layers=[8])
+    config = GRU4RecSettings(layers=[8])
     tensors = initial_weights(config, 50)
     held = bytes_held(GRU4Rec(config, 50, tensors))
     assert held == sum(tensor.untyped_storage().nbytes() for tensor in tensors.values()) > 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessrec_pipeline.models import gru4rec
+from sessrec_pipeline.models.gru4rec import network
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -17,4 +17,4 @@ def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     With the slots that save time, the few sessions of a test would each have one, and no fault of the carrying on of
     states would show.
     """
-    monkeypatch.setattr(gru4rec, "SLOTS", 1)
+    monkeypatch.setattr(network, "SLOTS", 1)

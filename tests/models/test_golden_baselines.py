@@ -9,37 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from training_tables import model_of
 
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.models.base import Recommender, Sessions
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
-from sessrec_pipeline.models.counts.markov import Markov, fit_markov
-from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
-from sessrec_pipeline.models.counts.sequential_rules import fit_sequential_rules
-from sessrec_pipeline.models.counts.sparse import Rules
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
-from sessrec_pipeline.models.neighbours.session_knn import SessionKNN, fit_recent_sessions
+from sessrec_pipeline.models.base import FittedTable, Recommender, Sessions
+from sessrec_pipeline.models.neighbours.session_knn import RECENT_SESSIONS
+from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split as make_test_split
 from sessrec_pipeline.preparation.split import train_split
-from sessrec_pipeline.settings import (
-    AssociationRulesSettings,
-    EvaluationSettings,
-    ItemKNNSettings,
-    MarkovSettings,
-    SequentialRulesSettings,
-    Settings,
-    SKNNSettings,
-    STANSettings,
-    VSKNNSettings,
-    VSTANSettings,
-)
+from sessrec_pipeline.settings import EvaluationSettings, Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.training.fit import fit_table, values_read
 
+Model = tuple[Recommender, list[str]]
 Feed = Callable[..., Settings]
 Dataset = Callable[[str], Path]
 Figures = dict[tuple[str, int, str], float]
@@ -51,6 +38,7 @@ class Study:
     def __init__(self, settings: Settings, *logs: Path) -> None:
         self.settings = settings
         self.store = Store(settings)
+        self.tables: dict[str, pa.Table] = {}
         raw = []
         for log in logs:
             shutil.copy(log, settings.landing)
@@ -65,12 +53,27 @@ class Study:
             table = work(engine)
         return self.store.publish(asset, table)
 
-    def fit(self) -> None:
-        self.popularity = self.fitted("popularity", fit_popularity)
-        self.markov = self.fitted("markov", fit_markov)
+    def model(self, name: str, table: pa.Table | None = None, **config: object) -> Model:
+        """The model of a card under its default settings but for ``config``, and its vocabulary.
 
-    def fitted(self, asset: str, fit: Callable[..., Table], *arguments: object) -> pa.Table:
-        return self.run(asset, lambda engine: fit(engine, self.train.path, *arguments)).arrow()
+        table: instead of the fitted one that is the model's own.
+        """
+        card = card_of(name)
+        section = card.settings.model_validate(config)
+        settings = self.settings.model_copy(update={card.section: section})
+        tables = {each.name: self.fitted(each, settings) for each in card.tables}
+        if table is not None:
+            tables[card.tables[-1].name] = table
+        return model_of(card, tables, **config)
+
+    def fitted(self, table: FittedTable, settings: Settings | None = None) -> pa.Table:
+        """A fitted table, made once for the same settings."""
+        settings = settings or self.settings
+        key = f"{table.name} {values_read(settings, table.reads)}"
+        if key not in self.tables:
+            made = self.run(table.name, lambda engine: fit_table(table, engine, self.train.path, settings))
+            self.tables[key] = made.arrow()
+        return self.tables[key]
 
     def renumber(self, sessions: Sequence[str]) -> None:
         """Fit from now on as if training had seen its sessions in this order."""
@@ -78,18 +81,16 @@ class Study:
         numbers = pc.index_in(train["session"], pa.array(sessions)).cast(pa.int64())
         column = train.schema.get_field_index("session_number")
         self.train = self.store.publish("train_split", Table(train.set_column(column, "session_number", numbers)))
+        self.tables.clear()
 
-    def figures(self, model: tuple[Recommender, list[str]]) -> Figures:
+    def figures(self, model: Model) -> Figures:
         ranked = self.store.publish("rankings", Table(rank(*model, self.test.arrow(), batch_size=256, top=1)))
         table = metrics_table({"m": ranked.path}, {"m": "id"}, EvaluationSettings(bootstrap_samples=100))
         assert set(table["predictions"].to_pylist()) == {self.test.stats["predictions"]}
         return {(row["metric"], row["k"], row["tie_rule"]): row["value"] for row in table.to_pylist()}
 
-    def popularity_figures(self) -> Figures:
-        return self.figures(Popularity.from_table(self.popularity))
-
-    def markov_figures(self, **config: object) -> Figures:
-        return self.figures(Markov.from_tables(self.popularity, self.markov, MarkovSettings.model_validate(config)))
+    def figures_of(self, name: str, **config: object) -> Figures:
+        return self.figures(self.model(name, **config))
 
 
 def standard(figures: Figures, *wanted: tuple[str, int]) -> list[float]:
@@ -101,9 +102,7 @@ def standard(figures: Figures, *wanted: tuple[str, int]) -> list[float]:
 
 @pytest.fixture
 def seed_demo(feed: Feed, dataset: Dataset) -> Study:
-    study = Study(feed(), dataset("seed_demo") / "synth_sessions.tsv")
-    study.fit()
-    return study
+    return Study(feed(), dataset("seed_demo") / "synth_sessions.tsv")
 
 
 GOLDEN = {
@@ -119,14 +118,15 @@ def test_seed_demo_split(seed_demo: Study) -> None:
 
 
 def test_seed_demo_golden_table(seed_demo: Study) -> None:
-    for name, figures in (("popularity", seed_demo.popularity_figures()), ("markov", seed_demo.markov_figures())):
+    for name in GOLDEN:
+        figures = seed_demo.figures_of(name)
         for rule in ("standard", "median", "conservative"):  # nothing ties, so the rule does not matter
             nine = [figures[metric, k, rule] for metric in ("recall", "mrr", "ndcg") for k in (5, 10, 20)]
             assert [round(value, 6) for value in nine] == GOLDEN[name]
 
 
 def test_seed_demo_raw_markov_depends_on_the_tie_rule(seed_demo: Study) -> None:
-    figures = seed_demo.markov_figures(padding=False)
+    figures = seed_demo.figures_of("markov", padding=False)
     recall = {rule: round(figures["recall", 20, rule], 4) for rule in ("standard", "median", "conservative")}
     assert recall == {"standard": 0.6343, "median": 0.1803, "conservative": 0.1593}
 
@@ -148,32 +148,19 @@ def test_rsc15(rsc15: Study) -> None:
     wanted = ("recall", 5), ("recall", 20), ("mrr", 20)
     assert study.test.stats["predictions"] == 10_152
 
-    study.fit()
-    assert standard(study.popularity_figures(), *wanted) == [0.0486, 0.0894, 0.0264]
-    assert standard(study.markov_figures(), *wanted) == [0.4814, 0.5878, 0.3468]
-
-    figures = {
-        "ar": Rules.from_tables(
-            study.popularity, study.fitted("ar", fit_association_rules, AssociationRulesSettings()), padding=True
-        ),
-        "sr": Rules.from_tables(
-            study.popularity, study.fitted("sr", fit_sequential_rules, SequentialRulesSettings()), padding=True
-        ),
-        "vsknn": SessionKNN.from_tables(
-            study.popularity, study.fitted("recent_sessions", fit_recent_sessions, 5000), VSKNNSettings()
-        ),
-    }
-    assert {name: standard(study.figures(model), *wanted) for name, model in figures.items()} == {
+    expected = {
+        "popularity": [0.0486, 0.0894, 0.0264],
+        "markov": [0.4814, 0.5878, 0.3468],
         "ar": [0.4712, 0.6337, 0.3284],
         "sr": [0.4897, 0.6217, 0.3483],
         "vsknn": [0.5214, 0.6886, 0.3669],
     }
+    assert {name: standard(study.figures_of(name), *wanted) for name in expected} == expected
 
     # The source of the published figures goes through sessions by id: among equals another item is seen first.
     study.renumber(sorted(set(study.train.arrow()["session"].to_pylist()), key=int))
-    study.fit()
-    assert standard(study.popularity_figures(), *wanted) == [0.0486, 0.0894, 0.0264]
-    assert standard(study.markov_figures(), *wanted) == [0.4851, 0.5856, 0.3483]
+    assert standard(study.figures_of("popularity"), *wanted) == [0.0486, 0.0894, 0.0264]
+    assert standard(study.figures_of("markov"), *wanted) == [0.4851, 0.5856, 0.3483]
 
 
 class TestRsc15AgainstAnIndependentImplementation:
@@ -186,33 +173,17 @@ class TestRsc15AgainstAnIndependentImplementation:
     def study(self, rsc15: Study, dataset: Dataset) -> Study:
         log = dataset("rsc15_100k") / "yoochoose-clicks-100k_train_full.txt"
         rsc15.renumber(list(dict.fromkeys(row["SessionId"] for row in rows_of(log, "\t"))))
-        rsc15.fit()
         return rsc15
 
     @pytest.fixture
     def golden(self, dataset: Dataset) -> Callable[[str], list[dict[str, str]]]:
         return lambda name: rows_of(dataset("rsc15_100k") / "golden" / f"recoms_rsc15_100k_{name}.csv", ";")
 
-    def rules(self, study: Study, name: str, padding: bool = True, **config: object) -> tuple[Recommender, list[str]]:
-        fit, section = {
-            "ar": (fit_association_rules, AssociationRulesSettings),
-            "sr": (fit_sequential_rules, SequentialRulesSettings),
-        }[name]
-        table = study.fitted(name, fit, section.model_validate(config))
-        return Rules.from_tables(study.popularity, table, padding=padding)
-
-    def session_knn(self, study: Study, name: str, recent: pa.Table, **config: object) -> tuple[Recommender, list[str]]:
-        sections = {"sknn": SKNNSettings, "vsknn": VSKNNSettings, "stan": STANSettings, "vstan": VSTANSettings}
-        return SessionKNN.from_tables(study.popularity, recent, sections[name].model_validate(config))
-
     def test_figures(self, study: Study) -> None:
         """What these versions reach, to four digits; all but STAN and VSTAN are within .005 of their source."""
-        recent = study.fitted("recent_sessions", fit_recent_sessions, 5000)
-        models = {name: self.session_knn(study, name, recent) for name in ("sknn", "vsknn", "stan", "vstan")}
-        models |= {name: self.rules(study, name) for name in ("ar", "sr")}
         measured = {}
-        for name, model in models.items():
-            figures = study.figures(model)
+        for name in OURS:
+            figures = study.figures_of(name)
             assert figures["recall", 20, "standard"] == figures["recall", 20, "conservative"]
             measured[name] = tuple(standard(figures, ("recall", 20), ("mrr", 20)))
         assert measured == OURS
@@ -226,7 +197,7 @@ class TestRsc15AgainstAnIndependentImplementation:
         Here the items of each training session are in the order in which a Python set of their numbers has them,
         which says nothing about when they came. With the order of the papers recall is higher, see ``OURS``.
         """
-        recent = study.fitted("recent_sessions", fit_recent_sessions, 5000)
+        recent = study.fitted(RECENT_SESSIONS)
         rows = recent.select(["recency", "item"]).to_pylist()
         sets: dict[int, set[int]] = {}
         for row in rows:
@@ -234,27 +205,26 @@ class TestRsc15AgainstAnIndependentImplementation:
         places = {recency: {item: p for p, item in enumerate(found)} for recency, found in sets.items()}
         shuffled = pa.array([places[row["recency"]][int(row["item"])] for row in rows], pa.int64())
         recent = recent.set_column(recent.schema.get_field_index("position"), "position", shuffled)
-        figures = study.figures(self.session_knn(study, name, recent))
+        figures = study.figures(study.model(name, recent))
         measured = standard(figures, ("recall", 20), ("mrr", 20))
         assert measured == {"stan": [0.6768, 0.3634], "vstan": [0.6762, 0.3719]}[name]
         assert measured == pytest.approx(SOURCE[name], abs=0.005)
 
     def test_lists_of_ar(self, study: Study, golden: Callable[[str], list[dict[str, str]]]) -> None:
-        overlap, same, difference = compared(study, self.rules(study, "ar", padding=False), golden("ar"))
+        overlap, same, difference = compared(study, study.model("ar", padding=False), golden("ar"))
         assert (overlap, same) == (1, 1)
         assert difference == 0
 
     def test_lists_of_sr(self, study: Study, golden: Callable[[str], list[dict[str, str]]]) -> None:
         """Recorded with twenty steps and quadratic weights. Scores differ by the rounding to whole parts of UNIT."""
-        model = self.rules(study, "sr", padding=False, steps=20, weighting="quadratic")
+        model = study.model("sr", padding=False, steps=20, weighting="quadratic")
         overlap, same, difference = compared(study, model, golden("sr"))
         assert (overlap, same) == (1, 1)
         assert difference < 1e-8
 
     def test_lists_of_vsknn(self, study: Study, golden: Callable[[str], list[dict[str, str]]]) -> None:
         """Which of equally similar sessions are neighbours is chance in the source, here the most recent ones are."""
-        recent = study.fitted("recent_sessions", fit_recent_sessions, 5000)
-        model = self.session_knn(study, "vsknn", recent, padding=False)
+        model = study.model("vsknn", padding=False)
         overlap, same, _ = compared(study, model, golden("vsknn"))
         assert overlap >= 0.995
         assert same == 1
@@ -284,9 +254,7 @@ def rows_of(path: Path, delimiter: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def compared(
-    study: Study, model: tuple[Recommender, list[str]], lists: list[dict[str, str]]
-) -> tuple[float, float, float]:
+def compared(study: Study, model: Model, lists: list[dict[str, str]]) -> tuple[float, float, float]:
     """Mean overlap of the top 20, share of lists whose first score is given to the same item, largest difference.
 
     Items that score nothing are in no list: the source pads with items in an order that means nothing. Scores are
@@ -318,14 +286,9 @@ def test_serenade_toy(feed: Feed, dataset: Dataset) -> None:
     folder = dataset("serenade_toy")
     settings = feed(split={"rule": "given", "test_logs": ["test.txt"]}, logs={"session_scope": "log"})
     study = Study(settings, folder / "train.txt", folder / "test.txt")
-    study.fit()
     assert study.test.stats["predictions"] == 931
-    assert standard(study.popularity_figures(), ("recall", 20), ("mrr", 20)) == [0.0107, 0.0022]
-    similar = study.fitted("item_knn", fit_item_knn, ItemKNNSettings())
-    figures = study.figures(Rules.from_tables(study.popularity, similar, padding=True))
-    assert standard(figures, ("recall", 20), ("mrr", 20)) == [0.5360, 0.2705]
-    recent = study.fitted("recent_sessions", fit_recent_sessions, 5000)
+    assert standard(study.figures_of("popularity"), ("recall", 20), ("mrr", 20)) == [0.0107, 0.0022]
+    assert standard(study.figures_of("item_knn"), ("recall", 20), ("mrr", 20)) == [0.5360, 0.2705]
     for repeat_current, expected in ((True, [0.6466, 0.2186]), (False, [0.6520, 0.3280])):
-        config = VSKNNSettings(repeat_current=repeat_current)  # VMIS-KNN's authors print .6402 and .3277
-        figures = study.figures(SessionKNN.from_tables(study.popularity, recent, config))
+        figures = study.figures_of("vsknn", repeat_current=repeat_current)  # VMIS-KNN's authors print .6402 and .3277
         assert standard(figures, ("recall", 20), ("mrr", 20)) == expected

@@ -98,7 +98,7 @@ def test_a_damaged_pointer_is_told_and_written_again(store: Store) -> None:
     with pytest.raises(DamagedFileError, match="names no version; `sessrec restore` writes it again"):
         store.find("asset")
     told: list[str] = []
-    assert [v.current for v in store.versions(say=told.append)] == [False] and len(told) == 1
+    assert [v.current for v in store.versions(report=told.append)] == [False] and len(told) == 1
     store.restore("asset", stored.node.data_version)
     assert store.find("asset") == stored
     pointer.write_text("")

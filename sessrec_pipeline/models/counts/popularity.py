@@ -53,17 +53,20 @@ class Popularity(Recommender):
 
     def __init__(self, n_items: int) -> None:
         self.n_items = n_items
-        self._row = np.arange(n_items, 0, -1, dtype=np.float32)
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
         """See ``Recommender.score``."""
+        row = self._row()
         for start in range(0, len(sessions.items), batch_size):
             events = np.arange(start, min(start + batch_size, len(sessions.items)), dtype=np.int64)
-            yield events, np.broadcast_to(self._row, (len(events), self.n_items))
+            yield events, np.broadcast_to(row, (len(events), self.n_items))
 
     def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
         """See ``Recommender.score_last``."""
-        return np.broadcast_to(self._row, (len(sessions), self.n_items))
+        return np.broadcast_to(self._row(), (len(sessions), self.n_items))
+
+    def _row(self) -> NDArray[np.float32]:
+        return np.arange(self.n_items, 0, -1, dtype=np.float32)
 
 
 def fit(tables: Mapping[str, pa.Table], settings: Section) -> Fitted:

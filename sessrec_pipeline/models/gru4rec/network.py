@@ -7,7 +7,7 @@ Written from the papers, not from the authors' code:
 - Hidasi, Karatzoglou: Recurrent neural networks with top-k gains for session-based recommendations. CIKM 2018,
   arXiv 1706.03847 (sampled negatives, cross-entropy, BPR-max, the shared table).
 - Hidasi, Czapp: The effect of third party implementations on reproducibility. RecSys 2023, arXiv 2307.14956 (what
-  other versions got wrong: ``tests/models/test_gru4rec.py`` has a test for each fault).
+  other versions got wrong: ``tests/models/gru4rec/test_gru4rec.py`` has a test for each fault).
 
 How it works. ``batch_size`` slots walk through sessions side by side, one event a step (``schedule``). A step turns
 each slot's item into a vector, moves the slot's GRU state on (``GRU4Rec.advance``) and scores items as the dot product

@@ -2,8 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.counts.association_rules import fit_association_rules
-from sessrec_pipeline.settings import AssociationRulesSettings
+from sessrec_pipeline.models.counts.association_rules import AR
 
 Rules = dict[str, list[tuple[str, int]]]
 
@@ -21,7 +20,7 @@ def counted(sessions: list[list[str]], pruning: int) -> Rules:
 
 
 def fitted(sessions: list[list[str]], **config: object) -> Rules:
-    (table,) = fit((fit_association_rules, AssociationRulesSettings.model_validate(config)), sessions=sessions)
+    (table,) = fit(AR, sessions=sessions, ar=config)
     rules: Rules = {}
     for row in table.to_pylist():
         rules.setdefault(row["item"], []).append((row["other_item"], row["pairs"]))

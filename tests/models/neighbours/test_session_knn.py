@@ -6,15 +6,26 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_tables import fit, quick, ranked
+from training_tables import fit, model_of, quick, ranked
 
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.counts.popularity import fit_popularity
-from sessrec_pipeline.models.neighbours.session_knn import MICROSECONDS_PER_DAY, Index, SessionKNN, fit_recent_sessions
-from sessrec_pipeline.settings import SessionKNNSettings, SKNNSettings, STANSettings, VSKNNSettings, VSTANSettings
+from sessrec_pipeline.models.neighbours.session_knn import (
+    MICROSECONDS_PER_DAY,
+    SKNN,
+    STAN,
+    TABLES,
+    VSKNN,
+    VSTAN,
+    Index,
+    SessionKNNSettings,
+    SKNNSettings,
+    STANSettings,
+    VSKNNSettings,
+    VSTANSettings,
+)
 
-MODELS = {"sknn": SKNNSettings, "vsknn": VSKNNSettings, "stan": STANSettings, "vstan": VSTANSettings}
+CARDS = {card.name: card for card in (SKNN, VSKNN, STAN, VSTAN)}
 Training = list[tuple[list[str], int]]
 """Sessions and when they ended, in microseconds."""
 
@@ -22,10 +33,10 @@ Training = list[tuple[list[str], int]]
 def tables(training: Training, sample_size: int) -> tuple[pa.Table, pa.Table]:
     """Popularity and recent sessions; all events of a session are at its end."""
     popularity, recent = fit(
-        (fit_popularity,),
-        (fit_recent_sessions, sample_size),
+        *TABLES,
         sessions=[session for session, _ in training],
         times=[[end] * len(session) for session, end in training],
+        **{name: {"sample_size": sample_size} for name in CARDS},
     )
     return popularity, recent
 
@@ -35,7 +46,8 @@ def scores_after(training: Training, session: list[str], config: SessionKNNSetti
 
 
 def scores_of(fitted: tuple[pa.Table, pa.Table], session: list[str], config: SessionKNNSettings) -> dict[str, float]:
-    model, vocabulary = SessionKNN.from_tables(*fitted, config)
+    (card,) = [card for card in CARDS.values() if card.settings is type(config)]
+    model, vocabulary = model_of(card, fitted, **config.model_dump())
     *_, (events, scores) = model.score(Sessions.from_lists([[vocabulary.index(item) for item in session]]), 512)
     return dict(zip(vocabulary, scores[events.argmax()].tolist(), strict=True))
 
@@ -260,7 +272,7 @@ def test_tables_of_different_training_sets_are_refused() -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CARDS)
 def test_no_time_of_a_test_session_means_anything(name: str) -> None:
     """Neither that of the target nor that of later events can leak, for none is read; those of training count."""
     rng = np.random.default_rng(0)
@@ -269,8 +281,7 @@ def test_no_time_of_a_test_session_means_anything(name: str) -> None:
         return [str(item) for item in rng.choice(list("abcdefgh"), n)]
 
     training: Training = [(draw(4), n * DAY) for n in range(40)]
-    config = MODELS[name](k=10, sample_size=30)
-    model, vocabulary = SessionKNN.from_tables(*tables(training, 30), config)
+    model, vocabulary = model_of(CARDS[name], tables(training, 30), k=10, sample_size=30)
     known = set(vocabulary)
     sessions = [[item for item in draw(6) if item in known] for _ in range(10)]
     test = pa.table(
@@ -287,5 +298,5 @@ def test_no_time_of_a_test_session_means_anything(name: str) -> None:
         results.append(rank(model, vocabulary, test.append_column("time", [times]), batch_size=8, top=5))
     assert results[0].equals(results[1]) and results[0].equals(results[2])
     older = [(session, end if n % 2 else end - 90 * DAY) for n, (session, end) in enumerate(training)]
-    moved, _ = SessionKNN.from_tables(*tables(older, 30), config)
+    moved, _ = model_of(CARDS[name], tables(older, 30), k=10, sample_size=30)
     assert not rank(moved, vocabulary, test, batch_size=8, top=5).equals(results[0])

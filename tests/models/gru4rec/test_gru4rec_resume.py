@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chained_sessions import N_ITEMS, some_sessions
+from gru4rec_fit import fit
 from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, extend_weights, initial_weights
-from sessrec_pipeline.models.gru4rec.state import TrainingState
-from sessrec_pipeline.models.gru4rec.trainer import Epoch, fit
-from sessrec_pipeline.settings import GRU4RecConfig
-from sessrec_pipeline.training.state import load_state
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.training.loop import Epoch
+from sessrec_pipeline.training.state import TrainingState, load_state
 
 CONFIGS = {
     "plain": {},
@@ -30,8 +30,8 @@ CONFIGS = {
 each_config = pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS.keys())
 
 
-def config(**changes: object) -> GRU4RecConfig:
-    return GRU4RecConfig.model_validate(
+def config(**changes: object) -> GRU4RecSettings:
+    return GRU4RecSettings.model_validate(
         {"layers": [8], "batch_size": 4, "n_epochs": 4, "n_sample": 5, "learning_rate": 0.1} | changes
     )
 
@@ -124,10 +124,12 @@ def test_scoring_between_epochs_changes_nothing(changes: dict) -> None:
     scored: list[NDArray] = []
 
     def on_epoch(epoch: Epoch) -> None:
-        epoch.model.weights()
+        network = epoch.trainer.recommender()
+        assert isinstance(network, GRU4Rec)
+        network.weights()
         epoch.state()
         for _ in range(2):
-            scored.append(np.concatenate([scores for _, scores in epoch.model.score(sessions, 7)]))
+            scored.append(np.concatenate([scores for _, scores in network.score(sessions, 7)]))
 
     model = fit(sessions, N_ITEMS, conf, on_epoch=on_epoch)
     assert bits(model.weights()) == bits(fit(sessions, N_ITEMS, conf).weights())
@@ -144,18 +146,19 @@ CHILD = """
 import sys
 from pathlib import Path
 import numpy as np, torch
+from gru4rec_fit import fit
 torch.set_num_threads(1)
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.trainer import Trainer, fit
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
 from sessrec_pipeline.training.state import load_state, save_state
 
 folder, hang = Path(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)
 sessions = Sessions.from_lists([rng.integers(0, 30, 6).tolist() for _ in range(30)])
-config = GRU4RecConfig(layers=[8], batch_size=4, n_epochs=4, n_sample=5, momentum=0.2, dropout_hidden=0.2)
+config = GRU4RecSettings(layers=[8], batch_size=4, n_epochs=4, n_sample=5, momentum=0.2, dropout_hidden=0.2)
 state_file = folder / "state.safetensors"
-step, steps = Trainer.step, 0
+step, steps = GRU4RecTrainer.step, 0
 
 def slow(*arguments):
     global steps
@@ -166,7 +169,7 @@ def slow(*arguments):
             pass
     return step(*arguments)
 
-Trainer.step = slow
+GRU4RecTrainer.step = slow
 resume = load_state(state_file, "key")
 print("resumed after", 0 if resume is None else resume.epoch)
 model = fit(sessions, 30, config, resume=resume, on_epoch=lambda epoch: save_state(state_file, epoch.state(), "key"))

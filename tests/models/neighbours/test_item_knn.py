@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.neighbours.item_knn import fit_item_knn
-from sessrec_pipeline.settings import ItemKNNSettings
+from sessrec_pipeline.models.neighbours.item_knn import ITEM_KNN
 
 Similar = dict[str, list[tuple[str, float]]]
 
@@ -30,7 +29,7 @@ def compared(sessions: list[list[str]], neighbours: int, regularisation: float) 
 
 
 def fitted(sessions: list[list[str]], **config: object) -> Similar:
-    (table,) = fit((fit_item_knn, ItemKNNSettings.model_validate(config)), sessions=sessions)
+    (table,) = fit(ITEM_KNN, sessions=sessions, item_knn=config)
     similar: Similar = {}
     for row in table.to_pylist():
         similar.setdefault(row["item"], []).append((row["other_item"], row["similarity"]))

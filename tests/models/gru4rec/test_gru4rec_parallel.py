@@ -1,6 +1,6 @@
 """Ranks that share out mini-batches train what one process trains. Here they are threads of this process.
 
-``tests/test_torchrun.py`` has the same with real processes.
+``tests/training/test_torchrun.py`` has the same with real processes.
 """
 
 import threading
@@ -11,15 +11,17 @@ import pytest
 import torch
 import torch.distributed as dist
 from chained_sessions import N_ITEMS, some_sessions
+from gru4rec_fit import fit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sessrec_pipeline.models.gru4rec.losses import bpr_max, cross_entropy
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule
-from sessrec_pipeline.models.gru4rec.state import TrainingState
-from sessrec_pipeline.models.gru4rec.trainer import Epoch, Trainer, fit
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
 from sessrec_pipeline.models.ranks import ALONE, Ranks, RanksDiffer
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.training.loop import Epoch
+from sessrec_pipeline.training.state import TrainingState
 
 CONFIGS = {
     "bpr-max, both dropouts": {"momentum": 0.3, "dropout_embedding": 0.4, "dropout_hidden": 0.2},
@@ -31,8 +33,8 @@ CONFIGS = {
 each_config = pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS.keys())
 
 
-def config(**changes: object) -> GRU4RecConfig:
-    return GRU4RecConfig.model_validate(
+def config(**changes: object) -> GRU4RecSettings:
+    return GRU4RecSettings.model_validate(
         {"layers": [8], "batch_size": 7, "n_epochs": 3, "n_sample": 5, "learning_rate": 0.1} | changes
     )
 
@@ -64,7 +66,7 @@ class Threads:
 
 
 def train(
-    monkeypatch: pytest.MonkeyPatch, world: int, conf: GRU4RecConfig, resume: TrainingState | None = None
+    monkeypatch: pytest.MonkeyPatch, world: int, conf: GRU4RecSettings, resume: TrainingState | None = None
 ) -> list[list[TrainingState]]:
     """The states after each epoch, of each rank."""
     threads = Threads(world)
@@ -140,7 +142,7 @@ def test_a_message_holds_the_rows_of_a_step_and_never_a_table(monkeypatch: pytes
         monkeypatch.setattr(dist, "all_reduce", note)
         plan = schedule(sessions, conf.batch_size, with_last=False)
         model = GRU4Rec(conf, n_items, initial_weights(conf, n_items))
-        training = Trainer(model, sessions, plan, ranks=Ranks(0, 2))
+        training = GRU4RecTrainer(model, sessions, plan, ranks=Ranks(0, 2))
         training.epoch()
         layers = len(training.layer_gradients)
         for size, b in zip(sizes[n_items], np.diff(plan.offsets).tolist(), strict=True):

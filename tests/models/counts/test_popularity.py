@@ -1,32 +1,13 @@
-import random
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_tables import fit, model_of
 
-from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.counts.popularity import Popularity, fit_popularity
-from sessrec_pipeline.settings import Settings
-
-
-def fitted(sessions: list[list[str]]) -> pa.Table:
-    """The popularity table of training sessions, whose rows lie about in any order."""
-    rows = [(s, p, item) for s, session in enumerate(sessions) for p, item in enumerate(session)]
-    random.Random(len(rows)).shuffle(rows)
-    number, position, item = zip(*rows, strict=True)
-    with tempfile.TemporaryDirectory() as home, DuckDBEngine(Settings(home=Path(home))) as engine:
-        train = Path(home, "train.parquet").resolve()
-        pq.write_table(pa.table({"session_number": number, "position": position, "item": item}), train)
-        table = fit_popularity(engine, train)
-        return table.arrow()
-
+from sessrec_pipeline.models.counts.popularity import CARD, POPULARITY, Popularity
 
 train_sets = st.lists(st.lists(st.sampled_from(["10", "9", "a", "ü"]), min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -35,7 +16,7 @@ train_sets = st.lists(st.lists(st.sampled_from(["10", "9", "a", "ü"]), min_size
 @settings(max_examples=25, deadline=None)
 def test_the_table_equals_most_common(sessions: list[list[str]]) -> None:
     """``Counter.most_common`` keeps first-seen order among equals, as the reproduction study does."""
-    table = fitted(sessions)
+    (table,) = fit(POPULARITY, sessions=sessions)
     events = [item for session in sessions for item in session]
     assert (
         list(zip(table["item"].to_pylist(), table["events"].to_pylist(), strict=True)) == Counter(events).most_common()
@@ -44,7 +25,7 @@ def test_the_table_equals_most_common(sessions: list[list[str]]) -> None:
 
 
 def test_the_vocabulary_is_the_ranking() -> None:
-    model, vocabulary = Popularity.from_table(fitted([["b", "a"], ["c", "a"]]))
+    model, vocabulary = model_of(CARD, fit(POPULARITY, sessions=[["b", "a"], ["c", "a"]]))
     assert vocabulary == ["a", "b", "c"]
     assert model.n_items == 3
     (_, scores), *_ = model.score(Sessions.from_lists([[2], [0, 1]]), 512)

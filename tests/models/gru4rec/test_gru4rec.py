@@ -7,24 +7,26 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
+from gru4rec_fit import fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sessrec_pipeline.models import gru4rec
 from sessrec_pipeline.models.base import Sessions
+from sessrec_pipeline.models.gru4rec import network
 from sessrec_pipeline.models.gru4rec.adagrad import Adagrad
 from sessrec_pipeline.models.gru4rec.batches import Batch, Negatives
 from sessrec_pipeline.models.gru4rec.losses import bpr_max, cross_entropy
 from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights, schedule, weight_shapes
-from sessrec_pipeline.models.gru4rec.trainer import Epoch, Trainer, TrainingDiverged, fit
-from sessrec_pipeline.settings import GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.gru4rec.trainer import GRU4RecTrainer
+from sessrec_pipeline.training.loop import Epoch, TrainingDiverged
 
 N_ITEMS = 12
 
 
-def config(**changes: object) -> GRU4RecConfig:
-    return GRU4RecConfig.model_validate(
+def config(**changes: object) -> GRU4RecSettings:
+    return GRU4RecSettings.model_validate(
         {"layers": [8], "batch_size": 4, "n_epochs": 1, "n_sample": 5, "learning_rate": 0.1} | changes
     )
 
@@ -38,12 +40,12 @@ def as_lists(sessions: Sessions) -> list[list[int]]:
     return [part.tolist() for part in np.split(sessions.items, sessions.offsets[1:-1])]
 
 
-def trainer(sessions: Sessions, conf: GRU4RecConfig, n_items: int = N_ITEMS) -> Trainer:
+def trainer(sessions: Sessions, conf: GRU4RecSettings, n_items: int = N_ITEMS) -> GRU4RecTrainer:
     plan = schedule(sessions, conf.batch_size, with_last=False)
-    return Trainer(GRU4Rec(conf, n_items, initial_weights(conf, n_items)), sessions, plan)
+    return GRU4RecTrainer(GRU4Rec(conf, n_items, initial_weights(conf, n_items)), sessions, plan)
 
 
-def one_batch(training: Trainer, inputs: list[int], targets: list[int], sampled: list[int]) -> Batch:
+def one_batch(training: GRU4RecTrainer, inputs: list[int], targets: list[int], sampled: list[int]) -> Batch:
     """A step in which row i of the states carries on as row i."""
     drawn = np.array([sorted(sampled)], dtype=np.int64)
     rows, sizes = np.arange(len(inputs)), np.array([len(inputs)])
@@ -51,7 +53,7 @@ def one_batch(training: Trainer, inputs: list[int], targets: list[int], sampled:
     return batch
 
 
-def untrained(conf: GRU4RecConfig, n_items: int = N_ITEMS, scale: float = 3.0) -> GRU4Rec:
+def untrained(conf: GRU4RecSettings, n_items: int = N_ITEMS, scale: float = 3.0) -> GRU4Rec:
     """A model with large weights and with biases, so that no mistake hides behind small numbers."""
     generator = torch.Generator().manual_seed(1)
     tensors = {
@@ -87,7 +89,7 @@ def textbook_gru(weights: dict[str, Tensor], i: int, x: Tensor, h: Tensor) -> Te
 
 
 def textbook_states(
-    conf: GRU4RecConfig, weights: dict[str, Tensor], item: int, states: list[Tensor] | None
+    conf: GRU4RecSettings, weights: dict[str, Tensor], item: int, states: list[Tensor] | None
 ) -> list[Tensor]:
     states = states or [torch.zeros(units, dtype=torch.float64) for units in conf.layers]
     x = weights["items" if conf.embedding == "shared" else "inputs"][item]
@@ -124,7 +126,7 @@ def textbook_cross_entropy(scores: list[Tensor], target: int) -> Tensor:
 
 
 def textbook_fit(
-    sessions: list[list[int]], conf: GRU4RecConfig, start: dict[str, Tensor], samples: list[list[int]]
+    sessions: list[list[int]], conf: GRU4RecSettings, start: dict[str, Tensor], samples: list[list[int]]
 ) -> tuple[dict[str, np.ndarray], float]:
     """One epoch with a loop over slots, scalar losses, and tables that are differentiated and updated whole."""
     weights = {name: tensor.double() for name, tensor in start.items()}
@@ -303,7 +305,7 @@ def test_how_many_sessions_walk_side_by_side_changes_nothing(monkeypatch: pytest
     model, sessions = untrained(config()), some_sessions(60)
     scores = []
     for slots in (1, 3, 64, 512):
-        monkeypatch.setattr(gru4rec, "SLOTS", slots)
+        monkeypatch.setattr(network, "SLOTS", slots)
         scores.append(scores_by_event(model, sessions, 2))
     for other in scores[1:]:
         np.testing.assert_array_equal(other, scores[0])
@@ -424,7 +426,7 @@ def test_hidden_dropout_active() -> None:
     conf = config(layers=[200], dropout_hidden=0.2)
     model = untrained(conf)
     sessions = some_sessions()
-    training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
+    training = GRU4RecTrainer(model, sessions, schedule(sessions, 4, with_last=False))
     x, states = model.tensors["items"][torch.arange(10)], [torch.ones(10, 200)]
     plain = model.advance(x, states)[0]
     dropped = training.forward(x, states, 10)[0].after
@@ -442,7 +444,7 @@ def test_embedding_dropout_active() -> None:
     model.tensors["layer0.input"] = torch.full((400, 9), 0.001)
     sessions = some_sessions()
     x = torch.ones(50, 400)
-    training = Trainer(model, sessions, schedule(sessions, 4, with_last=False))
+    training = GRU4RecTrainer(model, sessions, schedule(sessions, 4, with_last=False))
     gate = training.forward(x, model.zero_states(50), 50)[0].after
     assert gate.std(dim=0).min() > 0, "all rows are alike, so nothing was dropped"
     plain = model.advance(x, model.zero_states(50))[0]
@@ -455,7 +457,7 @@ def test_embedding_dropout_active() -> None:
 def test_backward_equals_autograd(changes: dict, dropout: float) -> None:
     conf = config(**(changes | {"dropout_embedding": dropout, "dropout_hidden": dropout}))
     sessions = some_sessions()
-    training = Trainer(untrained(conf, scale=1.0), sessions, schedule(sessions, 4, with_last=False))
+    training = GRU4RecTrainer(untrained(conf, scale=1.0), sessions, schedule(sessions, 4, with_last=False))
     layers = {name: tensor for name, tensor in training.model.tensors.items() if name.startswith("layer")}
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, training.model.input_table.shape[1], generator=generator).requires_grad_()
@@ -639,7 +641,7 @@ def test_same_seed_same_weights() -> None:
 def test_training_that_diverges_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingDiverged, match=r"epoch 2 .*learning_rate below 0\.1"):
         losses = iter([1.0, math.nan])
-        monkeypatch.setattr(Trainer, "epoch", lambda *_: next(losses))
+        monkeypatch.setattr(GRU4RecTrainer, "epoch", lambda *_: next(losses))
         fit(some_sessions(), N_ITEMS, config(n_epochs=5))
     monkeypatch.undo()
     with pytest.raises(TrainingDiverged, match=r"epoch 1 .*momentum below 0\.9 or bpreg below 1\.0"):

@@ -17,8 +17,8 @@ from sessrec_pipeline.storage.sql import final_order
 
 TEXTS = sorted(
     path
-    for room in ("preparation", "models", "quality")
-    for path in (Path(sessrec_pipeline.__file__).parent / room).glob("*.sql")
+    for room in ("preparation", "models", "monitoring")
+    for path in (Path(sessrec_pipeline.__file__).parent / room).rglob("*.sql")
 )
 PUBLISHED = {
     "ordered", "train", "test", "markov", "popularity", "recent_popularity", "association_rules", "sequential_rules",

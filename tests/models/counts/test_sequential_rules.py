@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_tables import fit, quick, train_sets
 
-from sessrec_pipeline.models.counts.sequential_rules import UNIT, fit_sequential_rules
-from sessrec_pipeline.settings import SequentialRulesSettings
+from sessrec_pipeline.models.counts.sequential_rules import SR, UNIT, SequentialRulesSettings
 
 Rules = dict[str, list[tuple[str, int]]]
 WEIGHTS = {
@@ -30,7 +29,7 @@ def walked(sessions: list[list[str]], steps: int, weighting: str, pruning: int) 
 
 
 def fitted(sessions: list[list[str]], **config: object) -> Rules:
-    (table,) = fit((fit_sequential_rules, SequentialRulesSettings.model_validate(config)), sessions=sessions)
+    (table,) = fit(SR, sessions=sessions, sr=config)
     rules: Rules = {}
     for row in table.to_pylist():
         rules.setdefault(row["item"], []).append((row["next_item"], row["weight"]))

@@ -1,4 +1,4 @@
-"""``training_worker`` on one folder after the other; what its ranks agree on is noted, and some die where told to.
+"""``training.worker`` on one folder after the other; what its ranks agree on is noted, and some die where told to.
 
 Started by torchrun. ``FOLDER/die-1-2``: rank 1 removes the file and kills itself once epoch 2 is done and saved.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 import torch.distributed as dist
 from torch import Tensor
 
-from sessrec_pipeline import training_worker
 from sessrec_pipeline.models.ranks import Ranks
+from sessrec_pipeline.models.registry import card_of
+from sessrec_pipeline.training import worker
 from sessrec_pipeline.training.job import read_job
 
 agree, add_up = Ranks.agree, Ranks.add_up
@@ -39,9 +40,10 @@ def dying_add_up(ranks: Ranks, tensors: Sequence[Tensor]) -> None:
 
 # One group for all folders: the store of a second one could be looked for where the first one's is about to close.
 dist.init_process_group("gloo")
-training_worker.dist.init_process_group = lambda backend: None
-leave, training_worker.dist.destroy_process_group = dist.destroy_process_group, lambda: None
+worker.dist.init_process_group = lambda backend: None
+leave, worker.dist.destroy_process_group = dist.destroy_process_group, lambda: None
 Ranks.agree, Ranks.add_up = watched_agree, dying_add_up  # type: ignore[method-assign]
 for folder in map(Path, sys.argv[1:]):
-    training_worker.train(folder, read_job(folder))
+    job = read_job(folder)
+    worker.take_part(folder, job, card_of(job.model).trained_by())
 leave()

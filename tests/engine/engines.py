@@ -1,7 +1,6 @@
 """The whole of what SQL makes, on any engine, and whether two engines made the same."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -9,10 +8,10 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from engine_tables import fits_of, steps_of
+from engine_tables import FITTED, fits_of, steps_of
 
 from sessrec_pipeline.engine import open_engine
-from sessrec_pipeline.models.neighbours.session_knn import fit_recent_sessions
+from sessrec_pipeline.models.neighbours.session_knn import RECENT_SESSIONS
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lake import Stats, write_table
@@ -51,8 +50,7 @@ class Made(NamedTuple):
 
 
 TABLES = (
-    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split",
-    "popularity", "markov", "recent_popularity", "ar", "sr", "item_knn", "recent_sessions",
+    "sessions", "train_split", "test_split", "tuning_train_split", "tuning_test_split", *FITTED,
 )  # fmt: skip
 """Every table that an engine makes, each after those that it reads."""
 
@@ -68,7 +66,8 @@ def prepared(
     ``after`` says what happens once a table is there.
     """
     made: dict[str, Made] = {}
-    fits = {**fits_of(settings), "recent_sessions": partial(fit_recent_sessions, sample_size=SAMPLE)}
+    few = dict.fromkeys(RECENT_SESSIONS.reads, SAMPLE)
+    fits = fits_of(settings) | {"recent_sessions": lambda engine, train: RECENT_SESSIONS.fit(engine, train, few)}
     steps = steps_of(settings, raw, lambda asset: made[asset].path, fits)
     assert tuple(steps) == TABLES
     for asset in tables:

@@ -13,20 +13,22 @@ import torch
 
 import assets.training
 from assets.training import torchrun_arguments, train_with_torchrun
-from sessrec_pipeline import training_worker
-from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.trainer import TrainingDiverged, fit
-from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig, Settings, TrainingSettings
+from sessrec_pipeline.models.base import Sessions, Training
+from sessrec_pipeline.models.gru4rec import CARD
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import ComputeSettings, Settings, TrainingSettings
+from sessrec_pipeline.training import worker
 from sessrec_pipeline.training.job import FAILED, STATE, TRAINED, TrainingJob, write_job
+from sessrec_pipeline.training.loop import TrainingDiverged, train
 from sessrec_pipeline.training.state import load_state
 
-CONFIG = GRU4RecConfig(layers=[8], batch_size=4, n_epochs=2, n_sample=6, dropout_hidden=0.2)
+CONFIG = GRU4RecSettings(layers=[8], batch_size=4, n_epochs=2, n_sample=6, dropout_hidden=0.2)
 
 
 def job() -> TrainingJob:
     rng = np.random.default_rng(0)
     sessions = Sessions.from_lists([rng.integers(0, 20, 5).tolist() for _ in range(30)])
-    return TrainingJob(sessions, 20, CONFIG, None, ComputeSettings(), "key")
+    return TrainingJob("gru4rec", sessions, 20, CONFIG, None, ComputeSettings(), "key")
 
 
 @pytest.fixture
@@ -41,14 +43,15 @@ def only_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("only_rank")
-def test_one_process_trains_what_fit_trains(tmp_path: Path) -> None:
+def test_one_process_trains_what_the_loop_trains(tmp_path: Path) -> None:
     write_job(tmp_path, job())
-    training_worker.main(tmp_path)
+    worker.main(tmp_path)
     trained = load_state(tmp_path / TRAINED, "key")
-    expected = fit(job().sessions, 20, CONFIG)
-    assert trained is not None and list(trained.losses) == expected.losses
-    assert set(trained.arrays) == set(expected.weights())
-    for name, array in expected.weights().items():
+    expected = train(CARD.trained_by(), job().sessions, 20, CONFIG)
+    assert trained is not None and trained.losses == expected.losses
+    weights = expected.trainer.arrays()
+    assert set(trained.arrays) == set(weights)
+    for name, array in weights.items():
         np.testing.assert_array_equal(trained.arrays[name], array)
     assert load_state(tmp_path / STATE, "key cpu 1") is not None
     assert load_state(tmp_path / STATE, "key cpu 2") is None, "more processes would round otherwise"
@@ -68,16 +71,16 @@ def test_what_would_happen_again_is_told_once(
     write_job(tmp_path, job())
     begun: list[Path] = []
 
-    def train(folder: Path, job: TrainingJob) -> None:
+    def take_part(folder: Path, job: TrainingJob, training: Training[Any]) -> None:
         begun.append(folder)
         raise error
 
-    monkeypatch.setattr(training_worker, "train", train)
+    monkeypatch.setattr(worker, "take_part", take_part)
     with pytest.raises(SystemExit) as ended:
-        training_worker.main(tmp_path)
+        worker.main(tmp_path)
     assert ended.value.code == 1, "or torchrun would let the other processes wait"
     assert sentence in (tmp_path / FAILED).read_text()
-    training_worker.main(tmp_path)  # started again by torchrun
+    worker.main(tmp_path)  # started again by torchrun
     assert len(begun) == 1
 
 

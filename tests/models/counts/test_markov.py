@@ -1,24 +1,18 @@
-import random
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from training_tables import fit, model_of, quick, train_sets
 
-from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import observe
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.counts.markov import Markov, fit_markov
-from sessrec_pipeline.models.counts.popularity import fit_popularity
-from sessrec_pipeline.settings import MarkovSettings, Settings
+from sessrec_pipeline.models.counts.markov import CARD, Markov, MarkovSettings
 
 
 @dataclass
@@ -31,7 +25,9 @@ class Fitted:
     following: dict[str, Counter[str]]
 
     def model(self, **config: object) -> tuple[Markov, list[str]]:
-        return Markov.from_tables(self.popularity, self.markov, MarkovSettings.model_validate(config))
+        model, vocabulary = model_of(CARD, (self.popularity, self.markov), **config)
+        assert isinstance(model, Markov)
+        return model, vocabulary
 
     def order(self, item: str) -> list[str]:
         """Successors by count, then the rest by popularity: the list of the study."""
@@ -40,14 +36,7 @@ class Fitted:
 
 
 def fitted(sessions: list[list[str]]) -> Fitted:
-    """Rows of the training table lie about in any order."""
-    rows = [(s, p, item) for s, session in enumerate(sessions) for p, item in enumerate(session)]
-    random.Random(len(rows)).shuffle(rows)
-    number, position, item = zip(*rows, strict=True)
-    with tempfile.TemporaryDirectory() as home, DuckDBEngine(Settings(home=Path(home))) as engine:
-        train = Path(home, "train.parquet").resolve()
-        pq.write_table(pa.table({"session_number": number, "position": position, "item": item}), train)
-        popularity, markov = (fit(engine, train).arrow() for fit in (fit_popularity, fit_markov))
+    popularity, markov = fit(*CARD.tables, sessions=sessions)
     following = {item: Counter[str]() for session in sessions for item in session}
     for session in sessions:
         for one, other in pairwise(session):
@@ -57,12 +46,6 @@ def fitted(sessions: list[list[str]]) -> Fitted:
 
 def ranked(row: NDArray[np.floating], vocabulary: list[str]) -> list[str]:
     return [vocabulary[i] for i in observe(row[None, :], np.zeros(1, np.int64), len(vocabulary)).best[0]]
-
-
-train_sets = st.lists(
-    st.lists(st.sampled_from(["10", "9", "a", "b", "ü"]), min_size=1, max_size=8), min_size=1, max_size=8
-)
-quick = settings(max_examples=20, deadline=None)
 
 
 @given(train_sets)
@@ -152,13 +135,13 @@ def test_sessions_of_one_event_give_popularity() -> None:
 def test_tables_of_different_training_sets_are_refused(of_markov: list[str], of_popularity: list[str]) -> None:
     popularity, markov = fitted([of_popularity]).popularity, fitted([of_markov]).markov
     with pytest.raises(ValueError, match="fit both on the same"):
-        Markov.from_tables(popularity, markov, MarkovSettings())
+        model_of(CARD, (popularity, markov))
 
 
 def test_the_order_of_the_tables_rows_means_nothing() -> None:
     truth = fitted([["a", "b", "a", "c", "b", "a"], ["c", "c", "a", "b"]])
     shuffled = truth.markov.take(np.random.default_rng(0).permutation(truth.markov.num_rows))
     model, vocabulary = truth.model()
-    other, _ = Markov.from_tables(truth.popularity, shuffled, MarkovSettings())
+    other, _ = model_of(CARD, (truth.popularity, shuffled))
     for i in range(len(vocabulary)):
         np.testing.assert_array_equal(model.after(i), other.after(i))

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from training_tables import quick, ranked
 
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.counts.session_popularity import SessionPopularity
-from sessrec_pipeline.settings import SessionPopularitySettings
+from sessrec_pipeline.models.counts.session_popularity import SessionPopularity, SessionPopularitySettings
 
 VOCABULARY = list("abcdef")
 

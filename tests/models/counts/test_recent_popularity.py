@@ -1,18 +1,16 @@
-from training_tables import fit
+from training_tables import fit, model_of
 
-from sessrec_pipeline.models.counts.popularity import Popularity
-from sessrec_pipeline.models.counts.recent_popularity import MICROSECONDS_PER_DAY, fit_recent_popularity
-from sessrec_pipeline.settings import RecentPopularitySettings
+from sessrec_pipeline.models.counts.recent_popularity import CARD, MICROSECONDS_PER_DAY
 
 SESSIONS = [["a", "a", "a"], ["b", "b"], ["c", "d", "c", "b"]]
 
 
 def fitted(days: float, *times_in_days: list[float]) -> list[tuple[str, int, int]]:
     times = [[int(day * MICROSECONDS_PER_DAY) for day in session] for session in times_in_days]
-    config = RecentPopularitySettings(days=days)
-    (table,) = fit((fit_recent_popularity, config), sessions=SESSIONS, times=times)
+    tables = fit(*CARD.tables, sessions=SESSIONS, times=times, recent_popularity={"days": days})
+    table = tables[1]
     assert table["recent_rank"].to_pylist() == [1, 2, 3, 4]
-    model, vocabulary = Popularity.from_table(table)
+    model, vocabulary = model_of(CARD, tables, days=days)
     assert model.n_items == 4
     assert vocabulary == table["item"].to_pylist()
     return [(row["item"], row["recent_events"], row["events"]) for row in table.to_pylist()]

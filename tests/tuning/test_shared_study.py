@@ -5,25 +5,29 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from pydantic import SecretStr
 
-from sessrec_pipeline.evaluation import shared_study
-from sessrec_pipeline.settings import MarkovSettings
-from sessrec_pipeline.tuned import SPACES, StudyError
-from sessrec_pipeline.tuning.search import Trial, search, suggest
+from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.models.base import Card
+from sessrec_pipeline.models.counts.markov import CARD, MarkovSettings
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.training.fit import Fit, fit_of
+from sessrec_pipeline.tuning import shared
+from sessrec_pipeline.tuning.search import Trial, TuningSplit, search
 from sessrec_pipeline.tuning.shared import OWNER, open_study
+from sessrec_pipeline.tuning.trials import StudyError
 
 BASE = MarkovSettings(alpha=0.25)
 WORKER = """
 import os, sys, time
 from pathlib import Path
 from pydantic import SecretStr
-from tests.evaluation.test_shared_study import searched
+from tests.tuning.test_shared_study import searched
 workers, trials, journal, url = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 def objective(config):
     print("begun", config.alpha, flush=True)
@@ -37,15 +41,26 @@ searched(journal, trials, objective, url=SecretStr(url) if url else None)
 """
 
 
+class Asked(TuningSplit):
+    """A split on which a function says what settings are worth."""
+
+    def __init__(self, objective: Callable[[MarkovSettings], float]) -> None:
+        self.objective = objective
+
+    def value(self, card: Card[Any], fit: Fit, settings: Settings, section: MarkovSettings, device: str) -> float:
+        return self.objective(section)
+
+
 def searched(
     journal: Path,
     trials: int,
     objective: Callable[[MarkovSettings], float] = lambda config: config.alpha,
     url: SecretStr | None = None,
-    **others: object,
+    **others: Any,
 ) -> list[Trial[MarkovSettings]]:
-    suggested = partial(suggest, space=SPACES["markov"])
-    return search(BASE, suggested, objective, journal, trials=trials, seed=42, url=url, **others)  # type: ignore[arg-type]
+    training = {"tuning_trials": trials, "study": url}
+    settings = FeedSettings(home=journal.parent, markov=BASE, training=training, evaluation={"seed": 42})
+    return search(CARD, fit_of(CARD), settings, Asked(objective), journal, "cpu", **others)
 
 
 def worker(journal: Path, trials: int, *, workers: int, url: str = "") -> "subprocess.Popen[str]":
@@ -69,7 +84,7 @@ def begin(process: "subprocess.Popen[str]") -> None:
 
 
 def configs(trials: list[Trial[MarkovSettings]]) -> list[float]:
-    return [trial.config.alpha for trial in trials]
+    return [trial.settings.alpha for trial in trials]
 
 
 @pytest.mark.parametrize("database", [False, True])
@@ -87,7 +102,7 @@ def test_two_processes_share_a_study(tmp_path: Path, database: bool) -> None:
     assert len(done) == len(set(done)) == 8, "as many as were asked for, and none twice"
     trials = searched(journal, 8, url=SecretStr(url) if url else None)
     assert sorted(configs(trials)) == sorted(done)
-    assert trials[0].config == BASE and done.count(BASE.alpha) == 1
+    assert trials[0].settings == BASE and done.count(BASE.alpha) == 1
     assert journal.exists() != database
 
 
@@ -102,26 +117,26 @@ def test_a_worker_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     process.wait()
     trials = searched(journal, 3)
     assert [trial.number for trial in trials] == [0, 1, 2]
-    assert trials[0].config == BASE and BASE.alpha not in configs(trials[1:])
+    assert trials[0].settings == BASE and BASE.alpha not in configs(trials[1:])
 
 
 def test_a_worker_of_another_machine_that_is_silent_is_taken_for_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_study, "GRACE", 0.3)
-    monkeypatch.setattr(shared_study, "LOOK", 0.05)
+    monkeypatch.setattr(shared, "GRACE", 0.3)
+    monkeypatch.setattr(shared, "LOOK", 0.05)
     study = open_study(tmp_path / "tuning-a.journal", None)
     study.ask().set_user_attr(OWNER, "elsewhere:1")
     study.ask()  # died before it said who it is
     trials = searched(tmp_path / "tuning-a.journal", 2)
-    assert len(trials) == 2 and trials[0].config == BASE
+    assert len(trials) == 2 and trials[0].settings == BASE
 
 
 def test_a_worker_that_gives_signs_of_life_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long its trial takes; the one who waits does not do it a second time."""
-    monkeypatch.setattr(shared_study, "PULSE", 0.05)
-    monkeypatch.setattr(shared_study, "GRACE", 1.0)
-    monkeypatch.setattr(shared_study, "LOOK", 0.05)
+    monkeypatch.setattr(shared, "PULSE", 0.05)
+    monkeypatch.setattr(shared, "GRACE", 1.0)
+    monkeypatch.setattr(shared, "LOOK", 0.05)
     journal, begun, over, done = tmp_path / "tuning-a.journal", threading.Event(), threading.Event(), list[float]()
 
     def slow(config: MarkovSettings) -> float:
@@ -154,7 +169,7 @@ def test_a_trial_that_others_gave_up_does_not_count(tmp_path: Path) -> None:
             others.extend(searched(journal, 3))
         return 99.0
 
-    assert searched(journal, 3, asleep, report=lambda trial: said.append(trial.number)) == others
+    assert searched(journal, 3, asleep, on_trial=lambda trial: said.append(trial.number)) == others
     assert said == [] and 99.0 not in [trial.value for trial in others]
 
 
@@ -173,7 +188,7 @@ def test_a_trial_that_raises_is_done_anew(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         searched(tmp_path / "tuning-a.journal", 2, broken)
     trials = searched(tmp_path / "tuning-a.journal", 2)
-    assert trials[0].config == BASE and len(trials) == 2
+    assert trials[0].settings == BASE and len(trials) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""GRU4Rec trained by several processes for real: pytest -m distributed tests/test_torchrun.py"""
+"""GRU4Rec trained by several processes for real: pytest -m distributed tests/training/test_torchrun.py"""
 
 import os
 import socket
@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 import assets.training
+from assets.graph import build
 from assets.ingestion import landed_logs
 from assets.runs import execute, ingest
-from sessrec_pipeline.definitions import build
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.base import Sessions
-from sessrec_pipeline.models.gru4rec.state import TrainingState
-from sessrec_pipeline.models.gru4rec.trainer import fit
-from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig, Settings, SyntheticSettings, TrainingSettings
+from sessrec_pipeline.models.gru4rec import CARD
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import ComputeSettings, Settings, SyntheticSettings, TrainingSettings
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.training.job import STATE, TRAINED, TrainingJob, write_job
-from sessrec_pipeline.training.state import load_state
+from sessrec_pipeline.training.loop import train
+from sessrec_pipeline.training.state import TrainingState, load_state
 
 pytestmark = [pytest.mark.distributed, pytest.mark.usefixtures("no_drawings")]
 
@@ -37,8 +38,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(**changes: object) -> GRU4RecConfig:
-    return GRU4RecConfig.model_validate(
+def config(**changes: object) -> GRU4RecSettings:
+    return GRU4RecSettings.model_validate(
         {"layers": [16], "batch_size": 16, "n_epochs": 4, "n_sample": 32, "learning_rate": 0.1} | changes
     )
 
@@ -51,7 +52,8 @@ def some_sessions() -> Sessions:
 
 
 def job(folder: Path, **changes: object) -> Path:
-    write_job(folder, TrainingJob(some_sessions(), N_ITEMS, config(**changes), None, ComputeSettings(), "key"))
+    job = TrainingJob("gru4rec", some_sessions(), N_ITEMS, config(**changes), None, ComputeSettings(), "key")
+    write_job(folder, job)
     return folder
 
 
@@ -96,10 +98,10 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_processes_train_what_one_trains(together: Path, name: str) -> None:
     ours = trained(together / name)
-    alone = fit(some_sessions(), N_ITEMS, config(**CONFIGS[name]))
+    alone = train(CARD.trained_by(), some_sessions(), N_ITEMS, config(**CONFIGS[name]))
     np.testing.assert_allclose(ours.losses, alone.losses, rtol=1e-5)
     assert ours.losses[-1] < ours.losses[0]
-    for weight, array in alone.weights().items():
+    for weight, array in alone.trainer.arrays().items():
         np.testing.assert_allclose(ours.arrays[weight], array, rtol=1e-3, atol=1e-4, err_msg=weight)
     notes = [(together / name / f"agreed-{rank}").read_text() for rank in range(2)]
     assert notes[0] == notes[1] and notes[0].count("the weights after epoch") == 4
@@ -145,7 +147,7 @@ def test_the_asset_trains_in_two_processes_and_tells_of_each_epoch(
     two = TrainingSettings(launcher="torchrun", processes=2)
     settings = feed(models=["gru4rec"], gru4rec=config(**CONFIGS["bpr-max-shared"]), training=two)
     logs = [log.name for log in write_logs(LAW, settings.landing)]
-    definitions, folder = build(settings), settings.training_states / "torchrun"
+    definitions, folder = build(settings), settings.training_states / "torchrun" / "gru4rec"
     instance.add_dynamic_partitions(str(landed_logs.name), logs)
     assert ingest(definitions, logs, instance) == {}
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sessrec_pipeline.models.gru4rec.state import TrainingState
-from sessrec_pipeline.training.state import load_state, save_state
+from sessrec_pipeline.training.state import TrainingState, load_state, save_state
 
 
 def small() -> TrainingState:

@@ -7,7 +7,8 @@ import pytest
 
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.models.gru4rec.network import initial_weights
-from sessrec_pipeline.settings import ComputeSettings, GRU4RecConfig
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import ComputeSettings
 from sessrec_pipeline.training.job import (
     FAILED,
     STATE,
@@ -17,18 +18,20 @@ from sessrec_pipeline.training.job import (
     write_job,
 )
 
-CONFIG = GRU4RecConfig(layers=[4], n_sample=8, loss="cross-entropy")
+CONFIG = GRU4RecSettings(layers=[4], n_sample=8, loss="cross-entropy")
 
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_job_comes_back(tmp_path: Path, warm: bool) -> None:
     initial = {name: tensor.numpy() for name, tensor in initial_weights(CONFIG, 9).items()}
     sessions = Sessions.from_lists([[3, 1, 8], [0], [2, 2]])
-    job = TrainingJob(sessions, 9, CONFIG, initial if warm else None, ComputeSettings(device="cpu", threads=2), "k")
-    write_job(tmp_path / "job", TrainingJob(sessions, 9, CONFIG, initial, ComputeSettings(), "earlier"))
+    compute = ComputeSettings(device="cpu", threads=2)
+    job = TrainingJob("gru4rec", sessions, 9, CONFIG, initial if warm else None, compute, "k")
+    write_job(tmp_path / "job", TrainingJob("gru4rec", sessions, 9, CONFIG, initial, ComputeSettings(), "earlier"))
     write_job(tmp_path / "job", job)
     again = read_job(tmp_path / "job")
-    assert (again.n_items, again.config, again.compute, again.key) == (9, CONFIG, job.compute, "k")
+    assert (again.model, again.n_items, again.settings) == ("gru4rec", 9, CONFIG)
+    assert (again.compute, again.key) == (compute, "k")
     for ours, theirs in ((again.sessions.items, sessions.items), (again.sessions.offsets, sessions.offsets)):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
@@ -40,6 +43,6 @@ def test_a_job_comes_back(tmp_path: Path, warm: bool) -> None:
 def test_results_of_an_earlier_job_go_and_its_state_stays(tmp_path: Path) -> None:
     for name in (TRAINED, FAILED, STATE):
         (tmp_path / name).write_text("earlier")
-    write_job(tmp_path, TrainingJob(Sessions.from_lists([[1, 0]]), 2, CONFIG, None, ComputeSettings(), "k"))
+    write_job(tmp_path, TrainingJob("gru4rec", Sessions.from_lists([[1, 0]]), 2, CONFIG, None, ComputeSettings(), "k"))
     assert not (tmp_path / TRAINED).exists() and not (tmp_path / FAILED).exists()
     assert (tmp_path / STATE).exists(), "its key says whether training may go on from it"
