@@ -8,11 +8,12 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from assets.ingestion import landed_logs
 from assets.rankings import shard_assets, shard_partitions
+from assets.staleness import out_of_date, unread
 from assets.studies import GROUP
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.store import NotMaterializedError, Store
+from sessrec_pipeline.storage.store import Store
 
 REQUESTS_PER_TICK = 50
 
@@ -125,30 +126,34 @@ def rebuild_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """One run a night for teams that switch the sensors off; skipped when the leaderboard is up to date."""
+    """One run a night for teams that switch the sensors off: what `sessrec materialize` would make, of the same logs.
+
+    It reads no logs: a run of its job cannot. Logs that landed and are not read, by a sensor or a person, are named.
+    """
 
     @dg.schedule(
         job_name=REBUILD,
         name="nightly",
         cron_schedule=settings.automation.nightly,
         execution_timezone="UTC",
-        description="Rebuilds everything after ingestion, unless the leaderboard rests on the logs that are there.",
+        description="Rebuilds what rests on other logs, settings or code than now; nothing when all is up to date.",
     )
     def nightly(
         context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        landed = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
-        logs = {log.node.id for log in store.ingested(landed).values()}
-        try:
-            ancestors = store.find("leaderboard").lineage.ancestors
-        except NotMaterializedError:
-            ancestors = ()
+        graph = context.repository_def.asset_graph
+        if waiting := unread(graph, store, scan(settings.landing, store, {})):
+            context.log.warning(
+                f"{len(waiting)} logs have landed and are not read by today's code and settings, such as {waiting[0]}: "
+                "switch landing_sensor on, or run `sessrec materialize`"
+            )
+        logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)))
         if not logs:
             yield dg.SkipReason("no log has been ingested yet")
-        elif logs == {n.id for n in ancestors if n.asset == "raw_sessions"}:
-            yield dg.SkipReason("the leaderboard already rests on every ingested log")
+        elif late := out_of_date(graph, store, logs):
+            yield dg.RunRequest(asset_selection=late)
         else:
-            yield dg.RunRequest()
+            yield dg.SkipReason("everything is up to date with the logs that are ingested, the settings and the code")
 
     return nightly
 

@@ -24,7 +24,8 @@ from assets.automation import REBUILD
 from assets.code_version import code_version
 from assets.graph import build
 from assets.rankings import shard_assets
-from assets.runs import end_dead_runs, execute, ingest, out_of_date, unread
+from assets.runs import end_dead_runs, execute, ingest
+from assets.staleness import out_of_date, unread
 from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.evaluation.ranks import METRICS
@@ -155,7 +156,7 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
     definitions = build(settings)
     found = scan(settings.landing, store, {})
     instance.add_dynamic_partitions("landed_logs", list(found.seen))
-    if ingest(definitions, unread(definitions, store, found), instance):
+    if ingest(definitions, unread(definitions.resolve_asset_graph(), store, found), instance):
         raise ReproductionError("a log could not be read; the reason stands above")
     logs = list(found.seen)
     _refresh(definitions, store, logs, instance, None)
@@ -208,7 +209,8 @@ def _refresh(
     only: Sequence[str] | None,
 ) -> None:
     """Make the assets that are out of date (of ``only``, if given) in one run."""
-    late = [key for key in out_of_date(definitions, store, logs) if only is None or key.to_user_string() in only]
+    late = out_of_date(definitions.resolve_asset_graph(), store, logs)
+    late = [key for key in late if only is None or key.to_user_string() in only]
     if not late:
         return
     job = definitions.resolve_job_def(REBUILD)

@@ -7,11 +7,12 @@ import difflib
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from filelock import FileLock
 
 from assets.automation import REBUILD, ingest_job, studies_job
@@ -19,14 +20,15 @@ from assets.checks import asset_checks
 from assets.graph import build
 from assets.ingestion import landed_logs
 from assets.logger import reason
+from assets.staleness import out_of_date, unread
 from assets.studies import GROUP, PAGE
-from sessrec_pipeline.logs.landing import Scan, scan
+from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.retention import prunable
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.studies.study import Study
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
@@ -88,18 +90,19 @@ def materialize_all(
     for line in [*end_dead_runs(instance), *held_pools(instance)]:
         say(line)
     definitions = build(settings)
-    wanted = _above(definitions, up_to)
+    graph = definitions.resolve_asset_graph()
+    wanted = _above(graph, up_to)
     store = Store(settings)
     found = scan(settings.landing, store, {})
     refused = dict(found.refused)
     if not found.seen:
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
-    refused |= ingest(definitions, list(found.seen) if everything else unread(definitions, store, found), instance)
+    refused |= ingest(definitions, list(found.seen) if everything else unread(graph, store, found), instance)
     logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
     if not logs:
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
-    late = [key for key in out_of_date(definitions, store, logs, everything=everything) if key in wanted]
+    late = [key for key in out_of_date(graph, store, logs, everything=everything) if key in wanted]
     if not late:
         say("everything is up to date")
         return Outcome(list(found.seen), refused)
@@ -108,9 +111,8 @@ def materialize_all(
     return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
 
 
-def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKey]:
+def _above(graph: AssetGraph, assets: Sequence[str]) -> set[dg.AssetKey]:
     """These assets and all that they rest on; all assets where none is named."""
-    graph = definitions.resolve_asset_graph()
     known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
     if unknown := [name for name in assets if name not in known]:
         near = difflib.get_close_matches(unknown[0], known, 1)
@@ -120,15 +122,6 @@ def _above(definitions: dg.Definitions, assets: Sequence[str]) -> set[dg.AssetKe
     return set((named if assets else dg.AssetSelection.all()).resolve(graph))
 
 
-def unread(definitions: dg.Definitions, store: Store, found: Scan) -> list[str]:
-    """Landed logs that today's code and settings have not read as they are."""
-    version = definitions.resolve_asset_graph().get(dg.AssetKey("raw_sessions")).code_version
-    return [
-        log for log in found.seen
-        if log in found.new or store.find("raw_sessions", log).node.code_version != version
-    ]  # fmt: skip
-
-
 def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance) -> dict[str, str]:
     """Read landed logs, whose partitions are there; those that could not be taken, with the reason."""
     job = definitions.resolve_job_def(ingest_job.name)
@@ -136,50 +129,12 @@ def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.Dagste
     return {log: next(iter(reasons.values())) for log, reasons in failures.items() if reasons}
 
 
-def out_of_date(
-    definitions: dg.Definitions, store: Store, logs: Sequence[str], *, everything: bool = False
-) -> list[dg.AssetKey]:
-    """Assets after ingestion that are missing or rest on other inputs, settings or code than now, and all below them.
-
-    In the order of the graph; all of them if ``everything``. The studies are not among them.
-    """
-    graph = definitions.resolve_asset_graph()
-    current: dict[dg.AssetKey, set[str]] = {}
-    late: list[dg.AssetKey] = []
-    for key in graph.toposorted_asset_keys:
-        node, name = graph.get(key), key.to_user_string()
-        if node.group_name == GROUP:
-            continue
-        if node.partitions_def == landed_logs:
-            current[key] = {store.find(name, log).node.id for log in logs}
-            continue
-        inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
-        moved = everything or any(parent in late for parent in node.parent_keys)
-        with suppress(NotMaterializedError):
-            partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
-            found = [store.find(name, partition) for partition in partitions]
-            if not moved and all(_rests_on(stored, name) == (node.code_version, inputs) for stored in found):
-                current[key] = {stored.node.id for stored in found}
-                continue
-        late.append(key)
-    together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
-    return [key for key in graph.toposorted_asset_keys if key in together]
-
-
 def stale(settings: Settings, asset: str) -> str | None:
     """The first of ``asset`` and what it rests on that is there and not up to date with today's settings and code."""
-    definitions, store = build(settings), Store(settings)
-    logs = list(store.ingested(list(store.partitions("raw_sessions"))))
-    late = [
-        key.to_user_string() for key in out_of_date(definitions, store, logs) if key in _above(definitions, [asset])
-    ]
+    graph, store = build(settings).resolve_asset_graph(), Store(settings)
+    logs, wanted = list(store.ingested(list(store.partitions("raw_sessions")))), _above(graph, [asset])
+    late = [key.to_user_string() for key in out_of_date(graph, store, logs) if key in wanted]
     return next((name for name in late if store.has(name)), None)
-
-
-def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:
-    """The code and the inputs that an artefact was made with."""
-    earlier = {n.id for n in stored.lineage.ancestors if n.asset == name}  # what a warm start began with
-    return stored.node.code_version, set(stored.node.parents) - earlier
 
 
 def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:

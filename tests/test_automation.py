@@ -13,19 +13,22 @@ import dagster as dg
 import pytest
 
 from assets.automation import landing_sensor, nightly_schedule
+from assets.graph import build
 from assets.ingestion import landed_logs
 from assets.runs import execute, materialize_all
-from sessrec_pipeline.definitions import build
+from assets.staleness import out_of_date
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs import landing
 from sessrec_pipeline.logs.synthetic import write_logs
-from sessrec_pipeline.settings import AutomationSettings, GRU4RecConfig, Settings, SyntheticSettings
+from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.settings import AutomationSettings, Settings, SyntheticSettings
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
 
 SMALL = SyntheticSettings(sessions=120, items=60, days=2)
 FEW: list[Any] = ["markov", "gru4rec"]
-QUICK = GRU4RecConfig(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
+QUICK = GRU4RecSettings(layers=[8], n_epochs=1, n_sample=16, batch_size=16)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def materialized(whole: Path, tmp_path: Path) -> Iterator[Materialized]:
 
 
 def feed_in(home: Path) -> Settings:
-    settings = Settings(
+    settings = FeedSettings(
         home=home, models=FEW, synthetic=SMALL, gru4rec=QUICK, automation=AutomationSettings(settle_seconds=0)
     )
     if not settings.landing.is_dir():
@@ -297,8 +300,13 @@ def materialize_all_of(settings: Settings, instance: dg.DagsterInstance, job: st
     assert definition.execute_in_process(instance=instance, **selection).success  # type: ignore[arg-type]
 
 
-def night(settings: Settings, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    context = dg.build_schedule_context(instance=instance, resources={"store": Store(settings)})
+def night(
+    settings: Settings, instance: dg.DagsterInstance, definitions: dg.Definitions | None = None
+) -> dg.RunRequest | dg.SkipReason:
+    repository = (definitions or build(settings)).get_repository_def()
+    context = dg.build_schedule_context(
+        instance=instance, resources={"store": Store(settings)}, repository_def=repository
+    )
     (answer,) = nightly_schedule(settings)(context)  # type: ignore[misc]
     return answer  # type: ignore[return-value]
 
@@ -308,13 +316,89 @@ def test_nightly_waits_for_a_first_log(settings: Settings, tmp_path: Path) -> No
         assert isinstance(night(settings, instance), dg.SkipReason)
 
 
-def test_nightly_runs_only_when_logs_came(materialized: Materialized) -> None:
+def nothing(materialized: Materialized) -> dg.Definitions:
+    return build(materialized.settings)
+
+
+def new_log(materialized: Materialized) -> dg.Definitions:
     settings, instance = materialized
-    assert isinstance(night(settings, instance), dg.SkipReason)
     (settings.landing / "more.tsv").write_text("SessionId\tItemId\tTime\nnew\t1\t1767700000\nnew\t2\t1767700010\n")
     instance.add_dynamic_partitions(str(landed_logs.name), ["more.tsv"])
     materialize_all_of(settings, instance, "ingest", partition_key="more.tsv")
-    assert isinstance(night(settings, instance), dg.RunRequest)
+    return build(settings)
+
+
+def replaced_input(materialized: Materialized) -> dg.Definitions:
+    settings, instance = materialized
+    log = max(settings.landing.iterdir())
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-20]))
+    materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+    return build(settings)
+
+
+def same_bytes_again(materialized: Materialized) -> dg.Definitions:
+    settings, instance = materialized
+    materialize_all_of(settings, instance, "ingest", partition_key="demo-2026-01-06.tsv")
+    return build(settings)
+
+
+def changed_setting(materialized: Materialized) -> dg.Definitions:
+    return build(materialized.settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})}))
+
+
+def changed_code(materialized: Materialized) -> dg.Definitions:
+    def change(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(code_version="another") if spec.key == dg.AssetKey("train_split") else spec
+
+    return build(materialized.settings).map_asset_specs(func=change)
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (nothing, set()),
+        (same_bytes_again, set()),
+        (new_log, {"sessions", "drift"}),
+        (replaced_input, {"sessions", "drift"}),
+        (changed_setting, {"gru4rec_checkpoint"}),
+        (changed_code, {"train_split"}),
+    ],
+)
+def test_command_sensor_and_schedule_agree_on_what_is_out_of_date(
+    materialized: Materialized, change: Callable[[Materialized], dg.Definitions], first: set[str]
+) -> None:
+    """The sensor asks for what can be made now; the others for that and all below it, in one run."""
+    settings, instance = materialized
+    cursor = dg.evaluate_automation_conditions(build(settings), instance).cursor
+    definitions = change(materialized)
+    graph, store = definitions.resolve_asset_graph(), Store(settings)
+    late = out_of_date(graph, store, landed_logs.get_partition_keys(dynamic_partitions_store=instance))
+    assert {key.to_user_string() for key in late if not graph.get(key).parent_keys & set(late)} == first
+    asked = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor).results
+    assert {result.key.to_user_string() for result in asked if result.true_subset.size > 0} == first
+    answer = night(settings, instance, definitions)
+    if first:
+        assert isinstance(answer, dg.RunRequest) and answer.asset_selection == late
+    else:
+        assert isinstance(answer, dg.SkipReason) and late == []
+
+
+def test_what_the_schedule_asks_for_leaves_nothing_out_of_date(materialized: Materialized) -> None:
+    settings, instance = materialized
+    answer = night(settings, instance, new_log(materialized))
+    assert isinstance(answer, dg.RunRequest)
+    materialize_all_of(settings, instance, "rebuild", asset_selection=answer.asset_selection)
+    assert isinstance(night(settings, instance), dg.SkipReason)
+
+
+def test_the_schedule_names_logs_that_nobody_read(
+    materialized: Materialized, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, instance = materialized
+    (settings.landing / "more.tsv").write_text("SessionId\tItemId\tTime\nnew\t1\t1767700000\n")
+    assert isinstance(night(settings, instance), dg.SkipReason)
+    said = capsys.readouterr().err
+    assert "1 logs have landed" in said and "more.tsv" in said
 
 
 @pytest.mark.parametrize("running", [True, False])

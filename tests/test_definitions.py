@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from assets.graph import build
-from assets.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks, unread
+from assets.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks
+from assets.staleness import unread
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
@@ -258,10 +259,10 @@ def test_logs_that_other_settings_read_are_read_again(
 ) -> None:
     store, found = Store(demo), scan(demo.landing, Store(demo), {})
     stricter = demo.model_copy(update={"logs": demo.logs.model_copy(update={"max_bad_share": 0.1})})
-    assert unread(build(demo), store, found) == []
-    assert unread(build(stricter), store, found) == outcome.landed
+    assert unread(build(demo).resolve_asset_graph(), store, found) == []
+    assert unread(build(stricter).resolve_asset_graph(), store, found) == outcome.landed
     assert set(materialize_all(stricter, instance).rebuilt) == rebuilt(demo)
-    assert unread(build(stricter), store, found) == []
+    assert unread(build(stricter).resolve_asset_graph(), store, found) == []
     assert materialize_all(demo, instance).success
 
 

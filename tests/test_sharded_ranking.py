@@ -11,7 +11,8 @@ from assets import runs
 from assets.checks import result_checks
 from assets.graph import build
 from assets.io_manager import SECONDS
-from assets.runs import execute, materialize_all, out_of_date
+from assets.runs import execute, materialize_all
+from assets.staleness import out_of_date
 from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.evaluation.shards import COUNTS
 from sessrec_pipeline.feed import FeedSettings
@@ -86,7 +87,7 @@ def rank(settings: FeedSettings, instance: dg.DagsterInstance) -> set[str]:
 
 def late(settings: FeedSettings) -> set[str]:
     logs = [path.name for path in settings.landing.iterdir()]
-    return {key.to_user_string() for key in out_of_date(build(settings), Store(settings), logs)}
+    return {key.to_user_string() for key in out_of_date(build(settings).resolve_asset_graph(), Store(settings), logs)}
 
 
 def test_shards_give_the_same_tables(home: Path, whole: Whole, instance: dg.DagsterInstance) -> None:
