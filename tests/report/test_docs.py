@@ -116,8 +116,24 @@ def test_every_spanish_page_has_an_english_one_with_the_same_blocks(make: Module
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("README*.md")]
+    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
     assert len(pages) > 12
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_files_that_documents_name_are_there() -> None:
+    """Paths of code, from the root, from the package or from anywhere below."""
+    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
+    rooms = ("assets", "benchmarks", "docs", "sessrec_pipeline", "tests")
+    code = [path for room in rooms for suffix in ("py", "sql") for path in (ROOT / room).glob(f"**/*.{suffix}")]
+    named = {
+        (page, path)
+        for page in pages
+        for path in re.findall(r"[`( ]((?:[\w-]+/)+[\w-]+\.(?:py|sql))\b", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 30
+    assert [
+        f"{page}: {path}" for page, path in named if not any(f"/{file}".endswith(f"/{path}") for file in code)
+    ] == []
