@@ -1,18 +1,28 @@
-"""Fill the result blocks of the documents, English and Spanish, from a materialized feed.
+"""Fill the blocks of the documents, English and Spanish: tables of models and settings, and results of a feed.
 
-    sessrec --home data/demo demo && python docs/make.py data/demo
+    python docs/make.py                                                   # models, settings, search spaces
+    sessrec --home data/demo demo && python docs/make.py data/demo        # the results of a materialized feed as well
 
 A block stands between ``<!-- made by docs/make.py: NAME -->`` and ``<!-- made by docs/make.py: end -->``; what was in
 it is replaced. Pages in docs/es are written in Spanish. Figures go to docs/images/LANGUAGE.
 """
 
+import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from inspect import cleandoc
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from sessrec_pipeline.feed import FeedSettings, load_settings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sessrec_pipeline.feed import cards_of, load_settings
+from sessrec_pipeline.models.base import Choice, Span
+from sessrec_pipeline.models.registry import CARDS
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
@@ -24,6 +34,7 @@ from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.standings import ceiling, headline, leaderboard_rows, tie_notes, tie_rows
 from sessrec_pipeline.report.translation import gettext, using_language
+from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 DOCS = Path(__file__).parent
@@ -31,7 +42,140 @@ MARK = r"<!-- made by docs/make\.py: "
 BLOCK = re.compile(rf"({MARK}(?!end)([a-z-]+) -->\n).*?({MARK}end -->)", re.DOTALL)
 
 
-# --- what stands in the blocks ---------------------------------------------------------------------------------------
+# --- what stands in the blocks: from the cards and the settings classes ----------------------------------------------
+
+
+def models() -> str:
+    """Each model with what it ranks by and its source."""
+    heading = [gettext("Model"), gettext("Name"), gettext("It ranks by"), gettext("Source")]
+    rows = [
+        [f"`{card.name}`", gettext(card.title), markdown(gettext(card.summary)), gettext(card.source)]
+        for card in CARDS
+        if card.kind == "model"
+    ]
+    return table(heading, rows)
+
+
+def spaces() -> str:
+    """What tuning searches."""
+    rows = [
+        [f"`{card.name}`", "; ".join(f"`{name}` {searched(where)}" for name, where in card.space.items())]
+        for card in CARDS
+        if card.space
+    ]
+    return table([gettext("Model"), gettext("What is searched")], rows)
+
+
+def searched(where: Span | Choice) -> str:
+    """The values that a search may choose."""
+    if isinstance(where, Choice):
+        text = " | ".join(f"`{json.dumps(option)}`" for option in where.options)
+    else:
+        text = f"{where.low:,} … {where.high:,}"
+    how = [gettext("logarithmic")] if isinstance(where, Span) and where.log else []
+    how += [gettext("in steps of {step}", step=where.step)] if isinstance(where, Span) and where.step else []
+    if where.when is not None:
+        name, value = (f"`{part}`" for part in where.when)
+        how.append(gettext("where {name} is {value}", name=name, value=value))
+    return f"{text} ({', '.join(how)})" if how else text
+
+
+def settings_of_the_feed() -> str:
+    """Every core section, and the settings that stand above the first one."""
+    sections = {name: model_in(field) for name, field in Settings.model_fields.items()}
+    top = {name: field for name, field in Settings.model_fields.items() if sections[name] is None}
+    heading = gettext("Above the first section")
+    parts = [f"### {heading}\n\n{fields(top)}"]
+    for name, section in sections.items():
+        if section is not None:
+            is_list = get_origin(Settings.model_fields[name].annotation) is list
+            parts.append(described(f"[[{name}]]" if is_list else f"[{name}]", section))
+    return "\n".join(parts)
+
+
+def settings_of_models() -> str:
+    """The section of every model."""
+    return "\n".join(described(f"[{card.section}]", card.settings) for card in CARDS if card.kind == "model")
+
+
+def described(heading: str, section: type[BaseModel]) -> str:
+    """A section of ``sessrec.toml``, and the tables inside it."""
+    text = f"### `{heading}`\n\n{markdown(cleandoc(section.__doc__ or ''))}\n"
+    if section.model_fields:
+        text += f"\n{fields(section.model_fields)}"
+    for name, field in section.model_fields.items():
+        if inner := model_in(field):
+            whose = gettext("Each entry of {name}.", name=f"`{name}`")
+            text += f"\n{whose} {markdown(cleandoc(inner.__doc__ or ''))}\n\n{fields(inner.model_fields)}"
+    return text
+
+
+def fields(of: dict[str, FieldInfo]) -> str:
+    """Each field with its type, default and docstring."""
+    heading = [gettext("Setting"), gettext("Type"), gettext("Default"), gettext("Meaning")]
+    rows = [
+        [f"`{name}`", f"`{type_of(field)}`", default_of(field), markdown(field.description or "")]
+        for name, field in of.items()
+    ]
+    return table(heading, rows)
+
+
+def default_of(field: FieldInfo) -> str:
+    """As it would be written in TOML; nothing where there is no value."""
+    if field.is_required():
+        return gettext("required")
+    value = field.get_default(call_default_factory=True)
+    return "" if value is None else f"`{json.dumps(value, default=str)}`"
+
+
+def type_of(field: FieldInfo) -> str:
+    """Type and bounds, as in ``int >= 1``."""
+    return " | ".join(_types(field.annotation, field.metadata))
+
+
+def _types(annotation: Any, bounds: list[Any]) -> Iterator[str]:
+    kind = get_origin(annotation)
+    if kind is Annotated:
+        inner, *more = get_args(annotation)
+        yield from _types(inner, [*bounds, *(part for found in more for part in getattr(found, "metadata", [found]))])
+    elif kind in (UnionType, Union):
+        for part in get_args(annotation):
+            if part is not NoneType:
+                yield from _types(part, bounds)
+    elif kind is Literal:
+        yield from (json.dumps(option) for option in get_args(annotation))
+    elif kind is list:
+        yield f"list[{' | '.join(_types(get_args(annotation)[0], []))}]"
+    elif kind is dict or is_model(annotation):
+        yield "table"
+    else:
+        name = annotation.__name__ if annotation in (bool, int, float) else "str"
+        signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+        found = [f"{sign} {getattr(b, key)}" for key, sign in signs.items() for b in bounds if hasattr(b, key)]
+        yield " ".join([name, ", ".join(found)]).strip()
+
+
+def is_model(annotation: object) -> bool:
+    """Whether a type is a table of settings."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def model_in(field: FieldInfo) -> type[BaseModel] | None:
+    """The class of a field that is a table, or a list of tables."""
+    found = [part for part in (field.annotation, *get_args(field.annotation)) if is_model(part)]
+    return found[0] if found else None
+
+
+def markdown(docstring: str) -> str:
+    """A docstring as Markdown, on one line for each paragraph."""
+    paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
+    parts = re.split(r"(``.*?``)", "\n\n".join(paragraphs))
+    return "".join(
+        part[1:-1] if part.startswith("``") else re.sub(r"[*<]", lambda c: f"\\{c[0]}", part) for part in parts
+    )
+
+
+# --- what stands in the blocks: results of a feed --------------------------------------------------------------------
 
 
 def answers(data: ReportData) -> str:
@@ -92,6 +236,13 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
+CARD_BLOCKS: dict[str, Callable[[], str]] = {
+    "models": models,
+    "spaces": spaces,
+    "settings": settings_of_the_feed,
+    "settings-of-models": settings_of_models,
+}
+"""Blocks that need no feed."""
 BLOCKS: dict[str, Callable[[ReportData], str]] = {
     "answers": answers,
     "leaderboard": leaderboard,
@@ -126,13 +277,20 @@ def pages() -> list[Path]:
     return [page for page in sorted(DOCS.glob("**/*.md")) if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
-def filled(page: Path, data: ReportData, images: Path) -> str:
-    """The text of ``page`` with its blocks made from ``data``; figures are written below ``images``."""
+def filled(page: Path, data: ReportData | None, images: Path) -> str:
+    """The text of ``page`` with its blocks made anew; figures are written below ``images``.
+
+    Without ``data`` the blocks with results stay as they are.
+    """
     language = "es" if page.parent.name == "es" else "en"
 
     def block(found: re.Match[str]) -> str:
         name = found[2]
-        if name in BLOCKS:
+        if name in CARD_BLOCKS:
+            text = CARD_BLOCKS[name]()
+        elif data is None:
+            return found[0]
+        elif name in BLOCKS:
             text = BLOCKS[name](data)
         else:
             title, svg = FIGURES[name](data)
@@ -146,12 +304,11 @@ def filled(page: Path, data: ReportData, images: Path) -> str:
         return BLOCK.sub(block, page.read_text(encoding="utf-8"))
 
 
-def read(settings: FeedSettings) -> ReportData:
+def read(settings: Settings) -> ReportData:
     """What the feed's report tells. NotMaterializedError where something is not there."""
     store = Store(settings)
-    found = {name: store.find(name) for name in NEEDED}
-    if "gru4rec" in settings.models:
-        found["gru4rec_checkpoint"] = store.find("gru4rec_checkpoint")
+    trained = [card.checkpoint for card in cards_of(settings) if card.training]
+    found = {name: store.find(name) for name in (*NEEDED, *trained)}
     nodes = found["sessions"].lineage.nodes
     logs = sorted(node.partition for node in nodes if node.asset == "raw_sessions" and node.partition is not None)
     raw, quarantine = ([store.find(name, log) for log in logs] for name in ("raw_sessions", "quarantine"))
@@ -160,10 +317,10 @@ def read(settings: FeedSettings) -> ReportData:
 
 def main() -> None:
     """The command."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python docs/make.py HOME")
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
+        sys.exit("usage: python docs/make.py [HOME]")
     try:
-        data = read(load_settings(Path(sys.argv[1])))
+        data = read(load_settings(Path(sys.argv[1]))) if len(sys.argv) > 1 else None
     except NotMaterializedError as error:
         sys.exit(f"{error}: run `sessrec --home {sys.argv[1]} materialize`")
     for page in pages():

@@ -70,7 +70,7 @@ def load(arrays: Arrays, settings: SyntheticSettings, items: Sequence[str], devi
 CARD = Card(
     name="oracle",
     title=N_("Oracle"),
-    summary="the true probabilities of the generator, the best that any model could do",
+    summary=N_("the true probabilities of the generator, the best that any model could do"),
     source="",
     settings=SyntheticSettings,
     tables=(POPULARITY,),

@@ -4,12 +4,16 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field, SecretStr
 from test_answers import with_days
 from test_page import full
 
+from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.report.data import ReportData
+from sessrec_pipeline.settings import Section
 
 __all__ = ["full"]
 ROOT = Path(__file__).parents[2]
@@ -51,7 +55,7 @@ def shape(body: str) -> list[str]:
 def test_blocks_are_built_as_the_command_builds_them(make: ModuleType, full: ReportData, tmp_path: Path) -> None:
     data = with_days(full, [0.6, 0.5])
     pages = make.pages()
-    assert {page.name for page in pages} == {"summary.md", "report.md"}
+    assert {page.name for page in pages} == {"summary.md", "report.md", "models.md", "settings.md"}
     for page in pages:
         there = blocks(make, page.read_text(encoding="utf-8"))
         made = blocks(make, make.filled(page, data, tmp_path))
@@ -59,6 +63,38 @@ def test_blocks_are_built_as_the_command_builds_them(make: ModuleType, full: Rep
         for (name, body), (_, new) in zip(there, made, strict=True):
             assert shape(body) == shape(new), f"{page}: {name}: run docs/make.py again"
             assert body, f"{page}: {name} is empty: run docs/make.py"
+
+
+def test_tables_of_models_and_settings_are_current(make: ModuleType, tmp_path: Path) -> None:
+    found = {page: page.read_text(encoding="utf-8") for page in make.pages()}
+    stale = [page for page, text in found.items() if make.filled(page, None, tmp_path) != text]
+    assert stale == [], "run `python docs/make.py`"
+    names = [name for page, text in found.items() if page.parent == DOCS for name, _ in blocks(make, text)]
+    assert set(names) > set(make.CARD_BLOCKS)
+
+
+def test_every_setting_is_in_the_tables(make: ModuleType) -> None:
+    text = (DOCS / "settings.md").read_text(encoding="utf-8")
+    for name, field in FeedSettings.model_fields.items():
+        section = make.model_in(field)
+        assert f"`{name}`" in text if section is None else f"[{name}]" in text
+        for inner in section.model_fields if section else ():
+            assert f"| `{inner}` |" in text
+
+
+def test_types_are_written_with_their_bounds(make: ModuleType) -> None:
+    class Example(Section):
+        one: Annotated[int, Field(ge=1, lt=5)] | None = None
+        two: Literal["a", "b"] = "a"
+        three: list[Annotated[float, Field(gt=0)]] = [1.0]
+        four: dict[str, Any] = {}
+        five: SecretStr
+
+    types = [make.type_of(field) for field in Example.model_fields.values()]
+    assert types == ["int >= 1, < 5", '"a" | "b"', "list[float > 0]", "table", "str"]
+    defaults = [make.default_of(field) for field in Example.model_fields.values()]
+    assert defaults == ["", '`"a"`', "`[1.0]`", "`{}`", "required"]
+    assert make.markdown("a ``b*c`` d*e <x>\nf\n\ng") == "a `b*c` d\\*e \\<x> f\n\ng"
 
 
 def test_filling_twice_changes_nothing(make: ModuleType, full: ReportData, tmp_path: Path) -> None:
@@ -80,8 +116,24 @@ def test_every_spanish_page_has_an_english_one_with_the_same_blocks(make: Module
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("README*.md")]
+    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
     assert len(pages) > 12
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_files_that_documents_name_are_there() -> None:
+    """Paths of code, from the root, from the package or from anywhere below."""
+    pages = [*DOCS.glob("**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
+    rooms = ("assets", "benchmarks", "docs", "sessrec_pipeline", "tests")
+    code = [path for room in rooms for suffix in ("py", "sql") for path in (ROOT / room).glob(f"**/*.{suffix}")]
+    named = {
+        (page, path)
+        for page in pages
+        for path in re.findall(r"[`( ]((?:[\w-]+/)+[\w-]+\.(?:py|sql))\b", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 30
+    assert [
+        f"{page}: {path}" for page, path in named if not any(f"/{file}".endswith(f"/{path}") for file in code)
+    ] == []

@@ -19,6 +19,7 @@ from sessrec_pipeline.models.base import Card, FittedTable, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 
 class AssociationRulesSettings(Section):
@@ -54,7 +55,7 @@ AR = FittedTable(
 CARD = Card(
     name="ar",
     title="AR",
-    summary="items that share a session with the current one",
+    summary=N_("items that share a session with the current one"),
     source="Ludewig, Jannach: Evaluation of session-based recommendation algorithms. UMUAI 28, 2018, arXiv 1803.09587",
     settings=AssociationRulesSettings,
     tables=(POPULARITY, AR),

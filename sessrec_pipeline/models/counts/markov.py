@@ -20,6 +20,7 @@ from sessrec_pipeline.models.counts.popularity import POPULARITY, items_of
 from sessrec_pipeline.models.padding import listed, rest_of
 from sessrec_pipeline.models.sparse import SparseRows, sparse_matrix
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 
 class MarkovSettings(Section):
@@ -100,8 +101,8 @@ def load(arrays: Arrays, settings: MarkovSettings, items: Sequence[str], device:
 CARD = Card(
     name="markov",
     title="Markov",
-    summary="what followed the current item in training, most often first",
-    source="the reproduction study that this project follows",
+    summary=N_("what followed the current item in training, most often first"),
+    source=N_("the reproduction study that this project follows"),
     settings=MarkovSettings,
     tables=(POPULARITY, MARKOV),
     fit=fit,

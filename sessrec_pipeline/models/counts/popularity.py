@@ -82,7 +82,7 @@ def load(arrays: Arrays, settings: Section, items: Sequence[str], device: str) -
 CARD = Card(
     name="popularity",
     title=N_("Popularity"),
-    summary="items by their number of training events",
+    summary=N_("items by their number of training events"),
     source="",
     settings=PopularitySettings,
     tables=(POPULARITY,),

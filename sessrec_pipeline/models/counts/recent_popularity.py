@@ -57,7 +57,7 @@ def fit(tables: Mapping[str, pa.Table], settings: RecentPopularitySettings) -> F
 CARD = Card(
     name="recent_popularity",
     title=N_("Recent popularity"),
-    summary="items by training events of the last days, the rest by all events",
+    summary=N_("items by training events of the last days, the rest by all events"),
     source="Ludewig, Mauro, Latifi, Jannach: Empirical analysis of session-based recommendation algorithms. UMUAI 31, "
     "2021, arXiv 1910.12781",
     settings=RecentPopularitySettings,

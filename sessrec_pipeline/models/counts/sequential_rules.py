@@ -19,6 +19,7 @@ from sessrec_pipeline.models.base import Card, Choice, FittedTable, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 UNIT = 100 * 2520**2
 """Weights are counted in parts of this: 1/d and 1/d**2 are whole numbers of them up to d = 10, the default steps."""
@@ -67,7 +68,7 @@ SR = FittedTable(
 CARD = Card(
     name="sr",
     title="SR",
-    summary="items that came a few events after the current one",
+    summary=N_("items that came a few events after the current one"),
     source="Kamehkhosh, Jannach, Ludewig: A comparison of frequent pattern techniques and a deep learning method for "
     "session-based recommendation. RecTemp at RecSys 2017",
     settings=SequentialRulesSettings,

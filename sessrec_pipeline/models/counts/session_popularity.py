@@ -56,7 +56,7 @@ def load(arrays: Arrays, settings: SessionPopularitySettings, items: Sequence[st
 CARD = Card(
     name="session_popularity",
     title=N_("Session popularity"),
-    summary="the items of the session itself, by how often they occur in it",
+    summary=N_("the items of the session itself, by how often they occur in it"),
     source="S-POP of Hidasi, Karatzoglou, Baltrunas, Tikk: Session-based recommendations with recurrent neural "
     "networks. ICLR 2016, arXiv 1511.06939",
     settings=SessionPopularitySettings,

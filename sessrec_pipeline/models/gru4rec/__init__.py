@@ -11,6 +11,7 @@ from sessrec_pipeline.models.base import Arrays, Card, Choice, Look, Recommender
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.gru4rec.on_cpu import GRU4RecOnCPU
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.text import N_
 
 if TYPE_CHECKING:
     from sessrec_pipeline.models.ranks import Ranks
@@ -74,7 +75,7 @@ BPR_MAX, CROSS_ENTROPY = ("loss", "bpr-max"), ("loss", "cross-entropy")
 CARD = Card(
     name="gru4rec",
     title="GRU4Rec",
-    summary="a gated recurrent network over the events of the session",
+    summary=N_("a gated recurrent network over the events of the session"),
     source="Hidasi, Karatzoglou: Recurrent neural networks with top-k gains for session-based recommendations. CIKM "
     "2018, arXiv 1706.03847",
     settings=GRU4RecSettings,

@@ -18,6 +18,7 @@ from sessrec_pipeline.models.base import Card, FittedTable, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 
 class ItemKNNSettings(Section):
@@ -61,7 +62,7 @@ ITEM_KNN = FittedTable(
 CARD = Card(
     name="item_knn",
     title="Item-KNN",
-    summary="items whose training sessions are much the same as those of the current one",
+    summary=N_("items whose training sessions are much the same as those of the current one"),
     source="Hidasi, Karatzoglou, Baltrunas, Tikk: Session-based recommendations with recurrent neural networks. "
     "ICLR 2016, arXiv 1511.06939",
     settings=ItemKNNSettings,

@@ -52,6 +52,7 @@ from sessrec_pipeline.models.base import (
 from sessrec_pipeline.models.counts.popularity import POPULARITY, items_of
 from sessrec_pipeline.models.padding import rest_of, steps_of
 from sessrec_pipeline.settings import Section
+from sessrec_pipeline.text import N_
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 Floats = NDArray[np.float64]
@@ -353,7 +354,7 @@ TABLES = (POPULARITY, RECENT_SESSIONS)
 SKNN = Card(
     name="sknn",
     title="SKNN",
-    summary="items of training sessions that share items with the current one, by the cosine of the sets of items",
+    summary=N_("items of training sessions that share items with the current one, by the cosine of the sets of items"),
     source="Jannach, Ludewig: When recurrent neural networks meet the neighborhood for session-based recommendation. "
     "RecSys 2017",
     settings=SKNNSettings,
@@ -365,7 +366,7 @@ SKNN = Card(
 VSKNN = Card(
     name="vsknn",
     title="VS-KNN",
-    summary="SKNN that stresses the last events of the current session",
+    summary=N_("SKNN that stresses the last events of the current session"),
     source="Ludewig, Jannach: Evaluation of session-based recommendation algorithms. UMUAI 28, 2018, arXiv 1803.09587",
     settings=VSKNNSettings,
     tables=TABLES,
@@ -376,7 +377,7 @@ VSKNN = Card(
 STAN = Card(
     name="stan",
     title="STAN",
-    summary="SKNN in which position and age of what is shared fade exponentially",
+    summary=N_("SKNN in which position and age of what is shared fade exponentially"),
     source="Garg, Gupta, Malhotra, Vig, Shroff: Sequence and time aware neighborhood for session-based "
     "recommendations. SIGIR 2019",
     settings=STANSettings,
@@ -388,7 +389,7 @@ STAN = Card(
 VSTAN = Card(
     name="vstan",
     title="VSTAN",
-    summary="STAN with the ideas of VS-KNN",
+    summary=N_("STAN with the ideas of VS-KNN"),
     source="Ludewig, Mauro, Latifi, Jannach: Empirical analysis of session-based recommendation algorithms. UMUAI 31, "
     "2021, arXiv 1910.12781",
     settings=VSTANSettings,
