@@ -14,7 +14,7 @@ from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.registry import CARDS
 from sessrec_pipeline.settings import SyntheticSettings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "walkthrough.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "walkthrough.ipynb"
 
 
 def cells() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of the whole graph. The long run: pytest -m soak tests/test_kills.py -s
+"""kill -9 at random moments of the whole graph. The long run: pytest -m soak tests/assets/test_kills.py -s
 
 A kill may come while a log is read, a split or a checkpoint is written, a model is trained or ranked, or the catalogue
 is told of it. Afterwards no file is half written, and the next run that is left in peace ends where an undisturbed one

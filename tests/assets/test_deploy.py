@@ -27,7 +27,7 @@ from assets.graph import build
 from sessrec_pipeline.feed import FeedSettings, load_settings
 from sessrec_pipeline.settings import SettingsError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 EVERY_GPU_ASSET: dict[str, Any] = {"training": {"validate_epochs": True, "tuning_trials": 1}}
 GPU_ASSETS = {

@@ -16,7 +16,7 @@ from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.base import Sessions
 from sessrec_pipeline.settings import SyntheticSettings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
 SESSREC = "from sessrec_pipeline.cli import main; main()"
 FEED = """
