@@ -87,13 +87,13 @@ class StoreIOManager(dg.IOManager):
         if isinstance(obj, Publishable):
             stored = self._publish(context, context.partition_key if context.has_asset_partitions else None, obj)
             version = stored.node.data_version
-            context.add_output_metadata(_told(stored))
+            context.add_output_metadata(_metadata_of(stored))
         else:
             versions = []
             for partition, part in obj:
                 stored = self._publish(context, partition, part)
                 versions.append(stored.node.data_version)
-                step.add_asset_metadata(_told(stored), context.asset_key, partition)
+                step.add_asset_metadata(_metadata_of(stored), context.asset_key, partition)
             version = versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()
         step.set_data_version(context.asset_key, dg.DataVersion(version))
 
@@ -119,7 +119,7 @@ class StoreIOManager(dg.IOManager):
             )
 
 
-def _told(stored: Stored) -> dict[str, Any]:
+def _metadata_of(stored: Stored) -> dict[str, Any]:
     """What Dagster shows of an artefact."""
     return {
         "path": dg.MetadataValue.path(str(stored.path)),

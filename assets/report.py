@@ -5,7 +5,7 @@ import dagster as dg
 from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.feed import cards_of
-from sessrec_pipeline.report.gather import gather
+from sessrec_pipeline.report.collect import collect
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.standings import headline
 from sessrec_pipeline.settings import Settings
@@ -67,7 +67,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
             "drift": drift,
             **trained,
         }
-        data = gather(settings, found, raw_sessions, quarantine)
+        data = collect(settings, found, raw_sessions, quarantine)
         context.add_output_metadata({"headline": headline(data)})
         return render(data)
 

@@ -80,7 +80,7 @@ def materialize_all(
     *,
     up_to: Sequence[str] = (),
     everything: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Take every log that landed or changed since it was ingested, then rebuild what is not up to date.
 
@@ -88,7 +88,7 @@ def materialize_all(
     UnknownAssetError where the feed has no such asset. ``everything`` rebuilds also what is up to date.
     """
     for line in [*end_dead_runs(instance), *held_pools(instance)]:
-        say(line)
+        report(line)
     definitions = build(settings)
     graph = definitions.resolve_asset_graph()
     wanted = _above(graph, up_to)
@@ -104,7 +104,7 @@ def materialize_all(
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
     late = [key for key in out_of_date(graph, store, logs, everything=everything) if key in wanted]
     if not late:
-        say("everything is up to date")
+        report("everything is up to date")
         return Outcome(list(found.seen), refused)
     rebuild = definitions.resolve_job_def(REBUILD)
     failed = _failures(execute(rebuild, instance, asset_selection=late))
@@ -188,7 +188,7 @@ def _run_check(
             )
     except Exception as error:  # whatever it is, it is the answer
         return found, str(error)
-    return found, "the check said nothing"
+    return found, "the check gave no result"
 
 
 def _seen(evaluation: dg.AssetCheckEvaluation) -> str:

@@ -25,13 +25,13 @@ from sessrec_pipeline.models.base import Choice, Span
 from sessrec_pipeline.models.registry import CARDS
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
+from sessrec_pipeline.report.collect import NEEDED, collect
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.enough import enough
 from sessrec_pipeline.report.funnel import make_funnel
-from sessrec_pipeline.report.gather import NEEDED, gather
 from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol
+from sessrec_pipeline.report.simpler_models import simpler_models
 from sessrec_pipeline.report.standings import ceiling, headline, leaderboard_rows, tie_notes, tie_rows
 from sessrec_pipeline.report.translation import gettext, using_language
 from sessrec_pipeline.settings import Settings
@@ -180,7 +180,7 @@ def markdown(docstring: str) -> str:
 
 def answers(data: ReportData) -> str:
     """Who wins and how surely, what the ceiling is, when a simpler model is enough, how long a training lasts."""
-    said = [headline(data), ceiling(data), " ".join(enough(data)), ageing_note(data)]
+    said = [headline(data), ceiling(data), " ".join(simpler_models(data)), ageing_note(data)]
     return "".join(f"- {sentence}\n" for sentence in said if sentence)
 
 
@@ -312,7 +312,7 @@ def read(settings: Settings) -> ReportData:
     nodes = found["sessions"].lineage.nodes
     logs = sorted(node.partition for node in nodes if node.asset == "raw_sessions" and node.partition is not None)
     raw, quarantine = ([store.find(name, log) for log in logs] for name in ("raw_sessions", "quarantine"))
-    return gather(settings, found, raw, quarantine)
+    return collect(settings, found, raw, quarantine)
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: b
     with open_instance(settings) as instance:
         try:
             outcome = materialize_all(
-                settings, instance, up_to=assets, everything=everything, say=lambda line: click.echo(line, err=True)
+                settings, instance, up_to=assets, everything=everything, report=lambda line: click.echo(line, err=True)
             )
         except UnknownAssetError as error:
             raise Failure(str(error)) from error

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
-from sessrec_pipeline.report.beyond import (
+from sessrec_pipeline.report.beyond_accuracy import (
     LIST_COLUMNS,
     PROTOCOL_COLUMNS,
     list_rows,
@@ -27,12 +27,12 @@ from sessrec_pipeline.report.beyond import (
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
 from sessrec_pipeline.report.data import ReportData, TrainedModel, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
-from sessrec_pipeline.report.enough import enough
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES, model_name
 from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
+from sessrec_pipeline.report.simpler_models import simpler_models
 from sessrec_pipeline.report.slices import slice_figures, slice_notes
 from sessrec_pipeline.report.standings import (
     TIE_TEXTS,
@@ -81,7 +81,7 @@ def _main(data: ReportData) -> str:
         data=data,
         headline=headline(data),
         ceiling=ceiling(data),
-        enough=enough(data),
+        simpler_models=simpler_models(data),
         ageing_note=ageing_note(data),
         what_data=_what_data(data),
         warnings=_warnings(data, funnel, nodes),

@@ -47,7 +47,7 @@ def studied_models(settings: Settings) -> list[str]:
     return chosen + [name for name in trained if settings.studies.trained and name not in chosen]
 
 
-class Shelf(Store):
+class ScratchStore(Store):
     """A store without a catalogue: nobody asks for the lineage of what is gone when the study ends."""
 
     def _entered(self, stored: Stored) -> Stored:
@@ -64,7 +64,7 @@ class Laboratory:
     feed: Settings
     compute: Compute
     settings: Settings = field(init=False)
-    store: Shelf = field(init=False)
+    store: ScratchStore = field(init=False)
     models: list[str] = field(init=False)
     results: Results = field(init=False)
 
@@ -72,7 +72,7 @@ class Laboratory:
         self.feed.scratch.mkdir(parents=True, exist_ok=True)
         home = Path(tempfile.mkdtemp(dir=self.feed.scratch, prefix=temporary_prefix()))
         self.settings = self.feed.model_copy(update={"home": home})
-        self.store = Shelf(self.settings)
+        self.store = ScratchStore(self.settings)
         self.models = studied_models(self.feed)
         self.results = Results(self.k, self.feed.evaluation)
         return self

@@ -12,8 +12,8 @@ from sessrec_pipeline.report import page
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note, slope
 from sessrec_pipeline.report.ageing import test_days as days_of
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.enough import choices, enough
 from sessrec_pipeline.report.page import render
+from sessrec_pipeline.report.simpler_models import choices, simpler_models
 from sessrec_pipeline.report.translation import using_language
 
 __all__ = ["full"]
@@ -35,18 +35,18 @@ def timed(data: ReportData, models: dict[str, tuple[float, float, float]]) -> Re
 
 def test_the_fastest_model_that_is_level_with_the_best_is_enough(full: ReportData) -> None:
     data = timed(full, {"a": (0.50, 100, 10), "b": (0.495, 40, 1), "c": (0.49, 20, 1), "d": (0.3, 5, 1)})
-    assert enough(data) == [
+    assert simpler_models(data) == [
         "c is enough: the paired test finds no difference in Recall@20 from a, and a prediction takes 20.0\u00a0% of "
         "its time.",
         "d reaches 60.0\u00a0% of a's Recall@20 in 5.0\u00a0% of its time.",
     ]
     with using_language("es"):
-        assert enough(data)[0].startswith("c basta: la prueba pareada no halla diferencia en Recall@20 con a")
+        assert simpler_models(data)[0].startswith("c basta: la prueba pareada no halla diferencia en Recall@20 con a")
 
 
 def test_what_speed_costs_where_no_faster_model_is_level(full: ReportData) -> None:
     data = timed(full, {"oracle": (0.9, 1, 1), "a": (0.50, 100, 10), "b": (0.40, 40, 1), "c": (0.30, 50, 1)})
-    assert enough(data) == [
+    assert simpler_models(data) == [
         "No faster model is enough: all of them are below a in Recall@20 by more than chance.",
         "b reaches 80.0\u00a0% of a's Recall@20 in 40.0\u00a0% of its time.",
     ], "c is worse than b and slower, and the oracle is no one's to run"
@@ -54,7 +54,7 @@ def test_what_speed_costs_where_no_faster_model_is_level(full: ReportData) -> No
 
 def test_a_slower_model_that_is_quicker_to_fit_is_told(full: ReportData) -> None:
     data = timed(full, {"a": (0.50, 100, 10), "b": (0.49, 250, 1), "c": (0.49, 250, 20)})
-    assert enough(data) == [
+    assert simpler_models(data) == [
         "a is both the best and the fastest.",
         "b is level with a and takes 10.0\u00a0% of its time to fit, but a prediction takes 2.5 times as long.",
     ]
@@ -65,7 +65,7 @@ def test_a_slower_model_that_is_quicker_to_fit_is_told(full: ReportData) -> None
 )
 def test_without_a_choice_nothing_is_said(full: ReportData, models: dict[str, tuple[float, float, float]]) -> None:
     data = timed(full, models or {"oracle": (0.5, 1, 1)})
-    assert enough(data) == []
+    assert simpler_models(data) == []
     assert len(choices(data)) <= 1
     render(data)
 

@@ -19,7 +19,7 @@ from sessrec_pipeline.settings import EvaluationSettings, StudySettings, Synthet
 from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Stored
-from sessrec_pipeline.studies.laboratory import Shelf
+from sessrec_pipeline.studies.laboratory import ScratchStore
 from sessrec_pipeline.training.device import Compute
 from sessrec_pipeline.training.fit import fit_of, fit_table, recommender_of
 
@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
 
 def make_feed(home: Path) -> Feed:
     settings = FeedSettings(home=home, **SETTINGS)  # type: ignore[arg-type]
-    store = Shelf(settings)
+    store = ScratchStore(settings)
     assert settings.synthetic is not None
     raw = []
     for log in write_logs(settings.synthetic, settings.landing):

@@ -50,7 +50,7 @@ def choices(data: ReportData) -> list[Choice]:
     return found
 
 
-def enough(data: ReportData) -> list[str]:
+def simpler_models(data: ReportData) -> list[str]:
     """Sentences: the fastest model that is level with the best, and what faster ones give up for what time.
 
     Empty where there is no choice to make: one model, or no times.

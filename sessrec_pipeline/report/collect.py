@@ -16,10 +16,10 @@ QUARANTINE_SAMPLE = 20
 TABLES = ("leaderboard", "metrics", "comparisons", "slices", "protocols", "beyond_accuracy", "costs", "drift")
 """Assets that the report shows as they are."""
 NEEDED = (*TABLES, "sessions", "train_split", "test_split")
-"""What ``gather`` must be given; the checkpoints of trained models may be among it too."""
+"""What ``collect`` must be given; the checkpoints of trained models may be among it too."""
 
 
-def gather(
+def collect(
     settings: Settings, found: Mapping[str, Stored], raw_sessions: Sequence[Stored], quarantine: Sequence[Stored]
 ) -> ReportData:
     """What the report tells; ``found`` by the assets' names, then all partitions of the two that have some."""
