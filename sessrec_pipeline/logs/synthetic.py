@@ -141,8 +141,8 @@ class DemoLaw(Law):
     items, but can weigh it up: see ``forecasts``.
 
     The numbers are chosen so that the 800 training sessions of the default size tell the models apart for certain:
-    Recall@20 is near .28 for Popularity, .45 for Markov, .63 for GRU4Rec and .74 for the oracle, give or take .015
-    from seed to seed.
+    Recall@20 is near .28 for Popularity, .45 for Markov, .63 for a trained network and .74 for the oracle, give or
+    take .015 from seed to seed.
     """
 
     exponent = 0.8
