@@ -48,7 +48,7 @@ class Checkpoint:
         """sha256 over arrays, config and vocabulary."""
         digest = hashlib.sha256(json.dumps([self.config, self.items], sort_keys=True).encode())
         for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
+            array = np.asarray(self.arrays[name], order="C")
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()
@@ -63,7 +63,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, lineage: Lineage) -> No
         "items": json.dumps(checkpoint.items),
         METADATA_KEY: lineage.to_json(),
     }
-    save_file({name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}, path, header)
+    save_file({name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}, path, header)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

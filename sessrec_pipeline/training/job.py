@@ -49,7 +49,7 @@ def write_job(folder: Path, job: TrainingJob) -> None:
         pq.write_table(pa.table(columns), path)
     if job.initial is not None:
         with replacing(folder / INITIAL) as path:
-            save_file({name: np.ascontiguousarray(array) for name, array in job.initial.items()}, path)
+            save_file({name: np.asarray(array, order="C") for name, array in job.initial.items()}, path)
     about = {
         "model": job.model,
         "n_items": job.n_items,

@@ -64,7 +64,7 @@ def save_state(path: Path, state: TrainingState, key: str) -> None:
         "losses": json.dumps(state.losses),  # the shortest text of a float reads back as the same float
         "sha256": content_hash(state, key),
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     with replacing(path) as temporary:
         save_file(arrays, temporary, header)
 
@@ -87,7 +87,7 @@ def content_hash(state: TrainingState, key: str) -> str:
     """sha256 over the key, the losses and the arrays."""
     digest = hashlib.sha256(json.dumps([key, state.epoch, state.losses]).encode())
     for name in sorted(state.arrays):
-        array = np.ascontiguousarray(state.arrays[name])
+        array = np.asarray(state.arrays[name], order="C")
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

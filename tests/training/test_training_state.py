@@ -19,6 +19,7 @@ def small() -> TrainingState:
         "negatives": np.array([2**64 - 1, 0, 7], dtype=np.uint64),
         "dropout": rng.integers(0, 256, 16).astype(np.uint8),
         "turned": rng.random((4, 3), np.float32).T,
+        "steps": np.array(7, np.float32),
     }
     return TrainingState(2, (1 / 3, 1e-17), arrays)
 
