@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.code_version import Root, code_digest
 from assets.compute import gpu
 from assets.retries import retried
 from assets.stage import stage, uses
@@ -116,6 +117,7 @@ def validation(card: Card[Any], choices: Sequence[str]) -> dg.AssetsDefinition:
 def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settings) -> dg.AssetsDefinition:
     """The asset of a trained model; ``choices`` are the assets with its trials and its validation, if there are any."""
     training = card.trained_by()
+    code: list[Root] = [training.trainer, training.extend, training.continues, f"{WORKER}:main"]
 
     @dg.asset(
         name=card.checkpoint,
@@ -128,7 +130,7 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
         **(gpu(settings.training.processes) if card.gpu else {}),
     )
     @retried
-    @uses(training.trainer, training.extend, training.continues, f"{WORKER}:main")
+    @uses(*code)
     def checkpoint(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -155,6 +157,7 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
 
         parts = [section.model_dump_json(), before.node.id if before else ""]
         parts += [train_split.node.data_version, popularity.node.data_version]
+        parts.append(code_digest(code))  # other code reads another state, or goes on with it to another model
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         sessions = Sessions.from_table(events, items)
         job = TrainingJob(card.name, sessions, len(items), section, initial, settings.compute, key)

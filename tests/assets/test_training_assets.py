@@ -74,9 +74,15 @@ def test_a_search_that_was_interrupted_does_no_trial_twice(
     assert more[:2] == first and len(more) == 3
 
 
+@pytest.mark.parametrize(("code_changed", "epochs"), [(False, [1, 2, 3, 4]), (True, [1, 2, 1, 2, 3, 4])])
 def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
-    trained: Callable[..., FeedSettings], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    trained: Callable[..., FeedSettings],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    code_changed: bool,
+    epochs: list[int],
 ) -> None:
+    """But begins anew under other code, which may not read the state, or make another model of it."""
     settings = trained()
     store = Store(settings)
     whole = store.find("gru4rec_checkpoint").node.data_version
@@ -95,8 +101,10 @@ def test_training_goes_on_after_the_last_epoch_of_a_killed_run(
 
     monkeypatch.setattr(assets.training, "save_state", dying)
     assert not materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
+    if code_changed:
+        monkeypatch.setattr(assets.training, "code_digest", lambda code: "other")
     assert materialize_all(settings, instance, up_to=CHECKPOINT, everything=True).success
-    assert [state.epoch for state in saved] == [1, 2, 3, 4]  # type: ignore[attr-defined]
+    assert [state.epoch for state in saved] == epochs  # type: ignore[attr-defined]
     assert store.find("gru4rec_checkpoint").node.data_version == whole
 
 
