@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,14 @@ from training_tables import fitted_by
 
 from sessrec_pipeline.evaluation.memory import bytes_held
 from sessrec_pipeline.evaluation.ranking import observe, rank
-from sessrec_pipeline.models.base import Card, Fitted, Recommender, Sessions
+from sessrec_pipeline.models.base import Arrays, Card, Fitted, Recommender, Sessions, TrainedSettings
 from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.settings import Section
 from sessrec_pipeline.storage.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.training.fit import fit_from_tables, recommender_of
+from sessrec_pipeline.training.loop import Epoch, Trained, train
+from sessrec_pipeline.training.state import load_state, save_state
 
 N_ITEMS = 12
 ITEMS = [str(i + 1) for i in range(N_ITEMS)]
@@ -339,6 +341,114 @@ class TestFitted:
         epochs = getattr(case.section, "n_epochs", 0) if case.card.training else 0
         assert len(case.fitted.losses) == epochs
         assert np.isfinite(case.fitted.losses).all()
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def training_on(case: Case, **more: Any) -> Trained:
+    """Two epochs of the case, by the loop, on the sessions that the other tests fit on."""
+    index = {item: i for i, item in enumerate(case.fitted.items)}
+    sessions = timed([[index[item] for item in session] for session in trained()])
+    settings = case.section.model_copy(update={"n_epochs": 2})
+    return train(case.card.trained_by(), sessions, N_ITEMS, cast(TrainedSettings, settings), **more)
+
+
+def assert_equal(one: Arrays, other: Arrays) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(other[name], array, strict=True, err_msg=name)
+
+
+@each_trained_case
+def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
+    """From the file that a killed run leaves, to the bit; and scoring between epochs, as validation does, is no part
+    of the training."""
+    case, path, told = CASES[name], tmp_path / "state.safetensors", [(0, 0)]
+
+    def save_first(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            save_state(path, epoch.state(), "key")
+
+    def look(epoch: Epoch) -> None:
+        scores_of(epoch.trainer.recommender(), sessions_of())
+
+    whole = training_on(case, on_epoch=save_first, progress=lambda *done: told.append(done))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (2 * whole.trainer.events, 2 * whole.trainer.events)
+    state = load_state(path, "key")
+    assert state is not None and state.epoch == 1
+    for other in (training_on(case, resume=state), training_on(case, on_epoch=look)):
+        assert other.losses == whole.losses
+        assert_equal(other.trainer.arrays(), whole.trainer.arrays())
+        assert_equal(other.trainer.state(), whole.trainer.state())
+
+
+@each_trained_case
+def test_what_a_trainer_hands_out_stays_as_it_was(name: str) -> None:
+    """States and arrays are copies: the next epoch does not reach them, nor the arrays that training began with."""
+    kept: list[tuple[Arrays, Arrays]] = []
+
+    def keep(epoch: Epoch) -> None:
+        for handed_out in (epoch.trainer.state(), epoch.trainer.arrays()):
+            kept.append((handed_out, {key: array.copy() for key, array in handed_out.items()}))
+
+    initial = CASES[name].fitted.arrays
+    kept.append((initial, {key: array.copy() for key, array in initial.items()}))
+    training_on(CASES[name], on_epoch=keep, initial=initial)
+    for handed_out, copies in kept:
+        assert_equal(handed_out, copies)
+
+
+@each_trained_case
+def test_a_state_of_another_catalogue_is_refused(name: str) -> None:
+    case = CASES[name]
+    state = training_on(case).trainer.state()
+    sessions, settings = timed(sessions_of()), cast(TrainedSettings, case.section)
+    other = case.card.trained_by().trainer(sessions, N_ITEMS + 1, settings, "cpu", None, None)
+    with pytest.raises(ValueError):
+        other.restore(state)
+
+
+@each_trained_case
+def test_a_catalogue_that_grew_and_shrank_is_trained_on_from(name: str) -> None:
+    """Items of both catalogues score as before any new training; that of new items depends on which they are."""
+    case = CASES[name]
+    training, old = case.card.trained_by(), case.fitted.items
+    assert training.continues(case.section, case.section)
+    new = ["n1", *old[:4], "n2", *old[5:]]  # old[4] is gone
+    arrays = training.extend(case.section, case.fitted.arrays, old, new)
+    again = training.extend(case.section, case.fitted.arrays, old, new)
+    assert_equal(arrays, again)
+    model = recommender_of(case.card, case.section, Fitted(arrays, new))
+    assert model.n_items == len(new)
+    sessions = [[old.index(item) for item in new[1:4]]]
+    kept = [i for i, item in enumerate(old) if item in new]
+    before = [scores[:, kept] for scores in scores_of(case.load(), sessions)]
+    after = scores_of(model, [[new.index(item) for item in new[1:4]]])
+    assert_same([scores[:, [new.index(old[i]) for i in kept]] for scores in after], before)
+    settings = cast(TrainedSettings, case.section)
+    went_on = train(training, timed([[0, 1, 5, 2]] * 20), len(new), settings, initial=arrays)
+    assert all(np.isfinite(array).all() for array in went_on.trainer.arrays().values())
+
+
+@each_trained_case
+def test_without_anything_to_predict_it_says_so(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(ValueError, match="nothing to train on"):
+        train(case.card.trained_by(), timed([[0], [1]]), N_ITEMS, cast(TrainedSettings, case.section))
+
+
+@each_trained_case
+def test_what_it_says_when_training_fails_names_its_settings(name: str) -> None:
+    case = CASES[name]
+    for advice in (
+        case.card.trained_by().if_diverged(case.section),
+        case.card.trained_by().if_out_of_memory(case.section, 1234),
+    ):
+        assert advice and not advice.endswith("."), "it is the end of a sentence, or a sentence to which more is added"
+        assert any(setting in advice for setting in case.card.settings.model_fields)
+    assert "1,234" in case.card.trained_by().if_out_of_memory(case.section, 1234)
 
 
 # --- the order of the catalogue --------------------------------------------------------------------------------------
