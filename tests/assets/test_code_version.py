@@ -21,6 +21,7 @@ from assets.runs import materialize_all
 from assets.training import trained_checkpoint, validation
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.registry import CARDS
 
 FIT = "sessrec_pipeline.models.few:fit"
 LIBRARY = {
@@ -512,10 +513,14 @@ STUDIES, RANKINGS, TUNING, METRICS = (
 KNN = ("sknn", "vsknn", "stan", "vstan")
 GRU4REC = {"gru4rec_checkpoint", "gru4rec_validation", "gru4rec_tuning", STUDIES}
 """What trains GRU4Rec; studies fit all models for themselves."""
-TRAINED = GRU4REC | {"tiny_checkpoint", "tiny_validation"}
+CHECKPOINTS, VALIDATIONS, SEARCHES = (
+    {f"{name}_{suffix}" for name in ("tiny", *(card.name for card in CARDS if card.training))}
+    for suffix in ("checkpoint", "validation", "tuning")
+)
+"""Of trained models."""
+TRAINED = CHECKPOINTS | VALIDATIONS | SEARCHES | {STUDIES}
 SPLITS = {"train_split", "test_split", "tuning_train_split", "tuning_test_split"}
-TABLES = {"popularity", "recent_popularity", "markov", "ar", "sr", "item_knn", "recent_sessions"}
-VALIDATIONS = {"gru4rec_validation", "tiny_validation"}
+TABLES = {table.name for card in CARDS for table in card.tables}
 NULL_FEED = {"study_null_feed"}
 """It makes logs of its own, and ingests and prepares them."""
 
@@ -527,7 +532,7 @@ def each(*suffixes: str, models: tuple[str, ...] = KNN) -> set[str]:
 MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     # bodies of assets
     ("assets/ingestion.py", "partition_key, context.log.info", "partition_key, print", {"read_landed_log"}),
-    ("assets/drift.py", "if rows.empty", "if not rows.empty", {"drift"}),
+    ("assets/drift.py", "if not rows:", "if rows:", {"drift"}),
     ("assets/preparation.py", "raw_sessions], context.log.info)", "raw_sessions], print)", {"sessions"}),
     ("assets/preparation.py", "source.path, train.path", "train.path, source.path",
      {"test_split", "tuning_test_split"}),
@@ -535,9 +540,9 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
      {"train_split", "test_split"}),
     ("assets/models.py", "train_split.path, chosen)", "train_split.path, settings)", TABLES),
     ("assets/training.py", 'pc.greater(events["session_start"]', 'pc.less(events["session_start"]',
-     {"gru4rec_checkpoint", "tiny_checkpoint"}),
+     CHECKPOINTS),
     ("assets/training.py", 'n_epochs": int(choices', 'n_epochs": 1 + int(choices',
-     {"gru4rec_checkpoint", "tiny_checkpoint"} | VALIDATIONS),
+     CHECKPOINTS | VALIDATIONS),
     ("assets/tuning.py", "done += 1", "done += 2", {TUNING}),
     ("assets/rankings.py", "WARM_UP = 32", "WARM_UP = 33", {RANKINGS}),
     ("assets/evaluation.py", 'shown["metric"] == "recall"', 'shown["metric"] != "recall"', {"comparisons"}),
@@ -566,7 +571,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     # training and tuning
     ("sessrec_pipeline/training/loop.py", "losses = list(resume.losses)", "losses = []", TRAINED),
     ("sessrec_pipeline/training/worker.py", 'if device == "cuda":', 'if device != "cuda":',
-     {"gru4rec_checkpoint", "tiny_checkpoint"}),
+     CHECKPOINTS),
     ("sessrec_pipeline/tuning/search.py", "DIVERGED = 0.0", "DIVERGED = 0.1", {TUNING}),
     # evaluation
     ("sessrec_pipeline/evaluation/kernels.py", "ITEMS_PER_LANE = 128, 64", "ITEMS_PER_LANE = 64, 64",

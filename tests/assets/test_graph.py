@@ -19,6 +19,7 @@ from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.counts.markov import MarkovSettings
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
@@ -31,49 +32,33 @@ FEW: list[Any] = ["markov", "stan", "gru4rec"]
 """A model of each kind, for what is run here; tests/cli runs all of them."""
 
 MADE_FROM = {
-    "popularity": {"popularity"},
-    "recent_popularity": {"popularity", "recent_popularity"},
-    "session_popularity": {"popularity"},
-    "markov": {"markov", "popularity"},
-    "ar": {"ar", "popularity"},
-    "sr": {"popularity", "sr"},
-    "item_knn": {"item_knn", "popularity"},
-    "sknn": {"popularity", "recent_sessions"},
-    "vsknn": {"popularity", "recent_sessions"},
-    "stan": {"popularity", "recent_sessions"},
-    "vstan": {"popularity", "recent_sessions"},
-    "gru4rec": {"popularity", "train_split"},
-    "oracle": {"popularity"},
+    name: {table.name for table in card.tables} | ({"train_split"} if card.training else set())
+    for name, card in cards().items()
 }
 """What each model's checkpoint rests on."""
 MODELS = [model for model in MADE_FROM if model != "oracle"]
 EVERY_RANKING = {f"{model}_rankings" for model in MADE_FROM}
 EVERY_CHECKPOINT = {f"{model}_checkpoint" for model in MADE_FROM}
-TABLES = {"ar", "item_knn", "markov", "popularity", "recent_popularity", "recent_sessions", "sr"}
+TABLES = {table.name for card in cards().values() for table in card.tables}
 GRAPH: dict[str, set[str]] = {
     **{f"{model}_checkpoint": parents for model, parents in MADE_FROM.items()},
     **{f"{model}_rankings": {f"{model}_checkpoint", "test_split"} for model in MADE_FROM},
-    "ar": {"train_split"},
+    **{table: {"train_split"} for table in TABLES},
     "beyond_accuracy": EVERY_RANKING | {"popularity", "test_split", "train_split"},
     "comparisons": EVERY_RANKING,
     "costs": EVERY_RANKING | EVERY_CHECKPOINT | TABLES,
     "drift": {"raw_sessions"},
-    "item_knn": {"train_split"},
     "leaderboard": {"comparisons", "metrics"},
-    "markov": {"train_split"},
     "metrics": EVERY_RANKING,
-    "popularity": {"train_split"},
     "protocols": EVERY_RANKING | {"test_split"},
     "quarantine": set(),
     "raw_sessions": set(),
-    "recent_popularity": {"train_split"},
-    "recent_sessions": {"train_split"},
     "report": {
+        *(card.checkpoint for card in cards().values() if card.training),
         "beyond_accuracy",
         "comparisons",
         "costs",
         "drift",
-        "gru4rec_checkpoint",
         "leaderboard",
         "metrics",
         "protocols",
@@ -86,7 +71,6 @@ GRAPH: dict[str, set[str]] = {
     },
     "sessions": {"raw_sessions"},
     "slices": EVERY_RANKING | {"popularity", "test_split", "train_split"},
-    "sr": {"train_split"},
     "test_split": {"sessions", "train_split"},
     "train_split": {"sessions"},
     "tuning_test_split": {"train_split", "tuning_train_split"},
