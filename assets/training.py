@@ -99,7 +99,7 @@ def validation(card: Card[Any], choices: Sequence[str]) -> dg.AssetsDefinition:
                 training,
                 TuningData(sessions, tuning_test_split.arrow(), items),
                 _chosen(card, settings, choices),
-                device=compute.device(),
+                device=compute.device(card.gpu),
                 k=k,
                 batch_size=settings.evaluation.batch_size,
                 metric=asked.metric,
@@ -140,7 +140,7 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
         popularity: Stored,
         **choices: Stored,
     ) -> dg.Output[Checkpoint]:
-        device, section = compute.device(), _chosen(card, settings, choices)
+        device, section = compute.device(card.gpu), _chosen(card, settings, choices)
         items: list[str] = popularity.arrow(["item"])["item"].to_pylist()
         events = train_split.arrow(["session_number", "item", "time", "session_start"])
         trained_until = pc.max(events["session_start"]).as_py()
@@ -192,7 +192,9 @@ def train_here(
     state_file, key = settings.training_states / f"{job.model}.safetensors", f"{job.key} {device}"
     resume = load_state(state_file, key)
     if resume is not None:
-        context.log.info(f"going on after epoch {resume.epoch} of a training that was interrupted")
+        done = resume.epoch == job.settings.n_epochs
+        before = "taking the result of a training" if done else f"going on after epoch {resume.epoch} of a training"
+        context.log.info(f"{before} that was interrupted, of the same events, settings and code")
 
     def on_epoch(epoch: Epoch) -> None:
         save_state(state_file, epoch.state(), key)

@@ -13,11 +13,13 @@ class Compute:
     def __init__(self, settings: ComputeSettings) -> None:
         self.settings = settings
 
-    def device(self) -> str:
+    def device(self, gpu: bool = True) -> str:
         """``cpu`` or ``cuda``, after setting torch's thread count. DeviceError where cuda is asked for but missing."""
         import torch  # noqa: PLC0415 - every step process imports this module, few need torch
 
         torch.set_num_threads(self.settings.threads)
+        if not gpu:
+            return "cpu"
         has_gpu = torch.cuda.is_available()
         if self.settings.device == "cuda" and not has_gpu:
             raise DeviceError(

@@ -41,6 +41,7 @@ each_card = pytest.mark.parametrize("card", cards().values(), ids=lambda card: c
 def test_it_says_what_it_is(card: Card[Any]) -> None:
     assert card.name.isidentifier() and card.name == card.name.lower()
     assert card.title and card.summary
+    assert card.source or card.name in ("popularity", "oracle"), "name the paper that it is written from"
     assert not card.summary.endswith("."), "it stands in the middle of sentences"
     assert card.load.__doc__
     assert f"`{card.name}`" in (ROOT / "docs" / "models.md").read_text(encoding="utf-8"), "docs/models.md lacks it"

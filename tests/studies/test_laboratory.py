@@ -79,5 +79,5 @@ def test_a_variation_is_trained_from_nothing_in_this_process(small: Feed, tmp_pa
         train = lab.put("train_split", small.stored["train_split"].path)
         network, _ = lab.fit(train, ["gru4rec"])["gru4rec"]
     weights = small.stored["gru4rec_checkpoint"].checkpoint().arrays
-    for name, array in network.weights().items():  # type: ignore[attr-defined]
+    for name, array in network.arrays.items():  # type: ignore[attr-defined]
         np.testing.assert_array_equal(array, weights[name])
