@@ -186,7 +186,7 @@ def _ranked(
     """The rankings of each of ``tests``, which are test splits or parts of one, by the fitted ``model``."""
     checkpoint = model.checkpoint()
     section = card.settings.model_validate(checkpoint.config)
-    device = compute.device() if card.gpu else "cpu"
+    device = compute.device(card.gpu) if card.training else "cpu"
     recommender = card.load(checkpoint.arrays, section, checkpoint.items, device)
     evaluation = settings.evaluation
     ranked_by = partial(rank, recommender, checkpoint.items, batch_size=evaluation.batch_size, top=evaluation.top_items)

@@ -102,7 +102,7 @@ def search_card(
     from sessrec_pipeline.tuning.search import TuningSplit, search  # noqa: PLC0415 - imports optuna, an extra
 
     file = settings.training_states / f"tuning-{card.name}-{_key(card, fit, settings, train, test)[:16]}.sqlite"
-    device = compute.device() if card.gpu else "cpu"
+    device = compute.device(card.gpu) if card.training else "cpu"
     split = TuningSplit(train.path, test.arrow())
     return search(card, fit, settings, split, file, device, on_trial)
 
