@@ -88,7 +88,7 @@ class Watched(type(os.environ)):
         frame = sys._getframe(1)
         while frame.f_back and frame.f_code.co_filename in passing:
             frame = frame.f_back
-        if frame.f_code.co_filename.startswith(project + os.sep):
+        if frame.f_code.co_filename.startswith(os.path.join(project, "sessrec_pipeline") + os.sep):
             read.append(f"{key} by {frame.f_code.co_filename}:{frame.f_lineno}")
         return super().__getitem__(key)
 
