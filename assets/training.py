@@ -192,9 +192,11 @@ def train_here(
     state_file, key = settings.training_states / f"{job.model}.safetensors", f"{job.key} {device}"
     resume = load_state(state_file, key)
     if resume is not None:
-        done = resume.epoch == job.settings.n_epochs
-        before = "taking the result of a training" if done else f"going on after epoch {resume.epoch} of a training"
-        context.log.info(f"{before} that was interrupted, of the same events, settings and code")
+        finished = (
+            f"these {resume.epoch} epochs were trained already, on the same events with the same settings and code"
+        )
+        going_on = f"going on after epoch {resume.epoch} of a training that was interrupted"
+        context.log.info(finished if resume.epoch == job.settings.n_epochs else going_on)
 
     def on_epoch(epoch: Epoch) -> None:
         save_state(state_file, epoch.state(), key)

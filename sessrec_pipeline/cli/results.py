@@ -87,7 +87,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     if unknown:
         click.echo(f"not in the catalogue, left out: {', '.join(unknown)}", err=True)
     if not known:
-        raise Failure("none of the items is in the catalogue (table popularity of the warehouse): nothing can be said")
+        raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
     best, scores = recommender.top(known, k)
     rows = [
         [str(n), checkpoint.items[i], f"{score:.4f}"] for n, (i, score) in enumerate(zip(best, scores, strict=True), 1)

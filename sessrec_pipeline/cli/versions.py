@@ -59,7 +59,10 @@ def restore(home: Path | None, asset: str, version: str, partition: str | None) 
         stored = store_of(settings).restore(asset, version, partition)
     except UnknownVersionError as error:
         raise Failure(str(error)) from None
-    click.echo(f"{asset} is {stored.node.data_version[:12]} of {stored.node.created_at} now: {stored.path}")
+    click.echo(
+        f"restored {asset} {stored.node.data_version[:12]} of {stored.node.created_at}. Where it was made with other "
+        "inputs, settings or code than now, the next `sessrec materialize` makes it anew"
+    )
 
 
 @click.command()

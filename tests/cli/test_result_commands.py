@@ -40,4 +40,4 @@ def test_the_best_model_answers_where_none_is_named(demo: Path) -> None:
 def test_recommend_says_what_is_wrong(demo: Path) -> None:
     assert "no model 'bert'" in sessrec(demo, "recommend", "--items", "1", "--model", "bert").output
     unknown = sessrec(demo, "recommend", "--items", "nonsense")
-    assert unknown.exit_code == 2 and "none of the items is in the catalogue" in unknown.output
+    assert unknown.exit_code == 2 and "none of these items occurs in the training sessions" in unknown.output
