@@ -178,9 +178,9 @@ def _costs(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
     )
     @retried
     def costs(**stored: Stored) -> Table:
-        """Seconds to fit, microseconds per prediction, bytes in memory and on disk of every model, as its runs told.
+        """Seconds to fit, microseconds per prediction, bytes in memory and on disk of every model, from its runs.
 
-        The seconds stand among the stats of what was timed, which are no part of its version: a run that was only
+        The seconds are among the stats of what was timed, which are no part of its version: a run that was only
         faster or slower makes nothing new, and this table is made when a ranking or a model changed.
         """
         return Table(pa.Table.from_pylist([_cost(card, stored) for card in cards], COSTS))

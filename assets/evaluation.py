@@ -131,7 +131,7 @@ def _leaderboard(cards: Sequence[Card[Any]], tuning: Sequence[str]) -> dg.Assets
     ) -> Table:
         """One row per model under the settings' tie rule, the best recall at the largest cutoff first.
 
-        Beside the figures stand who is level, and what was done to tune the model: how many trials, how long, on what.
+        Beside the figures: which models are level, and how the model was tuned (how many trials, how long, on what).
         """
         table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
         trials = trials_of(settings, tuning)

@@ -92,7 +92,7 @@ def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:
     def studies_report(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Page:
         """One self-contained page with the question, finding, figure and table of every study that is there.
 
-        Under each figure stand the run, the data version and the code version that it comes from.
+        Under each figure are the run, the data version and the code version that it comes from.
         """
         found, missing = [], []
         for study in studies:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, and nothing elsewhere; what it yields is told how many units are done, and of how many."""
+    """A bar on a terminal, and nothing elsewhere; yields a function to call with the units done and all units."""
     with tqdm(desc=title, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
 
         def update(done: int, total: int) -> None:

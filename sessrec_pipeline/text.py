@@ -1,4 +1,4 @@
-"""Text that may stand anywhere: in a page, an XML file, a message or a terminal."""
+"""Text that is safe anywhere: in a page, an XML file, a message or a terminal."""
 
 import re
 

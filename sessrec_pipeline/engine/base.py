@@ -22,7 +22,7 @@ class EngineError(RuntimeError):
 
 
 class EngineLostError(EngineError, ConnectionError):
-    """Nobody answers, or nobody does any more; it may pass by itself."""
+    """The server does not answer, or has stopped answering; it may pass by itself."""
 
 
 class Engine(Protocol):

@@ -1,6 +1,6 @@
 """What the lists are like, whether or not they hold the target: coverage, concentration, popularity, variety.
 
-Definitions and their sources stand in docs/evaluation.md.
+Definitions and their sources are in docs/evaluation.md.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
     ]
 )
 TRAINING_SESSIONS = 200_000
-"""The last so many training sessions tell which items go together; all of them would add hours, not digits."""
+"""Items are alike by these most recent training sessions; all of them would add hours, not digits."""
 
 
 def beyond_accuracy_table(

@@ -1,4 +1,4 @@
-"""What a model takes to be at hand: the bytes of the arrays that it holds."""
+"""The memory of a loaded model: the bytes of the arrays that it holds."""
 
 from typing import Any
 

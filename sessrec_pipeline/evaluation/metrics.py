@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ORACLE = "oracle"
 """The model that knows a synthetic feed's law: a ceiling, which does not compete."""
 MARKS = {"p_best": pa.float64(), "level_with_best": pa.bool_(), "p_next": pa.float64(), "level_with_next": pa.bool_()}
-"""Columns of the leaderboard that say from whom a model can be told apart, with their types."""
+"""Columns of the leaderboard that say from which models a model differs, with their types."""
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -91,7 +91,7 @@ def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSe
     Columns: model, then value, low and high of each metric and cutoff, p_best and level_with_best, p_next and
     level_with_next, predictions, sessions, tie_rule, rankings. The p-values are those of the Recall that orders the
     models, corrected by Holm over all pairs: against the best model and against the one in the next row, null where
-    there is none. The oracle, which does not compete, is nobody's best or next.
+    there is none. The oracle does not compete: it is neither best nor next.
     """
     table = metrics.to_pandas()
     table = table[table["tie_rule"] == settings.tie_rule]

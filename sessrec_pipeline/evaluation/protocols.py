@@ -21,7 +21,7 @@ PROTOCOLS = {
 }
 REMAINING = ("precision", "recall", "map")
 AS_LISTED = "as listed"
-"""In place of a tie rule: lists stand as the models gave them, the lower item index first among equal scores."""
+"""In place of a tie rule: lists are as the models gave them, the lower item index first among equal scores."""
 SCHEMA = pa.schema(
     [
         ("protocol", pa.string()),

@@ -151,7 +151,7 @@ class Observed(NamedTuple):
 def observe(scores: NDArray[np.floating], targets: NDArray[np.int64], top: int) -> Observed:
     """Look at scores float (b, n_items) once: the counts for the targets (b,) and the ``top`` best, at most n_items.
 
-    The best items stand best first, the lower index among equals. Raises ValueError where a score is NaN.
+    The best items come best first, the lower index among equals. Raises ValueError where a score is NaN.
     """
     from sessrec_pipeline.evaluation import kernels  # noqa: PLC0415 - imports numba
 

@@ -1,6 +1,6 @@
 """A test set ranked in parts: which sessions a shard ranks, its counts of ranks, and how the shards become one table.
 
-A shard is a contiguous range of test sessions. So the shards' rows, one shard after the other, stand in the very order
+A shard is a contiguous range of test sessions. So the shards' rows, one shard after the other, are in the very order
 of one ranking of all sessions: merging sorts nothing and holds a batch of rows at a time. Sessions dealt out in turn
 would be as even, but their rows would have to be merged row by row.
 """
@@ -24,7 +24,7 @@ SHARDS = "shards"
 """Name among a shard's stats: into how many shards the test set was cut."""
 COUNTS = pa.schema([("tie_rule", pa.string()), ("twice_rank", pa.int64()), ("predictions", pa.int64())])
 """A histogram of ranks: a row per tie rule and rank that occurs. The median of ties can lie between two ranks, so the
-rank stands doubled, as a whole number.
+rank is stored doubled, as a whole number.
 A target that has no rank (MISS) is a rank beyond every cutoff here, too."""
 
 

@@ -44,7 +44,7 @@ class Slice:
     """Where the second band and each further one begin."""
     bands: tuple[str, ...]
     needs_clock: bool = False
-    """Whether it means nothing where times only tell the order."""
+    """Whether it means nothing where times only give the order."""
 
 
 SLICES = {
@@ -84,7 +84,7 @@ def slices_table(
 
     Micro-averaged inside a band, with the 95 % interval of Recall from resampled test sessions, the same ones as for
     the metrics; null in bands of fewer than LEAST_SESSIONS sessions. Bands without predictions have no row. Without a
-    ``clock`` (times only tell the order) there are no slices by age and day. ValueError where the models ranked
+    ``clock`` (times only give the order) there are no slices by age and day. ValueError where the models ranked
     different predictions, or not those of ``test``.
     """
     evidence = Evidence.of(rankings, settings)

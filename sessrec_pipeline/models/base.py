@@ -1,6 +1,6 @@
 """What the pipeline asks of a model: the sessions that it is given, what a recommender offers, the model's card.
 
-Nothing here imports torch, storage or Dagster. A model is declared by a ``Card``, which stands in the model's own file;
+Nothing here imports torch, storage or Dagster. A model is declared by a ``Card`` in its own file;
 ``registry`` has one line for each, and everything else in the project reads what it needs from the cards.
 """
 
@@ -209,7 +209,7 @@ class Trainer(Protocol):
     """Training events of an epoch."""
 
     def epoch(self, progress: Callable[[int], None]) -> float:
-        """Pass once over the training sessions: the mean loss. ``progress`` is told now and then the events done."""
+        """Pass once over the training sessions: the mean loss. ``progress`` is called with the events done so far."""
         ...
 
     def state(self) -> Arrays:

@@ -17,7 +17,7 @@ def rest_of(n_items: int, padding: bool) -> NDArray[np.float64]:
 
 
 def listed(places: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
-    """Scores of items that stand at ``places`` (0 for the first) of a list, above all of ``rest_of``."""
+    """Scores of items at ``places`` (0 for the first) of a list, above all of ``rest_of``."""
     return (2 * n_items - places).astype(np.float64)
 
 

@@ -1,1 +1,1 @@
-"""What tells a team that the logs have changed, or that a check failed."""
+"""Drift of the logs from day to day, and the verdicts of checks."""

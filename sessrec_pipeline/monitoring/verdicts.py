@@ -1,6 +1,6 @@
 """What the checks said, for CI systems (JUnit XML) and for pull requests (Markdown).
 
-Names of logs and items stand in what was seen, so all of it is hostile text.
+What a check saw contains names of logs and items, so all of it is hostile text.
 """
 
 from collections import Counter

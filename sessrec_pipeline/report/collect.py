@@ -1,4 +1,4 @@
-"""From the published artefacts to what the report tells."""
+"""From the published artefacts to the data of the report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ NEEDED = (*TABLES, "sessions", "train_split", "test_split")
 def collect(
     settings: Settings, found: Mapping[str, Stored], raw_sessions: Sequence[Stored], quarantine: Sequence[Stored]
 ) -> ReportData:
-    """What the report tells; ``found`` by the assets' names, then all partitions of the two that have some."""
+    """The data of the report, from the artefacts by asset and all partitions of the two assets that have some."""
     events = found["sessions"].arrow(["item", "time"])
     starts = found["test_split"].arrow(["session_start"])["session_start"]
     checkpoints = {card.name: found[card.checkpoint] for card in cards_of(settings) if card.checkpoint in found}

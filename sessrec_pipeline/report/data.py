@@ -31,7 +31,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that the page tells, as the assets published it."""
+    """Everything that the page shows, as the assets published it."""
 
     feed: str
     """Name of the feed, for the title."""

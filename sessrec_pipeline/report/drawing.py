@@ -1,4 +1,4 @@
-"""How figures are drawn: our style, labels that do not touch, and SVG text that may stand in a page."""
+"""How figures are drawn: our style, labels that do not touch, and SVG text that is safe in a page."""
 
 from __future__ import annotations
 

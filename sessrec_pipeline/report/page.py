@@ -225,7 +225,7 @@ class Drawing:
 
 
 def _training_place(model: TrainedModel) -> str:
-    """Where the drawings of a model's training stand."""
+    """The place of the drawings of a model's training."""
     return f"training of {model.name}"
 
 

@@ -90,7 +90,7 @@ def protocol(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _split(data: ReportData) -> str:
-    """How train and test were told apart."""
+    """How train and test were split."""
     split = data.settings.split
     if split.rule == "ratio":
         share = f"{100 * split.ratio:g}\u00a0%"

@@ -12,7 +12,7 @@ class Beside:
 
     name: str
     values: list[float | None]
-    """In the order of ``compared``; None where nobody says."""
+    """In the order of ``compared``; None where no source says."""
     source: str
     """Where it is printed; empty for ours."""
     note: str = ""

@@ -49,7 +49,7 @@ def ranked(data: ReportData) -> tuple[list[tuple[str, Estimate]], Estimate | Non
 
 
 def headline(data: ReportData) -> str:
-    """One sentence: who is best, and whether a paired test tells it from the next one."""
+    """One sentence: which model is best, and whether a paired test finds it different from the next one."""
     models, oracle = ranked(data)
     metric = f"Recall@{data.k}"
     if not models:
@@ -134,7 +134,7 @@ def ceiling(data: ReportData) -> str:
 
 @dataclass(frozen=True)
 class Mark:
-    """Whether a model can be told from another one."""
+    """Whether a model differs from another one."""
 
     level: bool
     p: float

@@ -27,7 +27,7 @@ TEMPORARY = ".tmp-"
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 """This machine or container; several may share a home, and process numbers tell dead from living on one alone."""
 ABANDONED = 2 * 86_400
-"""Seconds after which what another machine has under construction, and no longer touches, is nobody's."""
+"""Seconds after which what another machine has under construction, and no longer touches, is taken for abandoned."""
 
 
 def temporary_prefix() -> str:
@@ -119,7 +119,7 @@ def locked(path: Path, seconds: float, busy: type[BusyError] = BusyError) -> Ite
 
 
 def sweep(root: Path) -> int:
-    """Remove temporary files and folders under ``root`` that nobody will finish; return how many."""
+    """Remove temporary files and folders under ``root`` of processes that died; return how many."""
     removed = 0
     for path in list(root.rglob(f"{TEMPORARY}*")):
         owner, machine, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]

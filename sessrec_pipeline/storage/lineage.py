@@ -48,7 +48,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Lineage:
-    """An artefact's node and all its ancestors: enough to tell its origin when they have been replaced."""
+    """An artefact's node and all its ancestors: enough to know its origin when they have been replaced."""
 
     node: Node
     ancestors: tuple[Node, ...] = ()

@@ -1,4 +1,4 @@
-"""The one way in and the one way out: publish a value under an asset's name, find it again, tell its origin.
+"""The one way in and the one way out: publish a value under an asset's name, find it and its origin again.
 
 Every published version of a table or model is kept (``versions``), up to ``[storage] keep_versions``; pages are one
 file each, under a path that people can keep.

@@ -48,7 +48,7 @@ def studied_models(settings: Settings) -> list[str]:
 
 
 class ScratchStore(Store):
-    """A store without a catalogue: nobody asks for the lineage of what is gone when the study ends."""
+    """A store without a catalogue: what it holds is gone when the study ends."""
 
     def _entered(self, stored: Stored) -> Stored:
         return stored

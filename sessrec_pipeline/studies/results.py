@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
         ("left_out", pa.int64()),
     ]
 )
-"""Columns of a study's table; what they mean stands in ``study.COLUMNS``."""
+"""Columns of a study's table; ``study.COLUMNS`` says what they mean."""
 
 
 @dataclass

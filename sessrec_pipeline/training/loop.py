@@ -72,7 +72,7 @@ def train(
     resume: go on after the epoch of this state, which came from the same sessions and settings; on_epoch is called for
     the epochs that are left, which may be none. ``initial`` has then done its part and is not looked at.
     initial: arrays to begin with instead of random ones, from ``Training.extend``.
-    progress: told now and then how many events of all epochs are done, and how many there are.
+    progress: called now and then with the events of all epochs that are done, and with all there are.
     ranks: the processes that share out each mini-batch; all call this with the same arguments.
 
     Raises TrainingDiverged, and ValueError where there is nothing to train on or ``resume`` is of something else.

@@ -48,7 +48,7 @@ def validate_epochs(
 ) -> list[ValidatedEpoch]:
     """Metrics after each epoch, until ``patience`` epochs in a row were no better than the best one before them.
 
-    progress: told every few hundred steps how many training events are done, and how many there are.
+    progress: called every few hundred steps with the training events that are done, and with all there are.
     """
     epochs: list[ValidatedEpoch] = []
 

@@ -4,7 +4,7 @@
 
 FOLDER holds the job (``job``), and all processes see it. Rank 0 writes the state after each epoch, so
 processes that are started again go on after the last finished one. The process that Dagster's environment has reached,
-the first one beside the asset, tells it of each epoch through Dagster Pipes.
+the first one beside the asset, reports each epoch through Dagster Pipes.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A search through a model's settings with Optuna, on the tuning split alone.
 
-What is searched stands on the model's card. The trials are in a database (``storage``): a search that was killed goes
+What is searched is on the model's card. The trials are in a database (``storage``): a search that was killed goes
 on where it was, and several processes can share the work.
 """
 

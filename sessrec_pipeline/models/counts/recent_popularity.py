@@ -50,7 +50,7 @@ RECENT_POPULARITY = FittedTable(
 
 
 def fit(tables: Mapping[str, pa.Table], settings: RecentPopularitySettings) -> Fitted:
-    """Its catalogue stands in an order of its own."""
+    """Its catalogue has an order of its own."""
     return Fitted({}, items_of(tables["recent_popularity"]))
 
 

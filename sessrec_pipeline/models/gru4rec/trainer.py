@@ -166,7 +166,7 @@ class GRU4RecTrainer:
         return tensors
 
     def epoch(self, progress: Callable[[int], None] = lambda events: None) -> float:
-        """Pass over all training events: the mean loss of one. ``progress`` is told now and then how many are done."""
+        """Pass over all training events: the mean loss of one. ``progress`` is called with the events done so far."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)  # stays there: reading it would wait for it
         states, done = self.model.zero_states(1), 0
         step = self.step if self.graph is None else partial(self.graph, self.step)
