@@ -1,6 +1,7 @@
 """The asset graph of one feed, put together from its settings and its models' cards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import dagster as dg
@@ -27,13 +28,14 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     """The graph of one feed. The oracle is part of it where the feed is synthetic and its law known."""
     cards = cards_of(settings)
     store = store or Store(settings)
+    values = settings.model_dump(mode="json", exclude={"home"})
 
     def finish(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
         roots: list[Any] = [asset, *uses_of(asset)]
         pages = any("html" in spec.kinds for spec in asset.specs)
 
         def finished(spec: dg.AssetSpec) -> dg.AssetSpec:
-            config = settings_read(settings, spec.metadata[READS_KEY])
+            config = settings_read(values, spec.metadata[READS_KEY])
             watched = REPORTED if spec.key == dg.AssetKey("report") else ()
             landed = spec.partitions_def is ingestion.landed_logs  # the sensor asks for these
             condition = None if landed else automation.rebuild_when_changed(*watched)
@@ -84,13 +86,6 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
     )
 
 
-def settings_read(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    """The values of dotted settings names, as JSON types."""
-    whole = settings.model_dump(mode="json", exclude={"home"})
-    values: dict[str, Any] = {}
-    for name in names:
-        value: Any = whole
-        for part in name.split("."):
-            value = value[part]
-        values[name] = value
-    return values
+def settings_read(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the settings' ``values``, JSON types, that dotted names ask for."""
+    return {name: reduce(lambda value, part: value[part], name.split("."), values) for name in names}

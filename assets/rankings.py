@@ -29,6 +29,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Store, Stored
 from sessrec_pipeline.training.device import Compute
+from sessrec_pipeline.training.fit import load_checkpoint
 
 WARM_UP = 32
 """Test events that are ranked before the clock starts: what is compiled or allocated once is no cost per prediction."""
@@ -185,9 +186,7 @@ def _ranked(
 ) -> Iterator[Table]:
     """The rankings of each of ``tests``, which are test splits or parts of one, by the fitted ``model``."""
     checkpoint = model.checkpoint()
-    section = card.settings.model_validate(checkpoint.config)
-    device = compute.device(card.gpu) if card.training else "cpu"
-    recommender = card.load(checkpoint.arrays, section, checkpoint.items, device)
+    recommender = load_checkpoint(card, checkpoint, compute.device_for(card))
     evaluation = settings.evaluation
     ranked_by = partial(rank, recommender, checkpoint.items, batch_size=evaluation.batch_size, top=evaluation.top_items)
     held = bytes_held(recommender)

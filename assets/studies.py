@@ -1,6 +1,6 @@
 """The studies: each an asset of its own job, made when somebody asks for it, and a page of those that are there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -42,7 +42,7 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
         ),
         **(gpu() if any(card.gpu and _needs(study, card, settings) for card in cards) else {}),
     )
-    @uses(study.measure, study.finding, study.figure, *_fitting(cards))
+    @uses(study.measure, study.finding, study.figure, *(function for card in cards for function in card.code))
     def made(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -65,15 +65,6 @@ def study_asset(study: Study, settings: Settings) -> dg.AssetsDefinition:
 def _needs(study: Study, card: Card[Any], settings: Settings) -> bool:
     """Whether a study fits or loads a model."""
     return card.checkpoint in study.inputs(settings) or (settings.studies.trained and card.training is not None)
-
-
-def _fitting(cards: Sequence[Card[Any]]) -> list[Callable[..., Any]]:
-    """What makes the models that a study may fit anew."""
-    found: list[Callable[..., Any]] = []
-    for card in cards:
-        found += [*(table.fit for table in card.tables), card.load]
-        found += [card.fit] if card.fit else [card.trained_by().trainer]
-    return found
 
 
 def studies_report_asset(studies: Sequence[Study]) -> dg.AssetsDefinition:

@@ -99,7 +99,7 @@ def validation(card: Card[Any], choices: Sequence[str]) -> dg.AssetsDefinition:
                 training,
                 TuningData(sessions, tuning_test_split.arrow(), items),
                 _chosen(card, settings, choices),
-                device=compute.device(card.gpu),
+                device=compute.device_for(card),
                 k=k,
                 batch_size=settings.evaluation.batch_size,
                 metric=asked.metric,
@@ -140,7 +140,7 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
         popularity: Stored,
         **choices: Stored,
     ) -> dg.Output[Checkpoint]:
-        device, section = compute.device(card.gpu), _chosen(card, settings, choices)
+        device, section = compute.device_for(card), _chosen(card, settings, choices)
         items: list[str] = popularity.arrow(["item"])["item"].to_pylist()
         events = train_split.arrow(["session_number", "item", "time", "session_start"])
         trained_until = pc.max(events["session_start"]).as_py()

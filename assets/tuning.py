@@ -53,7 +53,7 @@ def tuning_asset(card: Card[Any], fit: Fit) -> dg.AssetsDefinition:
         **(gpu() if card.gpu else {}),
     )
     @retried
-    @uses(*_code(card))
+    @uses(*card.code)
     def tuning(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -102,21 +102,14 @@ def search_card(
     from sessrec_pipeline.tuning.search import TuningSplit, search  # noqa: PLC0415 - imports optuna, an extra
 
     file = settings.training_states / f"tuning-{card.name}-{_key(card, fit, settings, train, test)[:16]}.sqlite"
-    device = compute.device(card.gpu) if card.training else "cpu"
     split = TuningSplit(train.path, test.arrow())
-    return search(card, fit, settings, split, file, device, on_trial)
+    return search(card, fit, settings, split, file, compute.device_for(card), on_trial)
 
 
 def describe(settings: Settings, trial: "Trial[Any]") -> str:
     """A trial in a line."""
     measured = f"{settings.training.metric}@{max(settings.evaluation.cutoffs)}"
     return f"trial {trial.number}: {measured} {trial.value:.4f} in {trial.seconds:.0f} s"
-
-
-def _code(card: Card[Any]) -> list[Callable[..., Any]]:
-    """What the value of a trial comes from."""
-    training = [] if card.training is None else [card.training.trainer]
-    return [*(table.fit for table in card.tables), *([card.fit] if card.fit else []), *training, card.load]
 
 
 def _key(card: Card[Any], fit: Fit, settings: Settings, train: Stored, test: Stored) -> str:
@@ -126,7 +119,7 @@ def _key(card: Card[Any], fit: Fit, settings: Settings, train: Stored, test: Sto
         settings.training.metric,
         str(max(settings.evaluation.cutoffs)),
         str(settings.evaluation.seed),
-        code_digest([*_code(card), fit, search_card]),
+        code_digest([*card.code, fit, search_card]),
         train.node.data_version,
         test.node.data_version,
     ]

@@ -26,7 +26,7 @@ from sessrec_pipeline.settings import Section, SettingsError
 from sessrec_pipeline.storage.checkpoints import Checkpoint, read_checkpoint, read_lineage, write_checkpoint
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.lineage import Lineage, Node
-from sessrec_pipeline.training.fit import fit_of, fit_table
+from sessrec_pipeline.training.fit import fit_of, fit_table, load_checkpoint
 
 Id = str | int
 Fallback = Literal["popularity"]
@@ -152,8 +152,7 @@ class Model:
         """The fitted model on a device, as the evaluator and the pipeline ask it; under the settings of its fit."""
         checkpoint = self._state.checkpoint
         if self._recommender is None or self._recommender[0] != device:
-            section = self.card.settings.model_validate(checkpoint.config)
-            self._recommender = device, self.card.load(checkpoint.arrays, section, checkpoint.items, device)
+            self._recommender = device, load_checkpoint(self.card, checkpoint, device)
         return self._recommender[1]
 
     # --- asking ------------------------------------------------------------------------------------------------------

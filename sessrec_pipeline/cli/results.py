@@ -67,6 +67,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
     settings = existing_feed(home)
     from sessrec_pipeline.feed import cards_of
+    from sessrec_pipeline.training.fit import load_checkpoint
 
     store, cards = store_of(settings), {card.name: card for card in cards_of(settings)}
     if model is None:
@@ -77,9 +78,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
         raise Failure(f"no model {model!r}; this feed has {', '.join(cards)}")
     card = cards[model]
     checkpoint = find_asset(store, card.checkpoint).checkpoint()
-    section = card.settings.model_validate(checkpoint.config)
-    # One session is not worth waking a GPU for.
-    recommender = card.load(checkpoint.arrays, section, checkpoint.items, "cpu")
+    recommender = load_checkpoint(card, checkpoint)  # on the CPU: one session is not worth waking a GPU for
     index = {item: i for i, item in enumerate(checkpoint.items)}
     session = [item.strip() for item in items.split(",") if item.strip()]
     unknown = [item for item in session if item not in index]

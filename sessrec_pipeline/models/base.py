@@ -338,6 +338,12 @@ class Card(Generic[S]):
         return self.training
 
     @property
+    def code(self) -> tuple[Callable[..., Any], ...]:
+        """The functions that fit and load it: an asset that does both has them in its code version."""
+        fit = self.fit or self.trained_by().trainer
+        return *(table.fit for table in self.tables), fit, self.load
+
+    @property
     def checkpoint(self) -> str:
         """The asset that holds the fitted model."""
         return f"{self.name}_checkpoint"

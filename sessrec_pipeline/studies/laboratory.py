@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from sessrec_pipeline.engine import DuckDBEngine, open_engine
 from sessrec_pipeline.evaluation.ranking import rank
 from sessrec_pipeline.feed import cards_of
-from sessrec_pipeline.models.base import Card, Recommender
+from sessrec_pipeline.models.base import Recommender
 from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.settings import Settings, SplitSettings, TieRule
@@ -28,7 +28,7 @@ from sessrec_pipeline.storage.lake import Rows, Table
 from sessrec_pipeline.storage.store import Store, Stored
 from sessrec_pipeline.studies.results import RULE, Results, Row
 from sessrec_pipeline.training.device import Compute
-from sessrec_pipeline.training.fit import fit_of, fit_table, recommender_of
+from sessrec_pipeline.training.fit import fit_of, fit_table, load_checkpoint, recommender_of
 
 Model = tuple[Recommender, list[str]]
 """A fitted model and the id of each item index."""
@@ -120,7 +120,7 @@ class Laboratory:
                 if table.name not in tables:
                     with open_engine(settings) as engine:
                         tables[table.name] = fit_table(table, engine, train.path, settings).arrow()
-            section, device = settings.section(card.section), self._device(card)
+            section, device = settings.section(card.section), self.compute.device_for(card)
             made = fit_of(card)(card, section, tables, train.arrow, device)
             fitted[card.name] = recommender_of(card, section, made, device), made.items
         return fitted
@@ -129,11 +129,7 @@ class Laboratory:
         """The feed's own model from its checkpoint among ``stored``, with ``changes`` to its settings."""
         card = card_of(model)
         checkpoint = stored[card.checkpoint].checkpoint()
-        section = card.settings.model_validate(checkpoint.config | changes)
-        return card.load(checkpoint.arrays, section, checkpoint.items, self._device(card)), checkpoint.items
-
-    def _device(self, card: Card[Any]) -> str:
-        return self.compute.device() if card.gpu else "cpu"
+        return load_checkpoint(card, checkpoint, self.compute.device_for(card), **changes), checkpoint.items
 
     def rank(self, model: Model, test: pa.Table) -> pa.Table:
         """The rankings of the test events by a model."""

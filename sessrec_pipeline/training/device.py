@@ -1,5 +1,8 @@
 """The device that training and scoring run on."""
 
+from typing import Any
+
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import ComputeSettings
 
 
@@ -12,6 +15,10 @@ class Compute:
 
     def __init__(self, settings: ComputeSettings) -> None:
         self.settings = settings
+
+    def device_for(self, card: Card[Any]) -> str:
+        """The device of a model: ``cpu``, without torch, for one that is made from its tables and wants no GPU."""
+        return self.device(card.gpu) if card.gpu or card.training else "cpu"
 
     def device(self, gpu: bool = True) -> str:
         """``cpu`` or ``cuda``, after setting torch's thread count. DeviceError where cuda is asked for but missing."""

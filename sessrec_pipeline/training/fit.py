@@ -9,6 +9,7 @@ import pyarrow as pa
 from sessrec_pipeline.engine import Engine, Table
 from sessrec_pipeline.models.base import Card, Fitted, FittedTable, Recommender, Sessions
 from sessrec_pipeline.settings import Section, Settings
+from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.training.loop import train
 
 Progress = Callable[[int, int], None]
@@ -72,3 +73,9 @@ def fit_of(card: Card[Any]) -> Fit:
 def recommender_of(card: Card[Any], section: Section, fitted: Fitted, device: str = "cpu") -> Recommender:
     """The recommender that a fitted model is."""
     return card.load(fitted.arrays, section, fitted.items, device)
+
+
+def load_checkpoint(card: Card[Any], checkpoint: Checkpoint, device: str = "cpu", **changes: Any) -> Recommender:
+    """The recommender of a checkpoint, under the settings that it was fitted with, or with ``changes`` to them."""
+    section = card.settings.model_validate(checkpoint.config | changes)
+    return card.load(checkpoint.arrays, section, checkpoint.items, device)

@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
 
 def take_part(folder: Path, job: TrainingJob, training: Training[Any]) -> None:
     """Train on all ranks; rank 0 leaves the weights and losses in ``trained.safetensors``."""
-    device, local_rank = Compute(job.compute).device(), int(os.environ["LOCAL_RANK"])
+    device, local_rank = Compute(job.compute).device_for(card_of(job.model)), int(os.environ["LOCAL_RANK"])
     if device == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise DeviceError(f"this node has {torch.cuda.device_count()} GPUs: set [training] processes to that")
