@@ -59,7 +59,8 @@ def train_asset(prefix: str, source: str, purpose: str, rule: Rule) -> dg.Assets
     def train(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], source: Stored) -> Table:
         with open_engine(settings) as engine:
             table = train_split(engine, rule(settings), source.path)
-            _show_lengths(context, engine, "train")
+            counted = "SELECT events AS n FROM train_sessions WHERE session_number IS NOT NULL"
+            _show_lengths(context, engine, counted)
             return table
 
     return train
@@ -81,17 +82,15 @@ def test_asset(prefix: str, source: str, purpose: str, rule: Rule) -> dg.AssetsD
     ) -> Table:
         with open_engine(settings) as engine:
             table = test_split(engine, rule(settings), source.path, train.path)
-            _show_lengths(context, engine, "train", "test")
+            counted = [f"SELECT COUNT(*) AS n FROM {part} GROUP BY session_number" for part in ("train", "test")]
+            _show_lengths(context, engine, *counted)
             return table
 
     return test
 
 
-def _show_lengths(context: dg.AssetExecutionContext, engine: Engine, *tables: str) -> None:
-    lengths = [
-        engine.rows(f"SELECT COUNT(*) AS n FROM {table} GROUP BY session")["n"].to_numpy().astype(np.int64)
-        for table in tables
-    ]
+def _show_lengths(context: dg.AssetExecutionContext, engine: Engine, *counted: str) -> None:
+    lengths = [engine.rows(sql)["n"].to_numpy().astype(np.int64) for sql in counted]
     train, test = lengths[0], lengths[1] if len(lengths) > 1 else np.array([], dtype=np.int64)
     svg = figures.session_lengths(train, test)
     context.add_output_metadata({"session lengths": dg.MarkdownMetadataValue(figures.as_markdown(svg, "lengths"))})

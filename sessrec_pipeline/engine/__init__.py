@@ -2,6 +2,7 @@
 
 from sessrec_pipeline.engine.base import Engine, EngineError, EngineLostError, Value, integer, parquet_files
 from sessrec_pipeline.engine.duckdb import DuckDBEngine
+from sessrec_pipeline.engine.lookup import Lookup
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.sql import sql_text
@@ -11,6 +12,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineLostError",
+    "Lookup",
     "Table",
     "Value",
     "integer",

@@ -4,13 +4,14 @@ Preparation and count models are SQL texts in a subset that DuckDB and Spark sha
 stays in the engine. Rows leave it as a stream; only the store publishes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import pyarrow as pa
 
+from sessrec_pipeline.engine.lookup import Lookup
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 
@@ -53,10 +54,23 @@ class Engine(Protocol):
         """All rows of a query, in memory: for counts, not for events."""
         ...
 
-    def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
+    def table(
+        self,
+        name: str,
+        stats: Stats | None = None,
+        origins: tuple[Lineage, ...] = (),
+        *,
+        rows: str | None = None,
+        order: str | None = None,
+        values: Mapping[str, Value] | None = None,
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then.
 
-        They come in the order that the query of ``write`` ends with; without an ORDER BY there is none to rely on.
+        They come in the order that the query of ``write`` ends with. ``rows``, with its ``values``, is a query that
+        stands for the table, and ``order`` columns of numbers that say its order; rows that are in it already are not
+        sorted again. ``lookups`` says of columns of codes what takes their place; rows for which that is null are left
+        out.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from sessrec_pipeline.engine.base import Value, parquet_files
+from sessrec_pipeline.engine.lookup import Lookup, looked_up
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import ROWS, Stats, Table
@@ -82,16 +83,35 @@ class DuckDBEngine:
         """All rows of a query, in memory: for counts, not for events."""
         return self.connection.sql(sql, params=values or None).to_arrow_table()
 
-    def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
+    def table(
+        self,
+        name: str,
+        stats: Stats | None = None,
+        origins: tuple[Lineage, ...] = (),
+        *,
+        rows: str | None = None,
+        order: str | None = None,
+        values: Mapping[str, Value] | None = None,
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
-        return Table(self.stream(name, f"FROM {identifier(name)}"), stats or {}, origins, self.label)
-
-    def stream(self, name: str, sql: str) -> pa.RecordBatchReader:
-        """The rows of a query over the table ``name``, to be read once; the engine is not closed before."""
-        # A connection of its own, for one connection reads one result at a time.
-        reader = self.connection.cursor().sql(sql).to_arrow_reader(ROWS)
+        rows = rows or f"FROM {identifier(name)}"
+        if order is not None and not self._is_sorted(rows, order, values or {}):
+            rows = f"FROM ({rows}) ORDER BY {order}"
+        # Connections of their own, for one connection reads one result at a time.
+        reader = self.connection.cursor().sql(rows, params=values).to_arrow_reader(ROWS)
+        if lookups:
+            reader = looked_up(self.connection, reader, lookups)
         self.unread.add(name)
-        return pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader))
+        stream = pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader))
+        return Table(stream, stats or {}, origins, self.label)
+
+    def _is_sorted(self, rows: str, order: str, values: Mapping[str, Value]) -> bool:
+        keys = [identifier(key.strip()) for key in order.split(",")]
+        now, before = ", ".join(keys), ", ".join(f"before_{key}" for key in keys)
+        lagged = ", ".join(f"LAG({key}) OVER () AS before_{key}" for key in keys)
+        sql = f"SELECT COUNT(*) FROM (SELECT {now}, {lagged} FROM ({rows})) WHERE ({now}) < ({before})"
+        return self.scalar(sql, **values) == 0
 
     def _read(self, name: str, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:

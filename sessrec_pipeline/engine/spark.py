@@ -11,9 +11,9 @@ import platform
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from sessrec_pipeline.engine.base import EngineError, EngineLostError, Value, parquet_files
 from sessrec_pipeline.engine.duckdb import DuckDBEngine
+from sessrec_pipeline.engine.lookup import Lookup
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import sweep
 from sessrec_pipeline.storage.lake import Stats, Table
@@ -163,17 +164,30 @@ class SparkEngine:
         with self._asking("reading rows"):
             return self.spark.sql(spark_text(sql), values).toArrow()
 
-    def table(self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = ()) -> Table:
+    def table(
+        self,
+        name: str,
+        stats: Stats | None = None,
+        origins: tuple[Lineage, ...] = (),
+        *,
+        rows: str | None = None,
+        order: str | None = None,
+        values: Mapping[str, Value] | None = None,
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then.
 
-        ValueError where the query that wrote them did not end with an order.
+        ValueError where neither the query that wrote them ended with an order nor one is given.
         """
-        kept = self._kept(name)
-        if kept.order is None:
+        if order is None:
+            order = self._kept(name).order
+        if order is None:
             raise ValueError(f"{name} has no order to leave in: end its SQL with ORDER BY, over its columns")
-        self.door.register(name, kept.files)
-        rows = self.door.stream(name, f"FROM {name} ORDER BY {kept.order}")
-        return Table(rows, stats or {}, origins, self.label)
+        for other, kept in self.tables.items():
+            self.door.register(other, kept.files)
+        rows = f"FROM ({rows or f'FROM {identifier(name)}'}) ORDER BY {order}"
+        table = self.door.table(name, stats, origins, rows=rows, values=values, lookups=lookups)
+        return replace(table, engine=self.label)
 
     def close(self) -> None:
         """Give back what the engine holds, once the tables that it handed out have been read."""

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from sessrec_pipeline.engine import DuckDBEngine
-from sessrec_pipeline.preparation.sessions import landed_events
+from sessrec_pipeline.preparation.sessions import cut_sessions
 from sessrec_pipeline.settings import DriftSettings, Settings
 from sessrec_pipeline.storage.sql import sql_text
 
@@ -162,17 +162,7 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
 
 def _count(engine: DuckDBEngine, settings: Settings, first: int) -> list[Day]:
     """Every day from ``first``, or the first event after it, to the last event; days without events too."""
-    sql, labels = landed_events(settings)
-    engine.write("events", f"{sql} WHERE time >= $since", since=first * DAY, **labels)
-    if settings.sessions.drop_duplicates:
-        engine.write("deduplicated", sql_text("preparation", "deduplicated"))
-    else:
-        engine.register("deduplicated", "events")
-    if settings.sessions.inactivity_gap_minutes:
-        gap = int(settings.sessions.inactivity_gap_minutes * 60_000_000)
-        engine.write("sessionised", sql_text("preparation", "sessionised"), gap=gap)
-    else:
-        engine.register("sessionised", "deduplicated")
+    cut_sessions(engine, settings, since=first * DAY)
     reference = 7 * settings.drift.reference_weeks
     engine.write("item_days", sql_text("monitoring", "item_days"))
     engine.write("in_reference", sql_text("monitoring", "in_reference"), reference=reference)

@@ -1,5 +1,5 @@
 -- Exact copies of a row dropped; the one that came first stays.
--- In: events (session, item, time, place, split, extra)
+-- In: encoded (session, item, time, place, split, extra)
 SELECT session, item, time, MIN(place) AS place, split
-FROM events
+FROM encoded
 GROUP BY session, item, time, split, extra

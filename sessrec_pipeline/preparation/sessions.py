@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sessrec_pipeline.engine import Engine, integer
+from sessrec_pipeline.engine import Engine, Lookup, integer
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.sql import quoted, sql_text
@@ -18,13 +18,8 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], lo
     engine.register("raw", raw)
     rules = settings.sessions
     steps = Steps(engine, log, integer(engine, "SELECT COUNT(*) FROM raw"))
-    sql, values = landed_events(settings)
-    if rules.drop_duplicates:
-        sql = f"WITH events AS ({sql}) {sql_text('preparation', 'deduplicated')}"
-    engine.write("deduplicated", sql, **values)
-    steps.dropped("duplicates", "deduplicated")
-    gap = int((rules.inactivity_gap_minutes or 0) * 60_000_000)
-    steps.take("sessionised", sql_text("preparation", "sessionised"), gap > 0, gap=gap)
+    cut_sessions(engine, settings)
+    steps.dropped("duplicates", "sessionised")
     steps.take("without_repeats", sql_text("preparation", "without_repeats"), rules.drop_consecutive_repeats)
     steps.dropped("consecutive repeats", "without_repeats")
     engine.write("session_lengths", sql_text("preparation", "session_lengths"))
@@ -47,10 +42,42 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], lo
             steps.dropped("sessions too short", "kept_sessions", "SUM(events)")
     steps.take("kept", sql_text("preparation", "kept"), steps.count < arrived)
 
+    engine.write("numbered", sql_text("preparation", "numbered"))
     engine.write("ordered", sql_text("preparation", "ordered"))
-    steps.stats["sessions"] = integer(engine, "SELECT MAX(session_number) + 1 FROM ordered")
+    steps.stats["sessions"] = integer(engine, "SELECT COUNT(*) FROM numbered")
     steps.stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM ordered")
-    return engine.table("ordered", steps.stats)
+    lookups = {
+        "session": Lookup("numbered", "id", in_order=True),
+        "session_start": Lookup("numbered", "session_start", in_order=True),
+        "item": Lookup("item_ids", "id"),
+    }
+    rows = sql_text("preparation", "sessions")
+    return engine.table("ordered", steps.stats, rows=rows, order="session_number, position", lookups=lookups)
+
+
+def cut_sessions(engine: Engine, settings: Settings, since: int | None = None) -> None:
+    """The events of ``raw`` from ``since`` (microseconds) as the table ``sessionised``: copies dropped, sessions cut.
+
+    Columns: session, item, time, place, split. Sessions and items are numbers, for everything that follows compares,
+    groups and sorts them; ``session_ids`` and ``item_ids`` (id, code) have their ids.
+    """
+    landed, values = landed_events(settings, since)
+    for name in ("session_ids", "item_ids"):
+        engine.write(name, f"WITH landed AS ({landed}) {sql_text('preparation', name)}", **values)
+    encoded = f"WITH landed AS ({landed}) {sql_text('preparation', 'encoded')}"
+    if settings.sessions.drop_duplicates:
+        encoded = f"WITH encoded AS ({encoded}) {sql_text('preparation', 'deduplicated')}"
+    gap = int((settings.sessions.inactivity_gap_minutes or 0) * 60_000_000)
+    if not gap:
+        engine.write("sessionised", encoded, **values)
+        return
+    engine.write("deduplicated", encoded, **values)
+    engine.write("parts", sql_text("preparation", "parts"), gap=gap)
+    engine.drop("deduplicated")
+    engine.write("part_ids", sql_text("preparation", "part_ids"))
+    engine.write("sessionised", sql_text("preparation", "sessionised"))
+    engine.drop("parts")
+    engine.register("session_ids", "part_ids")
 
 
 class Steps:
@@ -62,7 +89,7 @@ class Steps:
         self.engine, self.log = engine, log
         self.count = events
         self.stats: dict[str, int | float | str] = {"events_in": events}
-        self.last, self.made = "deduplicated", "deduplicated"
+        self.last, self.made = "sessionised", "sessionised"
 
     def take(self, name: str, sql: str, wanted: bool, **bound: int) -> None:
         """Make the table ``name`` by its SQL, or let it be another name of the one before."""
@@ -84,13 +111,13 @@ class Steps:
         self.count = left
 
 
-def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:
+def landed_events(settings: Settings, since: int | None = None) -> tuple[str, dict[str, int | str]]:
     """SQL over ``raw``, and its values: the events under the settings' session key, with the label of a given split.
 
-    Columns: session, item, time, place, split, extra.
+    Columns: session, item, time, place, split, extra. ``since`` leaves out what happened before that microsecond.
     """
     session = "log || '/' || session" if settings.logs.session_scope == "log" else "session"
-    values: dict[str, str] = {}
+    values: dict[str, int | str] = {}
     split = "CAST(NULL AS STRING)"
     if settings.split.rule == "given":
         if settings.split.column is not None:
@@ -105,4 +132,6 @@ def landed_events(settings: Settings) -> tuple[str, dict[str, str]]:
         f"{columns} AS extra FROM raw JOIN (SELECT log AS name, CAST(ROW_NUMBER() OVER (ORDER BY log) AS BIGINT) "
         "AS number FROM (SELECT DISTINCT log FROM raw) AS names) AS logs ON logs.name = raw.log"
     )
+    if since is not None:
+        sql, values = f"{sql} WHERE time >= $since", values | {"since": since}
     return sql, values

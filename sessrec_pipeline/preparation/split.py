@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sessrec_pipeline.engine import Engine, integer
+from sessrec_pipeline.engine import Engine, Lookup, integer
 from sessrec_pipeline.settings import SplitSettings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.sql import sql_text
@@ -17,19 +17,23 @@ def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
     """
     labelled, values, stats = _label(engine, split, sessions)
     shortest = 1 if split.rule == "given" else 2
-    engine.write("train", labelled + sql_text("preparation", "train"), shortest=shortest, **values)
-    stats |= _sizes(engine, "train")
+    engine.write("train_sessions", labelled + sql_text("preparation", "train_sessions"), shortest=shortest, **values)
+    kept = "FROM train_sessions WHERE session_number IS NOT NULL"
+    stats["events"] = integer(engine, f"SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) {kept}")
+    stats["sessions"] = integer(engine, f"SELECT COUNT(*) {kept}")
     if not stats["events"]:
         raise ValueError(_too_short("training", split, engine))
-
-    def events(where: str) -> int:
-        return integer(engine, f"{labelled}SELECT COUNT(*) FROM labelled WHERE {where}", **values)
-
-    stats["dropped: sessions too short"] = events("part = 'train'") - int(stats["events"])
-    stats["left for test"] = events("part = 'test'")
-    stats["dropped: after the cutoff"] = events("part = 'after cutoff'")
-    stats["dropped: unlabelled"] = events("part NOT IN ('train', 'test', 'after cutoff')")
-    return engine.table("train", stats)
+    in_train = f"part = 'train' AND session_number IN (SELECT code {kept})"
+    stats["items"] = integer(engine, f"{labelled}SELECT COUNT(DISTINCT item) FROM labelled WHERE {in_train}", **values)
+    parts = engine.rows(f"{labelled}SELECT part, COUNT(*) AS events FROM labelled GROUP BY part", **values).to_pylist()
+    events = {row["part"]: int(row["events"]) for row in parts}
+    stats["dropped: sessions too short"] = events.pop("train") - int(stats["events"])
+    stats["left for test"] = events.pop("test", 0)
+    stats["dropped: after the cutoff"] = events.pop("after cutoff", 0)
+    stats["dropped: unlabelled"] = sum(events.values())
+    rows = labelled + sql_text("preparation", "train")
+    numbers = {"session_number": Lookup("train_sessions", "session_number", in_order=True)}
+    return engine.table("train", stats, rows=rows, values=values, order="session_number, position", lookups=numbers)
 
 
 def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path) -> Table:
@@ -39,13 +43,16 @@ def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path
     """
     labelled, values, stats = _label(engine, split, sessions)
     engine.register("train", train)
+    engine.write("seen_items", "SELECT DISTINCT item FROM train")
     engine.write("test", labelled + sql_text("preparation", "test"), keep_unseen=split.keep_unseen_items, **values)
-    stats |= _sizes(engine, "test")
+    stats["events"] = integer(engine, "SELECT COUNT(*) FROM test")
+    stats["sessions"] = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM test")
+    stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM test")
     if not stats["events"]:
         raise ValueError(_too_short("test", split, engine))
     in_test = f"{labelled}SELECT COUNT(*) FROM labelled WHERE part = 'test'"
     events_in = integer(engine, in_test, **values)
-    unseen = integer(engine, f"{in_test} AND item NOT IN (SELECT DISTINCT item FROM train)", **values)
+    unseen = integer(engine, f"{in_test} AND item NOT IN (SELECT item FROM seen_items)", **values)
     stats["events_in"] = events_in
     stats["unseen items"] = unseen
     stats["dropped: unseen items"] = 0 if split.keep_unseen_items else unseen
@@ -78,11 +85,3 @@ def _too_short(part: str, split: SplitSettings, engine: Engine) -> str:
         f'no {part} session is left by [split] rule = "{split.rule}"{wanted}: the {count:,} sessions to divide span '
         f"{days:.1f} days; land more logs, or set another rule (the split inside train has [split] tuning_rule)"
     )
-
-
-def _sizes(engine: Engine, table: str) -> Stats:
-    return {
-        "events": integer(engine, f"SELECT COUNT(*) FROM {table}"),
-        "sessions": integer(engine, f"SELECT COUNT(DISTINCT session) FROM {table}"),
-        "items": integer(engine, f"SELECT COUNT(DISTINCT item) FROM {table}"),
-    }

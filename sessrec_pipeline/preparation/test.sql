@@ -1,5 +1,5 @@
 -- Test sessions of at least two events, on items that training has seen unless $keep_unseen.
--- In: labelled, train (item, ...). Values: $keep_unseen.
+-- In: labelled, seen_items (item). Values: $keep_unseen.
 SELECT
     session,
     CAST(DENSE_RANK() OVER (ORDER BY session_number) - 1 AS BIGINT) AS session_number,
@@ -10,7 +10,7 @@ FROM (
         l.session, l.session_number, l.position, l.item, l.time, l.session_start,
         COUNT(*) OVER (PARTITION BY l.session_number) AS length
     FROM labelled AS l
-    LEFT JOIN (SELECT DISTINCT item FROM train) AS seen ON seen.item = l.item
+    LEFT JOIN seen_items AS seen ON seen.item = l.item
     WHERE l.part = 'test' AND ($keep_unseen OR seen.item IS NOT NULL)
 ) AS measured
 WHERE length >= 2

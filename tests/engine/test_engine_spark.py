@@ -24,7 +24,7 @@ from assets.ingestion import landed_logs
 from assets.io_manager import SECONDS
 from assets.runs import execute, ingest
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, integer, open_engine
+from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, Lookup, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import Settings, SyntheticSettings
 from sessrec_pipeline.storage.files import MACHINE
@@ -85,6 +85,27 @@ def test_rows_leave_in_the_order_that_was_asked_for(engine: Engine, numbers: Pat
     assert integer(engine, "SELECT COUNT(*) FROM t") == 300_000
     expected = sorted(range(300_000), key=lambda i: (-(i % 7), i))
     assert engine.table("t").arrow()["i"].to_pylist() == expected
+
+
+def test_numbers_become_what_they_stand_for_on_their_way_out(engine: Engine, numbers: Path) -> None:
+    engine.register("numbers", numbers)
+    engine.write("kept", "SELECT i, i % 1000 AS code FROM numbers WHERE i < 140000")
+    engine.write("names", "SELECT i AS code, CONCAT('n', CAST(i AS STRING)) AS name FROM numbers WHERE i < 1000")
+    half = "CASE WHEN i % 2 = 0 THEN CAST(FLOOR(i / 2) AS BIGINT) END"
+    engine.write("halves", f"SELECT i AS code, {half} AS half FROM numbers WHERE i < 140000")
+    lookups = {"name": Lookup("names", "name"), "half": Lookup("halves", "half", in_order=True)}
+    rows = "SELECT code AS name, i, i AS half FROM kept WHERE i >= $least"
+    found = engine.table("kept", rows=rows, order="i", values={"least": 10}, lookups=lookups).arrow().to_pydict()
+    assert found["i"] == list(range(10, 140_000, 2))
+    assert found["half"] == list(range(5, 70_000))
+    assert found["name"] == [f"n{i % 1000}" for i in range(10, 140_000, 2)]
+
+
+def test_rows_are_sorted_where_their_query_has_no_order(engine: Engine, numbers: Path) -> None:
+    engine.register("numbers", numbers)
+    engine.write("t", "SELECT i, CAST(FLOOR(i / 1000) AS BIGINT) AS part FROM numbers ORDER BY i DESC")
+    found = engine.table("t", rows="SELECT part, i FROM t", order="part, i").arrow()
+    assert found["i"].to_pylist() == sorted(found["i"].to_pylist())
 
 
 def test_a_table_has_other_names_until_it_is_dropped(engine: Engine) -> None:

@@ -21,13 +21,13 @@ TEXTS = sorted(
     for path in (Path(sessrec_pipeline.__file__).parent / room).rglob("*.sql")
 )
 PUBLISHED = {
-    "ordered", "train", "test", "markov", "popularity", "recent_popularity", "association_rules", "sequential_rules",
+    "ordered", "test", "markov", "popularity", "recent_popularity", "association_rules", "sequential_rules",
     "item_knn", "recent_sessions", "popularity_shift", "session_days",
 }  # fmt: skip
 """Texts whose rows are stored, so that their order must be said; the others feed further SQL."""
 UNIQUE = {
-    "day", "line", "place", "position", "session", "session_number", "first_seen", "popularity_rank", "successor_rank",
-    "recent_rank", "rule_rank", "similarity_rank", "recency",
+    "code", "day", "id", "line", "place", "position", "session", "session_number", "first_seen", "popularity_rank",
+    "successor_rank", "recent_rank", "rule_rank", "similarity_rank", "recency",
 }  # fmt: skip
 """Columns that settle every tie as the last key of an ORDER BY."""
 
@@ -49,7 +49,7 @@ NEVER = {
     "cast of a quotient without FLOOR": r"\bCAST\((?!\s*FLOOR\b)[^()]*/[^()]*(\([^()]*\))?[^()]*\bAS\s+BIGINT",
 }
 WIDE = re.compile(r"\b(ROW_NUMBER|RANK|DENSE_RANK|NTILE|COUNT|SUM)\s*\(")
-CAST = re.compile(r"\bCAST\s*\(.*\bAS\s+BIGINT\s*\)", re.DOTALL)
+CAST = re.compile(r"\bCAST\s*\(.*\bAS\s+(BIGINT|INT)\s*\)", re.DOTALL)
 ORDERED = re.compile(r"\bORDER\s+BY\b(?P<keys>.*?)(?=\bROWS\b|\bRANGE\b|\bLIMIT\b|[()]|$)", re.DOTALL)
 
 
@@ -88,7 +88,7 @@ def lint(sql: str, published: bool = True) -> list[str]:
     for found in lists:
         for n, (expression, name) in enumerate(found):
             if name in output and WIDE.search(CAST.sub("", expression)):
-                faults.append(f"{name} is not cast to BIGINT")
+                faults.append(f"{name} is not cast to BIGINT or INT")
             own = re.search(rf"\b{name}\b", expression)
             if not own and any(re.search(rf"\b{name}\b", later) for later, _ in found[n + 1 :]):
                 faults.append(f"lateral alias {name}")
@@ -156,10 +156,10 @@ GOOD = "SELECT item, CAST(COUNT(*) AS BIGINT) AS n FROM t GROUP BY item ORDER BY
         ("SELECT CAST(a AS VARCHAR) AS b FROM t ORDER BY line", "VARCHAR without a length (write STRING)"),
         ("SELECT a / b AS c FROM t ORDER BY line", "division without NULLIF"),
         ("SELECT CAST(a / 7 AS BIGINT) AS c FROM t ORDER BY line", "cast of a quotient without FLOOR"),
-        ("SELECT COUNT(*) AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
-        ("SELECT COALESCE(SUM(a), 0) AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
-        ("SELECT n FROM (SELECT SUM(a) AS n FROM t) AS s ORDER BY line", "N is not cast to BIGINT"),
-        ("SELECT ROW_NUMBER() OVER (ORDER BY line) - 1 AS n FROM t ORDER BY line", "N is not cast to BIGINT"),
+        ("SELECT COUNT(*) AS n FROM t ORDER BY line", "N is not cast to BIGINT or INT"),
+        ("SELECT COALESCE(SUM(a), 0) AS n FROM t ORDER BY line", "N is not cast to BIGINT or INT"),
+        ("SELECT n FROM (SELECT SUM(a) AS n FROM t) AS s ORDER BY line", "N is not cast to BIGINT or INT"),
+        ("SELECT ROW_NUMBER() OVER (ORDER BY line) - 1 AS n FROM t ORDER BY line", "N is not cast to BIGINT or INT"),
         ("SELECT a + 1 AS b, b * 2 AS c FROM t ORDER BY line", "lateral alias B"),
         ("SELECT a FROM t", "no ORDER BY at the end"),
         ("SELECT a FROM (SELECT a FROM t ORDER BY line) AS s", "no ORDER BY at the end"),
