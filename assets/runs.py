@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
 from assets.automation import REBUILD, ingest_job, studies_job
@@ -26,6 +28,7 @@ from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.stopping import at_stop
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import Store
@@ -33,6 +36,11 @@ from sessrec_pipeline.studies.study import Study
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
+UNCAPTURED: dict[str, Any] = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
+they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
 PROCESS_TAG = "sessrec/process"
 """Run tag ``host:pid`` of a run that lives inside one process, and dies with it."""
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -63,13 +71,13 @@ class Outcome:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of this feed (``DAGSTER_HOME`` names it), made by one process at a time if it is new.
+    """Dagster's instance of this feed, made by one process at a time if it is new.
 
     Two that make its tables at once would both fail.
     """
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.dagster_home / "instance.lock"):
-        instance = dg.DagsterInstance.get()
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster_home), overrides=UNCAPTURED))
     with instance:
         yield instance
 
@@ -231,7 +239,19 @@ def held_pools(instance: dg.DagsterInstance) -> list[str]:
 def execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
     """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
     tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
-    return job.execute_in_process(TO_THE_TERMINAL, instance=instance, raise_on_error=False, tags=tags, **selection)
+    run_id = make_new_run_id()
+    with at_stop(lambda: _cancel(instance, run_id)):
+        return job.execute_in_process(
+            TO_THE_TERMINAL, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **selection
+        )
+
+
+def _cancel(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run of this process, which ends now, as canceled, and free what it held."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        instance.report_run_canceled(run, "sessrec was stopped")
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

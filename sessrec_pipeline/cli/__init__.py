@@ -15,13 +15,16 @@ import click
 
 from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
 from sessrec_pipeline.cli.common import Failure
+from sessrec_pipeline.stopping import heed_signals, in_a_thread
 
 
 class Commands(click.Group):
     """Commands whose expected errors end in their sentence, not in a traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as the program. Once all is said, it ends without freeing its objects one by one.
+        """Run as the program, in a thread beside the main one, which ends it when it is told to (``stopping``).
+
+        Once all is said, it ends without freeing its objects one by one.
 
         That would take as long as a short command itself, and with torch loaded DuckDB's bindings would print a page
         of leak warnings under the result. Threads have ended and files are closed by then.
@@ -35,8 +38,9 @@ class Commands(click.Group):
             os._exit(code)
 
         atexit.register(leave)  # the first one that is registered is the last one to run
+        heed_signals()
         try:
-            return super().__call__(*args, **kwargs)
+            in_a_thread(lambda: self.main(*args, **kwargs))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
