@@ -226,6 +226,17 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return lines
 
 
+def fail_launched_runs(instance: dg.DagsterInstance) -> None:
+    """Mark the runs that the UI and the daemon launched as failed, once their processes are gone.
+
+    The next daemon takes them up again (``run_retries``), and what was queued goes on by itself.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if PROCESS_TAG not in run.tags:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            instance.report_run_failed(run, "sessrec dev was stopped")
+
+
 def held_pools(instance: dg.DagsterInstance) -> list[str]:
     """Which runs hold the slots that a run may have to wait for."""
     storage = instance.event_log_storage

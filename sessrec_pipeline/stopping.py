@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 LINE = "stopped; run the same command again to go on"
 PATIENCE = 1.0
@@ -30,8 +31,12 @@ def heed_signals() -> None:
         return
     with suppress(OSError):  # there is none
         _stderr = os.dup(2)
+    _handle(_stop)
+
+
+def _handle(handler: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        signal.signal(number, handler)
 
 
 def in_a_thread(work: Callable[[], object]) -> None:
@@ -72,9 +77,9 @@ def end_children() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """The handler: it waits for no lock and imports nothing, for what it interrupted may be about either."""
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, _leave)
+    _handle(signal.SIG_IGN)  # whoever signals the process and its group signals twice
     end_children()
+    _handle(_leave)
     acting = _thread.allocate_lock()
     acting.acquire()
     _thread.start_new_thread(_act, (acting,))

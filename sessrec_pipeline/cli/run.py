@@ -147,21 +147,15 @@ def _difference_from(row: dict[str, Any], other: str) -> str:
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 @click.pass_obj
 def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
     settings = settings_of(home)
     prepare_home(settings)
-    from assets.runs import end_dead_runs, open_instance
+    from sessrec_pipeline.cli.ui import serve
 
-    with open_instance(settings) as instance:  # or they would count against the limit of runs
-        for line in end_dead_runs(instance):
-            click.echo(line, err=True)
-    click.echo(f"feed: {settings.home}", err=True)
-    os.environ["VIRTUAL_ENV"] = sys.prefix  # or dg warns that another environment is active
-    dg_command = str(Path(sys.executable).with_name("dg"))
-    os.execv(dg_command, [dg_command, "dev", "--host", "127.0.0.1", "--port", str(port)])  # noqa: S606
+    serve(settings, port)
 
 
 @click.command()
