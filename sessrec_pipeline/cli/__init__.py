@@ -5,6 +5,7 @@ wait for pyarrow, and `sessrec recommend` not for Dagster.
 """
 
 import atexit
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -16,6 +17,18 @@ import click
 from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
 from sessrec_pipeline.cli.common import Failure
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
+
+RIGHTS = "give this user the rights to it, or name another --home"
+ROOM = "make room, and run the same command again to go on"
+WHAT_TO_DO = {
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: RIGHTS,
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.ENAMETOOLONG: "give the home a shorter path",
+}
+"""What the person at the terminal can do about errors of the operating system; the others are faults of ours."""
 
 
 class Commands(click.Group):
@@ -58,6 +71,9 @@ class Commands(click.Group):
 
             if isinstance(error, DamagedFileError | BusyError | LayoutError | TuningDatabaseError):
                 raise Failure(str(error)) from error
+            if isinstance(error, OSError) and error.errno in WHAT_TO_DO:
+                place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+                raise Failure(f"{place}{error.strerror}; {WHAT_TO_DO[error.errno]}") from error
             raise
 
 

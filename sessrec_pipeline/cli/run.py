@@ -11,12 +11,14 @@ import click
 from sessrec_pipeline.cli.common import (
     TABLE_WIDTH,
     Failure,
+    begun_feed,
     existing_feed,
     prepare_home,
     print_table,
     settings_of,
     shortened,
     store_of,
+    writable,
     write_file,
 )
 
@@ -49,13 +51,15 @@ logq = 1.0
 @click.pass_obj
 def demo(home: Path | None, null: bool) -> None:
     """Write the demo logs, materialize the whole graph, print the leaderboard."""
+    from sessrec_pipeline.storage.files import replacing
+
     kind = "null" if null else "demo"
-    home = home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}")
-    toml = home / "sessrec.toml"
+    settings = settings_of(home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}"))
+    toml = settings.home / "sessrec.toml"
     if not toml.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        toml.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
-    settings = settings_of(home)
+        with replacing(toml) as temporary:
+            temporary.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
+        settings = settings_of(settings.home)
     if settings.synthetic is None:
         raise Failure(f"{toml} has no [synthetic] table: this home is a feed of your own; run the demo elsewhere")
     from sessrec_pipeline.logs.synthetic import write_logs
@@ -82,7 +86,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
 
     Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
     """
-    settings = settings_of(home)
+    settings = begun_feed(home)
     prepare_home(settings)
     outcome = _materialize(settings, assets, everything)
     if not assets:
@@ -151,7 +155,7 @@ def _difference_from(row: dict[str, Any], other: str) -> str:
 @click.pass_obj
 def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
-    settings = settings_of(home)
+    settings = begun_feed(home)
     prepare_home(settings)
     from sessrec_pipeline.cli.ui import serve
 
@@ -169,13 +173,17 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     run, 2 when there is no result: nothing is materialized, or the settings cannot be used.
     """
     settings = existing_feed(home)
-    prepare_home(settings)
+    may_write = writable(settings)
+    if may_write:
+        prepare_home(settings)
+    import dagster as dg
 
     from assets.runs import open_instance, run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
-    with open_instance(settings) as instance:
+    # Who may only read a feed checks it all the same; the UI does not hear of it.
+    with open_instance(settings) if may_write else dg.DagsterInstance.ephemeral() as instance:
         verdicts = run_checks(settings, instance)
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:

@@ -30,7 +30,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
 
     Settings, model and report stand in data/reproduce/NAME; a run that was stopped goes on where it was.
     """
-    home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).resolve()
+    home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).expanduser().resolve()
     os.environ["SESSREC_HOME"] = str(home)  # the code location, imported by the next line, must not look elsewhere
     from assets import reproduce as benchmark
 

@@ -8,7 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -40,24 +43,29 @@ def serve(settings: "Settings", port: int) -> None:
         with open_instance(settings) as instance:
             for line in end_dead_runs(instance):  # or they would count against the limit of runs
                 click.echo(line, err=True)
-            with at_stop(lambda: fail_launched_runs(instance)):
+            # Sockets and the like, which processes that are killed leave behind.
+            with (
+                TemporaryDirectory(prefix="sessrec-dev-", ignore_cleanup_errors=True) as folder,
+                at_stop(lambda: fail_launched_runs(instance)),
+                at_stop(partial(rmtree, folder)),
+            ):
                 try:
-                    _run(settings, port, url)
+                    _run(settings, port, url, folder)
                 finally:
                     end_children()
 
 
-def _run(settings: "Settings", port: int, url: str) -> None:
+def _run(settings: "Settings", port: int, url: str, temporary_files: str) -> None:
     workspace = settings.dagster_home / "workspace.yaml"
     location = {"module_name": "sessrec_pipeline.definitions", "location_name": settings.home.name}
     with replacing(workspace) as temporary:  # JSON is YAML
         temporary.write_text(json.dumps({"load_from": [{"python_module": location}]}, indent=1), encoding="utf-8")
     # Neither the folder that the command was called in, which may be another Dagster project, nor one with modules.
     python = [sys.executable, "-P", "-W", "ignore", "-m", "dagster", "dev", "--workspace", str(workspace)]
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603
         [*python, "--host", HOST, "--port", str(port)],
         cwd=settings.dagster_home,
-        env=os.environ | {"PYTHONSAFEPATH": "1"},
+        env=os.environ | {"PYTHONSAFEPATH": "1", "TMPDIR": temporary_files},
         start_new_session=True,  # Ctrl-C in the terminal is for this process alone, which ends the others
     )
     ready = False
