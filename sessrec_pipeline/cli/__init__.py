@@ -15,17 +15,19 @@ from typing import Any
 import click
 
 from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
-from sessrec_pipeline.cli.common import Failure
+from sessrec_pipeline.cli.common import RIGHTS, Failure
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
 
-RIGHTS = "give this user the rights to it, or name another --home"
 ROOM = "make room, and run the same command again to go on"
+FOLDER = "there must be a folder; name another --home"
 WHAT_TO_DO = {
     errno.EACCES: RIGHTS,
     errno.EPERM: RIGHTS,
     errno.EROFS: RIGHTS,
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
+    errno.EEXIST: FOLDER,
+    errno.ENOTDIR: FOLDER,
     errno.ENAMETOOLONG: "give the home a shorter path",
 }
 """What the person at the terminal can do about errors of the operating system; the others are faults of ours."""
@@ -65,6 +67,8 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            from sqlalchemy.exc import OperationalError
+
             from sessrec_pipeline.storage.files import BusyError, DamagedFileError
             from sessrec_pipeline.storage.layout import LayoutError
             from sessrec_pipeline.tuning.trials import TuningDatabaseError
@@ -74,6 +78,8 @@ class Commands(click.Group):
             if isinstance(error, OSError) and error.errno in WHAT_TO_DO:
                 place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
                 raise Failure(f"{place}{error.strerror}; {WHAT_TO_DO[error.errno]}") from error
+            if isinstance(error, OperationalError):  # a full disk, missing rights
+                raise Failure(f"Dagster's database in {os.environ['DAGSTER_HOME']}: {error.orig}") from error
             raise
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sessrec_pipeline.storage.store import Store, Stored
 
 TABLE_WIDTH = 120
+RIGHTS = "give this user the rights to it, or name another --home"
 
 
 class Failure(click.ClickException):
@@ -75,10 +76,14 @@ def _found(home: Path | None, problem: str) -> "Settings":
     raise Failure(f"{problem} {folder}: there is no such folder{meant}")
 
 
-def writable(settings: "Settings") -> bool:
-    """Whether this user may change the feed."""
-    made = (settings.home, settings.dagster_home, settings.lake, settings.checkpoints, settings.reports)
-    return all(os.access(folder, os.W_OK | os.X_OK) for folder in made if folder.exists())
+def kept_from(settings: "Settings") -> Path | None:
+    """The home, or the first of what is in it, that this user may not write; logs need only be read."""
+    home, dagster = settings.home, settings.dagster_home
+    if not os.access(home, os.W_OK | os.X_OK):
+        return home
+    inside = [*home.iterdir(), *(dagster.iterdir() if dagster.is_dir() else [])]
+    needed = [path for path in inside if path.is_dir() or path.suffix in (".duckdb", ".lock")]
+    return next((path for path in sorted(needed) if path != settings.landing and not os.access(path, os.W_OK)), None)
 
 
 def prepare_home(settings: "Settings") -> None:
@@ -90,10 +95,9 @@ def prepare_home(settings: "Settings") -> None:
 
     from sessrec_pipeline.storage.files import replacing
 
-    if settings.home.exists() and not writable(settings):
+    if settings.home.exists() and (path := kept_from(settings)):
         raise Failure(
-            f"{settings.home} must be writable for the user who works on it, and user {os.getuid()} may not write "
-            "there (or to a folder in it): change its owner or rights, or name another --home"
+            f"user {os.getuid()} may not write {path}: a feed's home must be writable for whoever works on it; {RIGHTS}"
         )
     store = store_of(settings)  # refuses a home of an earlier layout before anything is written
     settings.landing.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,12 @@ from sessrec_pipeline.cli.common import (
     Failure,
     begun_feed,
     existing_feed,
+    kept_from,
     prepare_home,
     print_table,
     settings_of,
     shortened,
     store_of,
-    writable,
     write_file,
 )
 
@@ -173,7 +173,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     run, 2 when there is no result: nothing is materialized, or the settings cannot be used.
     """
     settings = existing_feed(home)
-    may_write = writable(settings)
+    may_write = kept_from(settings) is None
     if may_write:
         prepare_home(settings)
     import dagster as dg

@@ -215,6 +215,9 @@ def read_settings(settings: type[S], home: Path | None = None) -> S:
         home = home.expanduser().resolve()
     except RuntimeError as error:  # of ~, where the user has no folder, or of links that lead in a circle
         raise SettingsError(f"the home {home} cannot be found: {error}") from None
+    toml = home / "sessrec.toml"
+    if not toml.is_file() and (toml.is_symlink() or toml.exists()):
+        raise SettingsError(f"{toml} is no file, or leads to none; its settings cannot be read")
     try:
         return settings(home=home)
     except SettingsError:
@@ -227,11 +230,9 @@ def read_settings(settings: type[S], home: Path | None = None) -> S:
             f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {_sentence(settings, problem)}"
             for problem in problems
         ]
-        raise SettingsError(
-            f"{home / 'sessrec.toml'} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)
-        ) from None
+        raise SettingsError(f"{toml} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{home / 'sessrec.toml'} is not valid TOML: {error}") from None
+        raise SettingsError(f"{toml} is not valid TOML: {error}") from None
     except ValueError as error:  # a variable that should hold JSON (a list, a table) and does not
         raise SettingsError(f"a SESSREC_* variable cannot be used: {error}; write lists and tables as JSON") from None
 
