@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ def settings_of(home: Path | None) -> "Settings":
         settings = load_settings(home)
     except SettingsError as error:
         raise Failure(str(error)) from None
+    if quoted := re.search("%[0-9A-Fa-f]{2}", str(settings.home)):
+        raise Failure(
+            f"the home {settings.home} holds {quoted[0]}, which Dagster's database takes for another character; "
+            "rename the folder"
+        )
     # The code location is imported by name, here and in every step process, and finds the feed by this.
     os.environ["SESSREC_HOME"] = str(settings.home)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)

@@ -9,7 +9,6 @@ A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outran
 
 import difflib
 import os
-import re
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -95,10 +94,6 @@ class Settings(BaseSettings):
             raise ValueError(f"{home} holds * or ? or [, which DuckDB takes for a pattern; rename the folder")
         if "\\" in str(home):
             raise ValueError(f"{home} holds \\, which DuckDB takes for the end of a folder's name; rename the folder")
-        if quoted := re.search("%[0-9A-Fa-f]{2}", str(home)):
-            raise ValueError(
-                f"{home} holds {quoted[0]}, which SQLite's URLs take for a character in quotes; rename the folder"
-            )
         if any("\ud800" <= character <= "\udfff" for character in str(home)):
             raise ValueError(f"{str(home)!r} holds bytes that are no UTF-8; rename the folder")
         return home
