@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from assets.automation import REBUILD, ingest_job, studies_job
 from assets.checks import asset_checks
+from assets.countdown import Countdown, last_time
 from assets.graph import build
 from assets.ingestion import landed_logs
 from assets.logger import reason
@@ -145,11 +146,21 @@ def stale(settings: Settings, asset: str) -> str | None:
     return next((name for name in late if store.has(name)), None)
 
 
-def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:
-    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays."""
-    selection = [dg.AssetKey(study.asset) for study in studies] + [dg.AssetKey(PAGE)]
+def run_studies(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    studies: Sequence[Study],
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, str]:
+    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays.
+
+    ``report`` is told which study begins, and how much time is left.
+    """
+    names = [study.asset for study in studies]
+    countdown = Countdown(names, last_time(instance, names), report)
     job = build(settings).resolve_job_def(studies_job.name)
-    return _failures(execute(job, instance, asset_selection=selection))
+    selection = [dg.AssetKey(name) for name in [*names, PAGE]]
+    return _failures(execute(job, instance, countdown, asset_selection=selection))
 
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:
@@ -247,10 +258,16 @@ def held_pools(instance: dg.DagsterInstance) -> list[str]:
     ]
 
 
-def execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
+def execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    on_event: Callable[[dg.EventLogEntry], None] = lambda entry: None,
+    **selection: Any,
+) -> dg.ExecuteInProcessResult:
     """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
     tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
     run_id = make_new_run_id()
+    instance.add_event_listener(run_id, on_event)
     with at_stop(lambda: _cancel(instance, run_id)):
         return job.execute_in_process(
             TO_THE_TERMINAL, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **selection

@@ -45,6 +45,8 @@ RESTARTS = 3
 """How often torchrun starts all processes again, after the last finished epoch, when one of them has died."""
 WORKER = "sessrec_pipeline.training.worker"
 """The module that torchrun's processes run."""
+TORCHRUN = "import os; os.setsid(); from torch.distributed.run import main; main()"
+"""torchrun, out of reach of Ctrl-C, at which it would print tracebacks; it is ended with this process (``stopping``)."""
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Every node's torchrun needs it: in a store that outlived them, processes that are started again would find the
 addresses of the dead ones (pytorch issue 135712)."""
@@ -251,7 +253,7 @@ def launch(context: dg.AssetExecutionContext, settings: Settings, folder: Path) 
     environment = {"OMP_NUM_THREADS": str(settings.compute.threads), **OWN_STORE}
     if settings.training.nodes == 1:  # nobody else need see the ports
         environment["GLOO_SOCKET_IFNAME"] = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    command = [sys.executable, "-m", "torch.distributed.run", *torchrun_arguments(settings, folder)]
+    command = [sys.executable, "-c", TORCHRUN, *torchrun_arguments(settings, folder)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster's own use of what is new in it
         done = dg.PipesSubprocessClient().run(context=context, command=command, env=environment)

@@ -72,7 +72,7 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
         raise Failure(f"no study {strange[0]!r}; there are {', '.join(known)}")
     chosen = [study for name, study in known.items() if not names or name in names]
     with open_instance(settings) as instance:
-        failed = run_studies(settings, instance, chosen)
+        failed = run_studies(settings, instance, chosen, lambda line: click.echo(line, err=True))
     if failed:
         raise Failure("\n".join(f"{step}: {reason}" for step, reason in failed.items()))
     found = [(study, find_asset(store_of(settings), study.asset).arrow().to_pandas()) for study in chosen]
