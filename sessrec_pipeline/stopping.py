@@ -20,7 +20,7 @@ from typing import Any
 LINE = "stopped; run the same command again to go on"
 PATIENCE = 1.0
 """Seconds that what ``at_stop`` names may take, all of it together."""
-_stderr = 2
+_stderr, _stopping = 2, False
 _last_acts: list[Callable[[], object]] = []
 
 
@@ -66,31 +66,35 @@ def at_stop(act: Callable[[], object]) -> Iterator[None]:
         _last_acts.remove(act)
 
 
+def is_stopping() -> bool:
+    """Whether a signal ends this process: what goes wrong now is no failure to tell of."""
+    return _stopping
+
+
 def end_children() -> None:
     """Kill all processes that descend from this one."""
-    stopped: set[int] = set()
-    while new := _descendants(os.getpid()) - stopped:  # until none of them can start another one
-        _send(signal.SIGSTOP, new)
-        stopped |= new
-    _send(signal.SIGKILL, stopped)
+    _send(signal.SIGKILL, _frozen_children())
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """The handler: it waits for no lock and imports nothing, for what it interrupted may be about either."""
+    global _stopping  # noqa: PLW0603
+    _stopping = True
     _handle(signal.SIG_IGN)  # whoever signals the process and its group signals twice
-    end_children()
-    _handle(_leave)
+    children = _frozen_children()  # for now: the thread that works would say that they died
+    _handle(lambda number, frame: _leave(number, children))
     acting = _thread.allocate_lock()
     acting.acquire()
     _thread.start_new_thread(_act, (acting,))
     acting.acquire(timeout=PATIENCE)
-    _leave(number, frame)
+    _leave(number, children)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, children: set[int]) -> None:
     with suppress(OSError):
         # On a terminal it takes the place of a progress bar.
         os.write(_stderr, (b"\r\033[K" if os.isatty(_stderr) else b"") + f"{LINE}\n".encode())
+    _send(signal.SIGKILL, children)
     os._exit(128 + number)
 
 
@@ -99,6 +103,15 @@ def _act(acting: _thread.LockType) -> None:
         with suppress(Exception):  # what it would have tidied is tidied by the next command
             act()
     acting.release()
+
+
+def _frozen_children() -> set[int]:
+    """All descendants, stopped, so that none of them starts another one."""
+    stopped: set[int] = set()
+    while new := _descendants(os.getpid()) - stopped:
+        _send(signal.SIGSTOP, new)
+        stopped |= new
+    return stopped
 
 
 def _send(number: int, processes: set[int]) -> None:

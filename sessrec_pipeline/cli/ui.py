@@ -18,7 +18,7 @@ import click
 from filelock import FileLock, Timeout
 
 from sessrec_pipeline.cli.common import Failure
-from sessrec_pipeline.stopping import at_stop, end_children
+from sessrec_pipeline.stopping import at_stop, end_children, is_stopping
 from sessrec_pipeline.storage.files import replacing
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def serve(settings: "Settings", port: int) -> None:
             # Sockets and the like, which processes that are killed leave behind.
             with (
                 TemporaryDirectory(prefix="sessrec-dev-", ignore_cleanup_errors=True) as folder,
-                at_stop(lambda: fail_launched_runs(instance)),
                 at_stop(partial(rmtree, folder)),
+                at_stop(lambda: fail_launched_runs(instance)),
+                at_stop(end_children),  # first, for they may hold locks of Dagster's database
             ):
                 try:
                     _run(settings, port, url, folder)
@@ -72,6 +73,8 @@ def _run(settings: "Settings", port: int, url: str, temporary_files: str) -> Non
     while process.poll() is None:
         if not ready and (ready := _answers(port)):
             click.echo(f"ready: {url} shows the feed {settings.home}; Ctrl-C ends it", err=True)
+        time.sleep(POLL)
+    while is_stopping():
         time.sleep(POLL)
     raise Failure(f"the Dagster UI ended by itself with code {process.returncode}; what it said is above")
 
