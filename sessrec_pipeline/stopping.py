@@ -1,9 +1,10 @@
 """What SIGINT and SIGTERM do to a command: it ends at once, in one line, with its children, at any moment.
 
 The command works in a thread beside the main one, which does nothing but wait. Python runs handlers of signals in the
-main thread, so no computation delays them, and no library can put handlers of its own in their place: only the main
-thread may (Dagster's would note the signal and go on). Ending hard is safe, for files appear by rename, and what was
-under construction is swept by the next command (``storage.files``).
+main thread, so they wait for no query and no training, which give up the interpreter while they compute; and no library
+can put handlers of its own in their place, for only the main thread may (Dagster's would note the signal and go on).
+Ending hard is safe: files appear by rename, and what was under construction is swept by the next command
+(``storage.files``).
 """
 
 import _thread
@@ -91,6 +92,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int, children: set[int]) -> None:
+    _handle(signal.SIG_IGN)
     with suppress(OSError):
         # On a terminal it takes the place of a progress bar.
         os.write(_stderr, (b"\r\033[K" if os.isatty(_stderr) else b"") + f"{LINE}\n".encode())
