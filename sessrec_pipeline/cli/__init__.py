@@ -87,7 +87,7 @@ class Commands(click.Group):
 @click.version_option(package_name="sessrec_pipeline")
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what cannot be read is told in our own words
     help="Folder of the feed (default: $SESSREC_HOME, else data/ once it has logs or a sessrec.toml, else data/demo).",
 )
 @click.pass_context

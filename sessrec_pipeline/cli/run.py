@@ -182,8 +182,9 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
-    # Who may only read a feed checks it all the same; the UI does not hear of it.
     with open_instance(settings) if may_write else dg.DagsterInstance.ephemeral() as instance:
+        if not may_write:  # who may only read a feed checks it all the same; the UI does not hear of it
+            instance.add_dynamic_partitions("landed_logs", list(store_of(settings).partitions("raw_sessions")))
         verdicts = run_checks(settings, instance)
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:
