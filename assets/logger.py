@@ -5,6 +5,7 @@ import sys
 import time
 
 import dagster as dg
+from tqdm import tqdm
 
 
 class _Line(logging.Formatter):
@@ -62,11 +63,18 @@ def _wanted(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.INFO and not undone
 
 
+class _AboveBars(logging.Handler):
+    """Lines on stderr that leave progress bars whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 @dg.logger
 def progress_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Dagster's default console logger prints every engine event; a person wants the story."""
     logger = logging.Logger("sessrec", level=logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _AboveBars()
     handler.setFormatter(_Line())
     handler.addFilter(_wanted)
     logger.addHandler(handler)

@@ -13,10 +13,13 @@ from typing import Any, cast
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
 from assets.automation import REBUILD, ingest_job, studies_job
 from assets.checks import asset_checks
+from assets.countdown import Countdown, last_time
 from assets.graph import build
 from assets.ingestion import landed_logs
 from assets.logger import reason
@@ -26,6 +29,7 @@ from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.stopping import at_stop
 from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import Store
@@ -33,6 +37,11 @@ from sessrec_pipeline.studies.study import Study
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
+UNCAPTURED: dict[str, Any] = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
+they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
 PROCESS_TAG = "sessrec/process"
 """Run tag ``host:pid`` of a run that lives inside one process, and dies with it."""
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -63,13 +72,13 @@ class Outcome:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of this feed (``DAGSTER_HOME`` names it), made by one process at a time if it is new.
+    """Dagster's instance of this feed, made by one process at a time if it is new.
 
     Two that make its tables at once would both fail.
     """
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.dagster_home / "instance.lock"):
-        instance = dg.DagsterInstance.get()
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster_home), overrides=UNCAPTURED))
     with instance:
         yield instance
 
@@ -137,11 +146,21 @@ def stale(settings: Settings, asset: str) -> str | None:
     return next((name for name in late if store.has(name)), None)
 
 
-def run_studies(settings: Settings, instance: dg.DagsterInstance, studies: Sequence[Study]) -> dict[str, str]:
-    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays."""
-    selection = [dg.AssetKey(study.asset) for study in studies] + [dg.AssetKey(PAGE)]
+def run_studies(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    studies: Sequence[Study],
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, str]:
+    """Make the studies and their page anew; why a step failed, by step. What is there of the others stays.
+
+    ``report`` is told which study begins, and how much time is left.
+    """
+    names = [study.asset for study in studies]
+    countdown = Countdown(names, last_time(instance, names), report)
     job = build(settings).resolve_job_def(studies_job.name)
-    return _failures(execute(job, instance, asset_selection=selection))
+    selection = [dg.AssetKey(name) for name in [*names, PAGE]]
+    return _failures(execute(job, instance, countdown, asset_selection=selection))
 
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance) -> list[Verdict]:
@@ -218,6 +237,17 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return lines
 
 
+def fail_launched_runs(instance: dg.DagsterInstance) -> None:
+    """Mark the runs that the UI and the daemon launched as failed, once their processes are gone.
+
+    The next daemon takes them up again (``run_retries``), and what was queued goes on by itself.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if PROCESS_TAG not in run.tags:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            instance.report_run_failed(run, "sessrec dev was stopped")
+
+
 def held_pools(instance: dg.DagsterInstance) -> list[str]:
     """Which runs hold the slots that a run may have to wait for."""
     storage = instance.event_log_storage
@@ -228,10 +258,28 @@ def held_pools(instance: dg.DagsterInstance) -> list[str]:
     ]
 
 
-def execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selection: Any) -> dg.ExecuteInProcessResult:
+def execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    on_event: Callable[[dg.EventLogEntry], None] = lambda entry: None,
+    **selection: Any,
+) -> dg.ExecuteInProcessResult:
     """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
     tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
-    return job.execute_in_process(TO_THE_TERMINAL, instance=instance, raise_on_error=False, tags=tags, **selection)
+    run_id = make_new_run_id()
+    instance.add_event_listener(run_id, on_event)
+    with at_stop(lambda: _cancel(instance, run_id)):
+        return job.execute_in_process(
+            TO_THE_TERMINAL, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **selection
+        )
+
+
+def _cancel(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run of this process, which ends now, as canceled, and free what it held."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        instance.report_run_canceled(run, "sessrec was stopped")
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

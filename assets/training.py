@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import dagster as dg
@@ -31,6 +32,7 @@ from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
+from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.training.device import Compute
@@ -45,6 +47,8 @@ RESTARTS = 3
 """How often torchrun starts all processes again, after the last finished epoch, when one of them has died."""
 WORKER = "sessrec_pipeline.training.worker"
 """The module that torchrun's processes run."""
+TORCHRUN = "import os; os.setsid(); from torch.distributed.run import main; main()"
+"""torchrun, out of reach of Ctrl-C, at which it would print tracebacks; ``stopping`` ends it with this process."""
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Every node's torchrun needs it: in a store that outlived them, processes that are started again would find the
 addresses of the dead ones (pytorch issue 135712)."""
@@ -251,10 +255,15 @@ def launch(context: dg.AssetExecutionContext, settings: Settings, folder: Path) 
     environment = {"OMP_NUM_THREADS": str(settings.compute.threads), **OWN_STORE}
     if settings.training.nodes == 1:  # nobody else need see the ports
         environment["GLOO_SOCKET_IFNAME"] = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    command = [sys.executable, "-m", "torch.distributed.run", *torchrun_arguments(settings, folder)]
-    with warnings.catch_warnings():
+    # What it and Dagster write into /tmp otherwise would stay there when they are killed.
+    with warnings.catch_warnings(), TemporaryDirectory(dir=folder, prefix=temporary_prefix()) as own:
+        command = [sys.executable, "-c", TORCHRUN, "--log-dir", own, *torchrun_arguments(settings, folder)]
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster's own use of what is new in it
-        done = dg.PipesSubprocessClient().run(context=context, command=command, env=environment)
+        client = dg.PipesSubprocessClient(
+            context_injector=dg.PipesFileContextInjector(f"{own}/context"),
+            message_reader=dg.PipesFileMessageReader(f"{own}/messages"),
+        )
+        done = client.run(context=context, command=command, env=environment)
     return done.get_custom_messages()
 
 

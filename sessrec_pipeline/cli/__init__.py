@@ -5,6 +5,7 @@ wait for pyarrow, and `sessrec recommend` not for Dagster.
 """
 
 import atexit
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -14,14 +15,31 @@ from typing import Any
 import click
 
 from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
-from sessrec_pipeline.cli.common import Failure
+from sessrec_pipeline.cli.common import RIGHTS, Failure
+from sessrec_pipeline.stopping import heed_signals, in_a_thread
+
+ROOM = "make room, and run the same command again to go on"
+FOLDER = "there must be a folder; name another --home"
+WHAT_TO_DO = {
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: RIGHTS,
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EEXIST: FOLDER,
+    errno.ENOTDIR: FOLDER,
+    errno.ENAMETOOLONG: "give the home a shorter path",
+}
+"""What the person at the terminal can do about errors of the operating system; the others are faults of ours."""
 
 
 class Commands(click.Group):
     """Commands whose expected errors end in their sentence, not in a traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as the program. Once all is said, it ends without freeing its objects one by one.
+        """Run as the program, in a thread beside the main one, which ends it when it is told to (``stopping``).
+
+        Once all is said, it ends without freeing its objects one by one.
 
         That would take as long as a short command itself, and with torch loaded DuckDB's bindings would print a page
         of leak warnings under the result. Threads have ended and files are closed by then.
@@ -35,8 +53,9 @@ class Commands(click.Group):
             os._exit(code)
 
         atexit.register(leave)  # the first one that is registered is the last one to run
+        heed_signals()
         try:
-            return super().__call__(*args, **kwargs)
+            in_a_thread(lambda: self.main(*args, **kwargs))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
@@ -48,12 +67,19 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            from sqlalchemy.exc import OperationalError
+
             from sessrec_pipeline.storage.files import BusyError, DamagedFileError
             from sessrec_pipeline.storage.layout import LayoutError
             from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
             if isinstance(error, DamagedFileError | BusyError | LayoutError | TuningDatabaseError):
                 raise Failure(str(error)) from error
+            if isinstance(error, OSError) and error.errno in WHAT_TO_DO:
+                place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+                raise Failure(f"{place}{error.strerror}; {WHAT_TO_DO[error.errno]}") from error
+            if isinstance(error, OperationalError):  # a full disk, missing rights
+                raise Failure(f"Dagster's database in {os.environ['DAGSTER_HOME']}: {error.orig}") from error
             raise
 
 
@@ -61,7 +87,7 @@ class Commands(click.Group):
 @click.version_option(package_name="sessrec_pipeline")
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what cannot be read is told in our own words
     help="Folder of the feed (default: $SESSREC_HOME, else data/ once it has logs or a sessrec.toml, else data/demo).",
 )
 @click.pass_context

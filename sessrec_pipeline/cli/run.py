@@ -11,7 +11,9 @@ import click
 from sessrec_pipeline.cli.common import (
     TABLE_WIDTH,
     Failure,
+    begun_feed,
     existing_feed,
+    kept_from,
     prepare_home,
     print_table,
     settings_of,
@@ -49,13 +51,15 @@ logq = 1.0
 @click.pass_obj
 def demo(home: Path | None, null: bool) -> None:
     """Write the demo logs, materialize the whole graph, print the leaderboard."""
+    from sessrec_pipeline.storage.files import replacing
+
     kind = "null" if null else "demo"
-    home = home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}")
-    toml = home / "sessrec.toml"
+    settings = settings_of(home or Path(os.environ.get("SESSREC_HOME") or f"data/{kind}"))
+    toml = settings.home / "sessrec.toml"
     if not toml.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        toml.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
-    settings = settings_of(home)
+        with replacing(toml) as temporary:
+            temporary.write_text(DEMO_TOML.format(kind=kind), encoding="utf-8")
+        settings = settings_of(settings.home)
     if settings.synthetic is None:
         raise Failure(f"{toml} has no [synthetic] table: this home is a feed of your own; run the demo elsewhere")
     from sessrec_pipeline.logs.synthetic import write_logs
@@ -82,7 +86,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
 
     Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
     """
-    settings = settings_of(home)
+    settings = begun_feed(home)
     prepare_home(settings)
     outcome = _materialize(settings, assets, everything)
     if not assets:
@@ -147,21 +151,15 @@ def _difference_from(row: dict[str, Any], other: str) -> str:
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 @click.pass_obj
 def dev(home: Path | None, port: int) -> None:
     """Open the Dagster UI and daemon on this feed (loopback only; the UI has no login)."""
-    settings = settings_of(home)
+    settings = begun_feed(home)
     prepare_home(settings)
-    from assets.runs import end_dead_runs, open_instance
+    from sessrec_pipeline.cli.ui import serve
 
-    with open_instance(settings) as instance:  # or they would count against the limit of runs
-        for line in end_dead_runs(instance):
-            click.echo(line, err=True)
-    click.echo(f"feed: {settings.home}", err=True)
-    os.environ["VIRTUAL_ENV"] = sys.prefix  # or dg warns that another environment is active
-    dg_command = str(Path(sys.executable).with_name("dg"))
-    os.execv(dg_command, [dg_command, "dev", "--host", "127.0.0.1", "--port", str(port)])  # noqa: S606
+    serve(settings, port)
 
 
 @click.command()
@@ -175,13 +173,18 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     run, 2 when there is no result: nothing is materialized, or the settings cannot be used.
     """
     settings = existing_feed(home)
-    prepare_home(settings)
+    may_write = kept_from(settings) is None
+    if may_write:
+        prepare_home(settings)
+    import dagster as dg
 
     from assets.runs import open_instance, run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
-    with open_instance(settings) as instance:
+    with open_instance(settings) if may_write else dg.DagsterInstance.ephemeral() as instance:
+        if not may_write:  # who may only read a feed checks it all the same; the UI does not hear of it
+            instance.add_dynamic_partitions("landed_logs", list(store_of(settings).partitions("raw_sessions")))
         verdicts = run_checks(settings, instance)
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:

@@ -30,7 +30,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
 
     Settings, model and report stand in data/reproduce/NAME; a run that was stopped goes on where it was.
     """
-    home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).resolve()
+    home = (home or Path(os.environ.get("SESSREC_HOME") or f"data/reproduce/{name}")).expanduser().resolve()
     os.environ["SESSREC_HOME"] = str(home)  # the code location, imported by the next line, must not look elsewhere
     from assets import reproduce as benchmark
 
@@ -72,7 +72,7 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
         raise Failure(f"no study {strange[0]!r}; there are {', '.join(known)}")
     chosen = [study for name, study in known.items() if not names or name in names]
     with open_instance(settings) as instance:
-        failed = run_studies(settings, instance, chosen)
+        failed = run_studies(settings, instance, chosen, lambda line: click.echo(line, err=True))
     if failed:
         raise Failure("\n".join(f"{step}: {reason}" for step, reason in failed.items()))
     found = [(study, find_asset(store_of(settings), study.asset).arrow().to_pandas()) for study in chosen]

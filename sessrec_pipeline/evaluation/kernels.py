@@ -10,6 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sessrec_pipeline.caches import numba_cache
+
+CACHE = numba_cache()
+
 LANES, ITEMS_PER_LANE = 128, 64
 """Groups that the items of a row are dealt to, one after the other, to learn from their maxima where to look: so many,
 or in a large catalogue as many as give each so many items."""

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
+from sessrec_pipeline.stopping import at_stop
 
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
@@ -113,7 +115,10 @@ def _note_on_name(path: Path) -> str | None:
 
 def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bool]:
     """Ingest the file, or the start of a long one, in a home that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sessrec-describe-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="sessrec-describe-") as folder,
+        at_stop(partial(shutil.rmtree, folder, ignore_errors=True)),
+    ):
         sample = path
         try:
             lenient = settings.model_copy(update={"max_bad_share": 1})  # say all that is wrong before refusing

@@ -10,8 +10,9 @@ A field ``[split] days`` is also ``SESSREC_SPLIT__DAYS``; the environment outran
 import difflib
 import os
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -32,6 +33,24 @@ from sessrec_pipeline.settings.storage import StorageSettings
 from sessrec_pipeline.settings.studies import StudySettings
 from sessrec_pipeline.settings.synthetic import SyntheticSettings
 from sessrec_pipeline.settings.training import TrainingSettings
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """A file of TOML as editors save it: with a byte-order mark or without."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        content = file_path.read_bytes()
+        if b"\0" in content:  # of every other character, where letters have two bytes
+            raise SettingsError(
+                f"{file_path} is not valid TOML: it is saved as UTF-16, or is no text at all; save it as UTF-8"
+            )
+        try:
+            return tomllib.loads(content.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise SettingsError(
+                f"{file_path} is not valid TOML: line {line} is not UTF-8; save the file as UTF-8"
+            ) from None
 
 
 class Settings(BaseSettings):
@@ -73,6 +92,10 @@ class Settings(BaseSettings):
         home = home.expanduser().resolve()
         if set(str(home)) & set("*?["):
             raise ValueError(f"{home} holds * or ? or [, which DuckDB takes for a pattern; rename the folder")
+        if "\\" in str(home):
+            raise ValueError(f"{home} holds \\, which DuckDB takes for the end of a folder's name; rename the folder")
+        if any("\ud800" <= character <= "\udfff" for character in str(home)):
+            raise ValueError(f"{str(home)!r} holds bytes that are no UTF-8; rename the folder")
         return home
 
     @model_validator(mode="after")
@@ -111,7 +134,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What outranks what: the caller (the home), the environment, the file."""
         home = Path(init_settings()["home"])
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, home / "sessrec.toml")
+        return init_settings, env_settings, _TomlFile(settings_cls, home / "sessrec.toml")
 
     def section(self, name: str) -> Section:
         """The section called ``name``, such as that of a model."""
@@ -182,19 +205,29 @@ def read_settings(settings: type[S], home: Path | None = None) -> S:
 
     Raises SettingsError with one line per field that cannot be used.
     """
-    home = (home or default_home()).expanduser().resolve()
+    home = home or default_home()
+    try:
+        home = home.expanduser().resolve()
+    except RuntimeError as error:  # of ~, where the user has no folder, or of links that lead in a circle
+        raise SettingsError(f"the home {home} cannot be found: {error}") from None
+    toml = home / "sessrec.toml"
+    if not toml.is_file() and (toml.is_symlink() or toml.exists()):
+        raise SettingsError(f"{toml} is no file, or leads to none; its settings cannot be read")
     try:
         return settings(home=home)
+    except SettingsError:
+        raise
     except ValidationError as error:
+        problems = error.errors()
+        if problems[0]["loc"] == ("home",):
+            raise SettingsError(f"the home {_sentence(settings, problems[0])}") from None
         lines = [
             f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {_sentence(settings, problem)}"
-            for problem in error.errors()
+            for problem in problems
         ]
-        raise SettingsError(
-            f"{home / 'sessrec.toml'} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{home / 'sessrec.toml'} is not valid TOML: {error}") from None
+        raise SettingsError(f"{toml} or SESSREC_* variables cannot be used:\n" + "\n".join(lines)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{toml} is not valid TOML: {error}") from None
     except ValueError as error:  # a variable that should hold JSON (a list, a table) and does not
         raise SettingsError(f"a SESSREC_* variable cannot be used: {error}; write lists and tables as JSON") from None
 

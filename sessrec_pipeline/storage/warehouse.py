@@ -5,6 +5,7 @@ stands behind one file lock. All that it holds can be rebuilt from the files of 
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -41,8 +42,13 @@ class Warehouse:
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end, undone when the block raises.
 
-        Raises WarehouseBusyError when another process holds the file for longer than ``lock_seconds``.
+        Who may only read the file reads it, without the lock. Raises WarehouseBusyError when another process holds the
+        file for longer than ``lock_seconds``.
         """
+        if self._is_read_only():
+            with self._open(read_only=True) as connection:
+                yield connection
+            return
         with self.locked():
             connection = self._open()
             try:
@@ -62,11 +68,15 @@ class Warehouse:
         with locked(self.path.with_name(self.path.name + ".lock"), self.lock_seconds, WarehouseBusyError):
             yield
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    def _is_read_only(self) -> bool:
+        """Whether this user may read the file, and neither change it nor put files beside it."""
+        return self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK))
+
+    def _open(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         end = time.monotonic() + self.lock_seconds
         while True:
             try:
-                return duckdb.connect(str(self.path))
+                return duckdb.connect(str(self.path), read_only=read_only)
             except duckdb.IOException as error:
                 # A person's own DuckDB session does not know our lock file; DuckDB's message names its PID.
                 if "lock" not in str(error).lower():

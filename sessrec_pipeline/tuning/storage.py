@@ -2,11 +2,14 @@
 
 The trials are in a database: a SQLite file or what ``[training] study`` names. A search wants so many finished trials:
 the first ones by number count, so all processes end with the same table. While a trial runs, Optuna records its
-heartbeat; a trial whose heartbeat stopped is failed, and another one is done for it. Where two processes ask for the
-last trial at once, the later one gives way: the numbers that the database gives out decide.
+heartbeat; a trial whose heartbeat stopped, or whose process is gone from this machine, is failed, and another one is
+done for it that draws what it drew. Where two processes ask for the last trial at once, the later one gives way: the
+numbers that the database gives out decide.
 """
 
+import itertools
 import math
+import os
 import time
 import traceback
 import warnings
@@ -23,6 +26,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL, NullPool, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from sessrec_pipeline.storage.files import MACHINE, alive
 from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
 HEARTBEAT, GRACE = 10, 60
@@ -31,8 +35,9 @@ POLL = 0.5
 """Seconds between two looks of a process that waits for the others."""
 ATTEMPTS = 5
 """To open a database; several processes may be making its tables at once."""
-CONFIGURED, BEATS, TRACEBACK = "configured", "beats", "traceback"
-"""Attributes of a trial: whether it is of the configured settings, whether it had a heartbeat, what its code raised."""
+CONFIGURED, BEATS, TRACEBACK, DRAW, PROCESS = "configured", "beats", "traceback", "draw", "process"
+"""Attributes of a trial: whether it is of the configured settings, whether it had a heartbeat, what its code raised,
+the number of what it draws, the machine and process that run it."""
 
 
 class _Storage(RDBStorage):
@@ -77,8 +82,9 @@ def finished(study: optuna.Study, trials: int) -> list[FrozenTrial]:
 def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], *, trials: int, seed: int) -> Iterator[int]:
     """Run trials until the first ``trials`` are finished, by whichever process; yields the numbers of those run here.
 
-    ``objective`` may ask ``is_configured`` of its trial. What it draws depends on ``seed``, the trial's number and the
-    trials finished before, so no two trials draw the same, and a search that goes on draws what it would have drawn.
+    ``objective`` may ask ``is_configured`` of its trial. What it draws depends on ``seed``, its place among the trials
+    that count, and the trials finished before: no two of these draw the same, and a search that was stopped in the
+    middle of a trial goes on as if it had not been.
     What ``objective`` raises ends the search; its trial has failed then, and has the traceback as an attribute.
     """
     first_seen: dict[int, float] = {}
@@ -114,11 +120,14 @@ def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float], tr
     done: list[int] = []
 
     def run(trial: optuna.Trial) -> float:
+        trial.set_user_attr(PROCESS, f"{MACHINE}:{os.getpid()}")
         before = [other for other in _counted(study) if other.number < trial.number]
         trial.set_user_attr(CONFIGURED, not any(_may_be_configured(other) for other in before))
         if len(before) >= trials:
             raise optuna.TrialPruned
-        draws = int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0])
+        draw = _free(before)
+        trial.set_user_attr(DRAW, draw)
+        draws = int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=draws)
         try:
             value = objective(trial)
@@ -140,13 +149,22 @@ def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float], tr
     return done
 
 
+def _free(before: list[FrozenTrial]) -> int:
+    """The smallest number that no trial ``before`` this one draws, as many of them higher as have not chosen yet."""
+    taken = {trial.user_attrs[DRAW] for trial in before if DRAW in trial.user_attrs}
+    free = (number for number in itertools.count() if number not in taken)
+    return next(itertools.islice(free, len(before) - len(taken), None))
+
+
 def _fail_dead(study: optuna.Study, first_seen: dict[int, float]) -> None:
     """Fail the trials whose process is gone. ``first_seen``: when this process first saw each of those under way."""
     fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         # Optuna waits for ever for one that died before its first heartbeat.
         age = time.monotonic() - first_seen.setdefault(trial.number, time.monotonic())
-        if BEATS not in trial.user_attrs and age > GRACE:
+        machine, _, process = trial.user_attrs.get(PROCESS, "").partition(":")
+        gone = machine == MACHINE and not alive(int(process))
+        if gone or (BEATS not in trial.user_attrs and age > GRACE):
             with suppress(ValueError, UpdateFinishedTrialError):  # somebody else was faster
                 study.tell(trial.number, state=TrialState.FAIL)
 

@@ -84,6 +84,10 @@ def test_text_that_is_not_toml_is_refused(tmp_path: Path, toml: str | bytes) -> 
     assert f"{tmp_path / 'sessrec.toml'} is not valid TOML" in refusal(home_with(tmp_path, toml))
 
 
+def test_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    assert load_settings(home_with(tmp_path, b"\xef\xbb\xbf[split]\r\nratio = 0.7\r\n")).split.ratio == 0.7
+
+
 def test_environment_outranks_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = home_with(tmp_path, "[split]\nrule = 'days'\ndays = 3")
     assert load_settings(home).split.days == 3

@@ -45,6 +45,18 @@ searched(file, trials, objective, url=SecretStr(url) if url else None)
 """
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.tuning.test_storage import searched
+asked = []
+def objective(config):
+    asked.append(config)
+    return config.alpha if len(asked) < int(sys.argv[2]) else os._exit(9)
+searched(Path(sys.argv[1]), 14, objective)
+"""
+
+
 class Asked(TuningSplit):
     """A split on which a function says what settings are worth."""
 
@@ -199,6 +211,17 @@ def test_a_search_that_goes_on_finds_what_one_without_a_break_finds(tmp_path: Pa
         parts = searched(tmp_path / "tuning-b.sqlite", trials)
     assert configs(parts) == configs(whole)
     assert configs(searched(tmp_path / "tuning-b.sqlite", 3)) == configs(whole)[:3], "fewer are the first ones"
+
+
+def test_a_search_that_was_killed_in_a_trial_finds_at_once_what_one_in_peace_finds(tmp_path: Path) -> None:
+    """Nobody waits for the heartbeats of a process that is gone, and the trial draws what it drew."""
+    whole, file = searched(tmp_path / "tuning-a.sqlite", 14), tmp_path / "tuning-b.sqlite"
+    for trial in (1, 3, 9):
+        command = [sys.executable, "-c", KILLED, str(file), str(trial)]
+        assert subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode == 9
+    assert configs(searched(file, 14)) == configs(whole)
+    states = [trial.state for trial in open_study(file, None).get_trials()]
+    assert states.count(TrialState.FAIL) == 3 and states.count(TrialState.COMPLETE) == 14
 
 
 def test_a_trial_that_raises_is_done_anew(tmp_path: Path) -> None:

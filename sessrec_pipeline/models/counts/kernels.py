@@ -4,6 +4,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sessrec_pipeline.caches import numba_cache
+
+CACHE = numba_cache()
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
