@@ -3,19 +3,27 @@
 import difflib
 import os
 import re
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sessrec_pipeline.caches import matplotlib_cache
+from sessrec_pipeline.text import printable
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
     from sessrec_pipeline.storage.store import Store, Stored
 
-TABLE_WIDTH = 120
+TABLE_WIDTH = 100
+"""Columns of a table that goes into a pipe or a file; in a terminal it is as wide as that."""
+LEAST = 16
+"""Characters to which the cells of a column are cut at most."""
+NUMBER = re.compile(r"[-+]?[\d.,]+ ?%?( \[[-+\d., ]+\])?")
+WIDE = "sessrec.wide"
 RIGHTS = "give this user the rights to it, or name another --home"
 
 
@@ -133,11 +141,90 @@ def find_asset(store: "Store", asset: str) -> "Stored":
         raise Failure(str(error)) from None
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns, each as wide as its widest cell."""
-    widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
-    for line in [header, ["-" * width for width in widths], *rows]:
-        click.echo("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+def _remember_wide(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[WIDE] = value
+
+
+wide_option = click.option(
+    "--wide", is_flag=True, expose_value=False, callback=_remember_wide, help="Print tables whole, however wide."
+)
+"""For every command that calls ``print_table``."""
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], spare: Sequence[str] = ()) -> None:
+    """Print columns, numbers to the right: by rich in a terminal, as plain text into a pipe.
+
+    Without --wide, a table that is wider than the terminal (a pipe: 100 columns) does without the columns ``spare``,
+    the first ones first, as far as needed; then its widest column of text is cut. A line says so.
+    """
+    table = [[" ".join(printable(str(cell)).split()) for cell in row] for row in rows]
+    context, terminal = click.get_current_context(silent=True), sys.stdout.isatty()
+    room = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns if terminal else TABLE_WIDTH
+    names, left_out = list(header), []
+    if not (context and context.meta.get(WIDE)):
+        for name in spare:
+            if _width(names, table) > room and name in names:
+                i = names.index(name)
+                left_out.append(names.pop(i))
+                table = [[*row[:i], *row[i + 1 :]] for row in table]
+        table, cut = _cut(names, table, room)
+        left_out += [f"the ends of {cut}"] if cut else []
+    right = [_is_numeric([row[i] for row in table]) for i in range(len(names))]
+    (_print_rich if terminal else _print_plain)(names, table, right)
+    if left_out:
+        click.echo(f"(left out to fit {room} columns: {', '.join(left_out)}; --wide shows all)")
+
+
+def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(line[i]) for line in [names, *table]) for i in range(len(names))]
+
+
+def _width(names: Sequence[str], table: Sequence[Sequence[str]]) -> int:
+    return sum(_widths(names, table)) + 2 * (len(names) - 1)
+
+
+def _cut(names: Sequence[str], table: list[list[str]], room: int) -> tuple[list[list[str]], str]:
+    """The table with its widest column cut so that it fits, and that column's name; "" where it fits already."""
+    over, widths = _width(names, table) - room, _widths(names, table)
+    widest = widths.index(max(widths))
+    if over <= 0 or _is_numeric([row[widest] for row in table]):
+        return table, ""
+    longest = max(LEAST, widths[widest] - over)
+    cut = [[*row[:widest], shortened(row[widest], longest), *row[widest + 1 :]] for row in table]
+    return cut, names[widest] or "the first column"
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers, with or without an interval, and nothing else but gaps."""
+    found = [cell for cell in cells if cell not in ("", "-")]
+    return bool(found) and all(NUMBER.fullmatch(cell) for cell in found)
+
+
+def _print_plain(names: Sequence[str], table: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    widths = _widths(names, table)
+    for line in [names, ["-" * width for width in widths], *table]:
+        cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_rich(names: Sequence[str], table: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name, is_number in zip(names, right, strict=True):
+        shown.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
+    for row in table:
+        shown.add_row(*map(Text, row))
+    Console(width=_width(names, table), highlight=False).print(shown)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that asks for the one of ``known`` that is nearly ``name``; "" where none is."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def shortened(value: Any, longest: int = 60) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sessrec_pipeline.cli.common import (
-    TABLE_WIDTH,
     Failure,
     begun_feed,
     existing_feed,
@@ -17,8 +16,8 @@ from sessrec_pipeline.cli.common import (
     prepare_home,
     print_table,
     settings_of,
-    shortened,
     store_of,
+    wide_option,
     write_file,
 )
 
@@ -48,6 +47,7 @@ logq = 1.0
 
 @click.command()
 @click.option("--null", "null", is_flag=True, help="The study's feed of independent draws, in data/null.")
+@wide_option
 @click.pass_obj
 def demo(home: Path | None, null: bool) -> None:
     """Write the demo logs, materialize the whole graph, print the leaderboard."""
@@ -78,6 +78,7 @@ def demo(home: Path | None, null: bool) -> None:
 @click.command()
 @click.argument("assets", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Rebuild also what is up to date.")
+@wide_option
 @click.pass_obj
 def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) -> None:
     """Take what landed, rebuild what is not up to date in this process, print the leaderboard.
@@ -134,7 +135,9 @@ def _print_leaderboard(settings: "Settings") -> None:
          _difference_from(row, "best"), _difference_from(row, "next"), f"{row['predictions']:,}", row["tuned"]]
         for row in rows
     ]  # fmt: skip
-    print_table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body)
+    middle = [name for name in header if not name.endswith(f"@{max(cutoffs)}")]
+    spare = ["predictions", "tuned", *middle, header[-1], "vs next"]
+    print_table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body, spare)
     alpha = settings.evaluation.alpha
     click.echo(
         f"\nvs best, vs next: paired test of R@{max(cutoffs)} over the same sessions, p corrected by Holm over all "
@@ -165,6 +168,7 @@ def dev(home: Path | None, port: int) -> None:
 @click.command()
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML, for CI systems.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary, for pull requests.")
+@wide_option
 @click.pass_obj
 def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     """Run all asset checks and print them.
@@ -192,8 +196,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
             write_file(path, content)
     rows = [[v.outcome, v.asset, v.check, " ".join(printable(v.seen).split())] for v in verdicts]
     header = ["", "asset", "check", "what was seen"]
-    room = TABLE_WIDTH - sum(max(len(line[i]) for line in [header, *rows]) + 2 for i in range(3))
-    print_table(header, [[*row[:3], shortened(row[3], room)] for row in rows])
+    print_table(header, rows)
     for verdict in verdicts:
         if verdict.outcome != "passed":
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")

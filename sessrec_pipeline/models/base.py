@@ -281,6 +281,28 @@ Space = Mapping[str, Span | Choice]
 """What is searched, under the names of the settings; a setting may depend on those before it."""
 
 
+# --- what an answer says beside the order -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a model goes by, shared out among the items: what ``sessrec recommend`` prints beside each."""
+
+    meaning: str
+    """What a share is a share of, such as: of what followed the current item in training."""
+    of: Callable[[Any, Sequence[int], NDArray[np.floating]], NDArray[np.floating]]
+    """From the recommender, the session's item indices and the scores (n_items,) after it: what speaks for each item,
+    (n_items,), at least 0 and highest where the score is; 0 where nothing does, and popularity alone ranks it."""
+
+    def __call__(
+        self, recommender: Recommender, session: Sequence[int], scores: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """The shares, float64 (n_items,): their sum is 1, or 0 where the model has nothing to go by."""
+        weights = np.asarray(self.of(recommender, session, scores), np.float64)
+        total = float(weights.sum())
+        return weights / total if total > 0 else weights
+
+
 # --- the card --------------------------------------------------------------------------------------------------------
 
 Kind = Literal["model", "ceiling"]
@@ -326,6 +348,8 @@ class Card(Generic[S]):
     """ceiling: no model that one could choose, but the best that any could do, on feeds whose law is known."""
     look: Look | None = None
     """How it is drawn; by default it gets one that is free."""
+    share: Share | None = None
+    """What is behind its scores; None where they are an order and no more."""
 
     def __post_init__(self) -> None:
         if not self.section:

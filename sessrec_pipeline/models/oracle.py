@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.logs.synthetic import Law, law
-from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions
+from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions, Share
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.text import N_
@@ -67,6 +67,11 @@ def load(arrays: Arrays, settings: SyntheticSettings, items: Sequence[str], devi
     return Oracle(law(settings), items)
 
 
+def probabilities(model: Oracle, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The scores are what they are."""
+    return scores
+
+
 CARD = Card(
     name="oracle",
     title=N_("Oracle"),
@@ -79,4 +84,5 @@ CARD = Card(
     section="synthetic",
     kind="ceiling",
     look=Look("#7d7d7d", "D", "-."),
+    share=Share(N_("its true probability to come next"), probabilities),
 )

@@ -68,6 +68,14 @@ class SparseRows(Recommender):
         return columns[best].astype(np.int64), self.weights[scored][others][best]
 
 
+def row_of_weights(model: SparseRows, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The weights that the current item gives to others, (n_items,)."""
+    scored = slice(model.offsets[session[-1]], model.offsets[session[-1] + 1])
+    row = np.zeros(model.n_items)
+    row[model.columns[scored]] = model.weights[scored]
+    return row
+
+
 class Padded(Protocol):
     """Settings with ``padding``."""
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Arrays, Card, Fitted, FittedTable, Look, Span
+from sessrec_pipeline.models.base import Arrays, Card, Fitted, FittedTable, Look, Share, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY, items_of
 from sessrec_pipeline.models.padding import listed, rest_of
-from sessrec_pipeline.models.sparse import SparseRows, sparse_matrix
+from sessrec_pipeline.models.sparse import SparseRows, row_of_weights, sparse_matrix
 from sessrec_pipeline.settings import Section
 from sessrec_pipeline.text import N_
 
@@ -98,6 +98,13 @@ def load(arrays: Arrays, settings: MarkovSettings, items: Sequence[str], device:
     return Markov(arrays["offsets"], arrays["next_items"], arrays["counts"], arrays["events"], settings)
 
 
+def blended_weights(model: Markov, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The transitions from the current item, (n_items,); in a blend, where it has successors, the scores themselves."""
+    counts = row_of_weights(model, session, scores)
+    blend = model.rest is not model.without
+    return scores if blend and counts.any() else counts
+
+
 CARD = Card(
     name="markov",
     title="Markov",
@@ -109,4 +116,5 @@ CARD = Card(
     load=load,
     space={"alpha": Span(0.0, 1.0)},
     look=Look("#D55E00", "s", "--"),
+    share=Share(N_("how often it followed the current item in training, of all that did"), blended_weights),
 )

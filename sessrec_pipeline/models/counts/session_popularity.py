@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sessrec_pipeline.models.base import Arrays, Block, Card, Recommender, Sessions
+from sessrec_pipeline.models.base import Arrays, Block, Card, Recommender, Sessions, Share
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.models.padding import rest_of
 from sessrec_pipeline.settings import Section
@@ -53,6 +53,11 @@ def load(arrays: Arrays, settings: SessionPopularitySettings, items: Sequence[st
     return SessionPopularity(len(items), settings)
 
 
+def occurrences(model: SessionPopularity, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """How often each item is in the session, (n_items,)."""
+    return np.bincount(session, minlength=model.n_items).astype(np.float64)
+
+
 CARD = Card(
     name="session_popularity",
     title=N_("Session popularity"),
@@ -63,4 +68,5 @@ CARD = Card(
     tables=(POPULARITY,),
     fit=fit,
     load=load,
+    share=Share(N_("its part of the events of the session"), occurrences),
 )

@@ -7,7 +7,21 @@ them when it is asked to load or to train. ``on_cpu`` scores a few sessions with
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sessrec_pipeline.models.base import Arrays, Card, Choice, Look, Recommender, Sessions, Span, Trainer, Training
+import numpy as np
+from numpy.typing import NDArray
+
+from sessrec_pipeline.models.base import (
+    Arrays,
+    Card,
+    Choice,
+    Look,
+    Recommender,
+    Sessions,
+    Share,
+    Span,
+    Trainer,
+    Training,
+)
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.gru4rec.on_cpu import GRU4RecOnCPU
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
@@ -70,6 +84,12 @@ def if_out_of_memory(settings: GRU4RecSettings, n_items: int) -> str:
     )
 
 
+def softmax(model: Recommender, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """What the exponentials of the scores come to, (n_items,), up to a factor that all share."""
+    exponentials: NDArray[np.floating] = np.exp(scores.astype(np.float64) - scores.max())
+    return exponentials
+
+
 BPR_MAX, CROSS_ENTROPY = ("loss", "bpr-max"), ("loss", "cross-entropy")
 
 CARD = Card(
@@ -104,4 +124,7 @@ CARD = Card(
     },
     gpu=True,
     look=Look("#0072B2", "o", "-"),
+    share=Share(
+        N_('softmax of the network\'s scores, near a probability where loss = "cross-entropy" and logq = 1'), softmax
+    ),
 )

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, FittedTable, Span
+from sessrec_pipeline.models.base import Card, FittedTable, Share, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
-from sessrec_pipeline.models.sparse import fit_rules, load_rules
+from sessrec_pipeline.models.sparse import fit_rules, load_rules, row_of_weights
 from sessrec_pipeline.settings import Section
 from sessrec_pipeline.text import N_
 
@@ -70,4 +70,5 @@ CARD = Card(
     fit=fit_rules("item_knn"),
     load=load_rules,
     space={"neighbours": Span(20, 500, log=True), "regularisation": Span(0.0, 100.0)},
+    share=Share(N_("its part of the similarities of the current item"), row_of_weights),
 )

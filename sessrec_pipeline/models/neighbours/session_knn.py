@@ -46,6 +46,7 @@ from sessrec_pipeline.models.base import (
     FittedTable,
     Recommender,
     Sessions,
+    Share,
     Space,
     Span,
 )
@@ -351,6 +352,15 @@ FADING: Space = {
 """The spaces have the names and ranges of Ludewig et al. (2021)."""
 TABLES = (POPULARITY, RECENT_SESSIONS)
 
+
+def votes(model: SessionKNN, session: Sequence[int], scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """What the neighbours give to each item, (n_items,), up to a factor that all share."""
+    given: Floats = scores - model.rest
+    return given
+
+
+SHARE = Share(N_("its part of what the neighbours of the session give to items"), votes)
+
 SKNN = Card(
     name="sknn",
     title="SKNN",
@@ -362,6 +372,7 @@ SKNN = Card(
     fit=fit,
     load=load,
     space=NEIGHBOURS,
+    share=SHARE,
 )
 VSKNN = Card(
     name="vsknn",
@@ -373,6 +384,7 @@ VSKNN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, "weighting": WEIGHTINGS, "weighting_score": WEIGHTINGS, "idf_weighting": Span(0.0, 10.0)},
+    share=SHARE,
 )
 STAN = Card(
     name="stan",
@@ -385,6 +397,7 @@ STAN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, **FADING},
+    share=SHARE,
 )
 VSTAN = Card(
     name="vstan",
@@ -397,4 +410,5 @@ VSTAN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, **FADING, "lambda_ipw": Span(0.1, 8.0, log=True), "lambda_idf": Span(0.0, 10.0)},
+    share=SHARE,
 )
