@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from sessrec_pipeline.cli import catalog, logs, results, run, study, versions
+from sessrec_pipeline.cli import catalog, logs, recommend, results, run, study, versions
 from sessrec_pipeline.cli.common import RIGHTS, Failure
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
 
@@ -102,7 +102,7 @@ for command in (
     run.dev,
     run.check,
     results.lineage,
-    results.recommend,
+    recommend.recommend,
     study.reproduce,
     study.studies,
     study.search,

@@ -138,7 +138,8 @@ def find_asset(store: "Store", asset: str) -> "Stored":
     try:
         return store.find(asset)
     except NotMaterializedError as error:
-        raise Failure(str(error)) from None
+        meant = did_you_mean(asset, store.names())
+        raise Failure(f"nothing here is called {asset!r}{meant}" if meant else str(error)) from None
 
 
 def _remember_wide(context: click.Context, option: click.Parameter, value: bool) -> None:

@@ -266,6 +266,11 @@ class Store:
             return True
         return False
 
+    def names(self) -> list[str]:
+        """Assets of which a table, a model or a page is there."""
+        pages = [key_of(path.stem) for path in self.settings.reports.glob("[!.]*.html")]
+        return sorted({folder.asset for folder in self._folders()} | set(pages))
+
     def versions(
         self,
         asset: str | None = None,

@@ -1,0 +1,315 @@
+"""sessrec recommend: the next items of anonymous sessions."""
+
+import csv
+import difflib
+import json
+import shutil
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sessrec_pipeline.cli.common import (
+    Failure,
+    did_you_mean,
+    existing_feed,
+    find_asset,
+    print_table,
+    store_of,
+    wide_option,
+)
+
+if TYPE_CHECKING:
+    from sessrec_pipeline.models.base import Card, Recommender
+    from sessrec_pipeline.settings import Settings
+    from sessrec_pipeline.storage.store import Store
+
+LOOKED_AT = 20_000
+"""Most popular items among which one like an unknown one is looked for."""
+BY_POPULARITY = "by popularity"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A session to answer: its name, None for the one of ``--items``, and its items as far as the model knows them."""
+
+    name: str | None
+    known: list[int]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An item of a list. ``share`` is None for a model that has none; ``padded``: ranked by popularity alone."""
+
+    item: str
+    share: float | None
+    padded: bool
+
+
+@click.command()
+@click.option("--items", multiple=True, help="Items of the session so far, the oldest first: with commas between, one "
+              "--items each, or - for one a line from stdin. An id with a comma stands in double quotes.")  # fmt: skip
+@click.option("--sessions", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="File of sessions: a "
+              "log as those of this feed; or, if its name ends in .txt, the items of a session a line.")  # fmt: skip
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
+@click.option("--model", help="Model of this feed that answers; by default the best one on the leaderboard.")
+@click.option("--exclude-seen", is_flag=True, help="Leave out the items of the session itself.")
+@click.option("--exclude", multiple=True, metavar="IDS", help="Leave out these: ids with commas between, or the name "
+              "of a file with one a line.")  # fmt: skip
+@click.option("--only", multiple=True, metavar="IDS", help="Choose from these alone, such as what is in stock; given "
+              "as for --exclude.")  # fmt: skip
+@click.option("--title", metavar="COLUMN", help="Show the last text that the logs have in this column for each item; "
+              "one of [logs] extra_columns.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line for each session.")
+@wide_option
+@click.pass_obj
+def recommend(
+    home: Path | None,
+    items: Sequence[str],
+    sessions: Path | None,
+    k: int,
+    model: str | None,
+    exclude_seen: bool,
+    exclude: Sequence[str],
+    only: Sequence[str],
+    title: str | None,
+    as_json: bool,
+) -> None:
+    """The next items of anonymous sessions.
+
+    A share says how much of what the model goes by speaks for an item; what that is, a line on stderr says. Rows that
+    popularity fills, because the model knows nothing for them, are marked.
+    """
+    if bool(items) == (sessions is not None):
+        raise Failure("name the items of one session with --items, or a file of sessions with --sessions")
+    settings = existing_feed(home)
+    from sessrec_pipeline.training.fit import load_checkpoint
+
+    store = store_of(settings)
+    card, why = _choose(settings, store, model)
+    checkpoint = find_asset(store, card.checkpoint).checkpoint()
+    recommender = load_checkpoint(card, checkpoint)  # on the CPU: a few sessions are not worth waking a GPU for
+    index = {item: i for i, item in enumerate(checkpoint.items)}
+    given = [(None, _ids(items, index))] if sessions is None else _sessions_in(sessions, settings, index)
+    asked = [
+        Asked(name, [index[i] for i in ids if i in index], [i for i in ids if i not in index]) for name, ids in given
+    ]
+    _say_unknown(asked, checkpoint.items)
+    allowed = _allowed(index, exclude, only)
+    lists = list(_lists(card, recommender, checkpoint.items, [a.known for a in asked], k, allowed, exclude_seen))
+    titles = {} if title is None else _titles(settings, store, title, {row.item for rows in lists for row in rows})
+    click.echo(why, err=True)
+    if as_json:
+        for session, rows in zip(asked, lists, strict=True):
+            click.echo(_as_json(card, session, rows, None if title is None else titles))
+        return
+    shown = [
+        [session.name, n, row.item, "" if row.share is None else f"{row.share:.4f}", titles.get(row.item, ""),
+         BY_POPULARITY if row.padded else ""]
+        for session, rows in zip(asked, lists, strict=True) for n, row in enumerate(rows, 1)
+    ]  # fmt: skip
+    columns = ["session", "rank", "item", "share", title or "", ""]
+    there = [sessions is not None, True, True, card.share is not None, title is not None, any(r[-1] for r in shown)]
+    print_table(
+        [name for name, is_there in zip(columns, there, strict=True) if is_there],
+        [[cell for cell, is_there in zip(row, there, strict=True) if is_there] for row in shown],
+    )
+    if card.share is not None:
+        click.echo(f"share: {card.share.meaning}", err=True)
+    if there[-1]:
+        click.echo(f"{BY_POPULARITY}: {card.title} has nothing to go by for these items", err=True)
+
+
+def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["Card[Any]", str]:
+    """The model that answers, and a sentence that says why."""
+    from sessrec_pipeline.feed import cards_of
+
+    cards = {card.name: card for card in cards_of(settings)}
+    if model is not None:
+        if model not in cards:
+            raise Failure(f"no model {model!r}{did_you_mean(model, cards)}; this feed has {', '.join(cards)}")
+        return cards[model], f"by {model}, as asked"
+    board = find_asset(store, "leaderboard").arrow(["model"])["model"].to_pylist()
+    model = next(name for name in board if cards[name].kind == "model")
+    return cards[model], f"by {model}, the best on the leaderboard"
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------------
+
+
+def _ids(values: Sequence[str], index: dict[str, int]) -> list[str]:
+    """The ids in the values of an option."""
+    found: list[str] = []
+    for value in values:
+        if value == "-":
+            found += [line.rstrip("\r\n") for line in sys.stdin]
+        elif _id(value) in index:  # an id with a comma, as it stands in the catalogue
+            found.append(value)
+        else:
+            found += next(csv.reader([value], skipinitialspace=True), [])
+    return [text for text in map(_id, found) if text]
+
+
+def _id(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> list[tuple[str | None, list[str]]]:
+    """The sessions of a file by name, in the order of their first event."""
+    if path.suffix == ".txt":
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [(str(n), _ids([line], index)) for n, line in enumerate(lines, 1) if line.strip()]
+    from sessrec_pipeline.logs.gate import LogRefusedError
+    from sessrec_pipeline.logs.ingest import ingest_landed
+
+    with tempfile.TemporaryDirectory(prefix="sessrec-recommend-") as folder:
+        elsewhere = settings.model_copy(update={"home": Path(folder)})
+        elsewhere.landing.mkdir()
+        shutil.copyfile(path, elsewhere.landing / path.name)
+        try:
+            ingested = ingest_landed(elsewhere, path.name, lambda line: click.echo(line, err=True))
+        except LogRefusedError as error:
+            raise Failure(f"{error}; sessions that are no log of this feed go into a *.txt, one a line") from None
+        events = ingested.events.arrow()
+    if bad := int(ingested.events.stats["quarantined"]):
+        click.echo(f"{bad:,} rows of {path.name} cannot be read and are left out", err=True)
+    found: dict[str | None, list[str]] = {}
+    events = events.sort_by([("time", "ascending"), ("line", "ascending")])
+    for session, item in zip(events["session"].to_pylist(), events["item"].to_pylist(), strict=True):
+        found.setdefault(session, []).append(item)
+    return list(found.items())
+
+
+def _say_unknown(asked: Sequence[Asked], items: Sequence[str]) -> None:
+    unknown = list(dict.fromkeys(item for session in asked for item in session.unknown))
+    if unknown:
+        shown = ", ".join(f"{item}{_meant(item, items)}" for item in unknown[:5])
+        more = f", and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
+        click.echo(f"not in the catalogue, left out: {shown}{more}", err=True)
+    empty = [session for session in asked if not session.known]
+    if empty and len(empty) == len(asked):
+        raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
+    if empty:
+        click.echo(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
+
+
+def _meant(item: str, items: Sequence[str]) -> str:
+    """Which item of the catalogue may be meant: it differs in capitals, zeros or points, or is spelt nearly so."""
+
+    def bare(text: str) -> str:
+        return "".join(c for c in text.casefold().removesuffix(".0") if c.isalnum()).lstrip("0")
+
+    wanted = bare(item)
+    near = next((other for other in items if wanted and bare(other) == wanted), None)
+    if near is None and not item.isdigit():  # numbers that look alike have nothing in common
+        near = next(iter(difflib.get_close_matches(item, items[:LOOKED_AT], 1, 0.8)), None)
+    return "" if near is None else f" (did you mean {near}?)"
+
+
+def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str]) -> Any:
+    """Which items may be listed, bool (n_items,)."""
+    import numpy as np
+
+    def marked(values: Iterable[str]) -> Any:
+        mask = np.zeros(len(index), dtype=bool)
+        for value in values:
+            from_file = Path(value).read_text(encoding="utf-8-sig").splitlines() if _is_file(value) else None
+            ids = _ids([value], index) if from_file is None else map(_id, from_file)
+            mask[[index[item] for item in ids if item in index]] = True
+        return mask
+
+    allowed = marked(only) & ~marked(exclude) if only else ~marked(exclude)
+    if not allowed.any():
+        raise Failure("--only and --exclude leave no item of the catalogue to recommend")
+    return allowed
+
+
+def _is_file(value: str) -> bool:
+    try:
+        return Path(value).is_file()
+    except (OSError, ValueError):  # too long for a name
+        return False
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _lists(
+    card: "Card[Any]",
+    recommender: "Recommender",
+    items: Sequence[str],
+    sessions: Sequence[list[int]],
+    k: int,
+    allowed: Any,
+    exclude_seen: bool,
+) -> Iterator[list[Row]]:
+    """The list of each session, the best item first; none for a session without items."""
+    import numpy as np
+
+    from sessrec_pipeline.evaluation.ranking import rows_at_once
+    from sessrec_pipeline.models.base import Sessions, best_of
+
+    batch = rows_at_once(len(items), 256)
+    for start in range(0, len(sessions), batch):
+        part = sessions[start : start + batch]
+        rows = iter(recommender.score_last(Sessions.from_lists([session for session in part if session])))
+        for session in part:
+            if not session:
+                yield []
+                continue
+            scores, mask = next(rows), allowed
+            if exclude_seen:
+                mask = allowed.copy()
+                mask[session] = False
+            free = np.flatnonzero(mask)
+            best = free[best_of(scores[free], k)].tolist()
+            shares = None if card.share is None else card.share(recommender, session, scores)
+            yield [
+                Row(items[i], None if shares is None else float(shares[i]), shares is not None and not bool(shares[i]))
+                for i in best
+            ]
+
+
+def _titles(settings: "Settings", store: "Store", column: str, items: set[str]) -> dict[str, str]:
+    """The last text of an extra column for each item that has one."""
+    import duckdb
+
+    from sessrec_pipeline.storage.sql import create_view, quoted
+
+    kept = settings.logs.extra_columns
+    if column not in kept:
+        there = f"which keeps {', '.join(kept)}" if kept else "which keeps none"
+        raise Failure(f"--title {column}: name a column of [logs] extra_columns, {there}, and materialize again")
+    with duckdb.connect() as connection:
+        create_view(connection, "logs", [stored.path for stored in store.partitions("raw_sessions").values()])
+        rows = connection.execute(
+            f"SELECT item, ARG_MAX({quoted(column)}, time) FROM logs WHERE item IN (SELECT UNNEST($items)) "
+            f"AND TRIM({quoted(column)}) <> '' GROUP BY item",
+            {"items": sorted(items)},
+        ).fetchall()
+    return dict(rows)
+
+
+def _as_json(card: "Card[Any]", session: Asked, rows: Sequence[Row], titles: dict[str, str] | None) -> str:
+    answer = {
+        "session": session.name,
+        "model": card.name,
+        "unknown": session.unknown,
+        "items": [
+            {
+                "rank": n,
+                "item": row.item,
+                "share": row.share,
+                "padded": row.padded,
+                **({} if titles is None else {"title": titles.get(row.item)}),
+            }
+            for n, row in enumerate(rows, 1)
+        ],
+    }
+    return json.dumps(answer, ensure_ascii=False)
