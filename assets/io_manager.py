@@ -11,6 +11,8 @@ from typing import Any
 import dagster as dg
 
 from assets.retries import WAITS, tried_again
+from sessrec_pipeline.settings import EvaluationSettings
+from sessrec_pipeline.storage.history import METRICS
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
@@ -88,6 +90,9 @@ class StoreIOManager(dg.IOManager):
             stored = self._publish(context, context.partition_key if context.has_asset_partitions else None, obj)
             version = stored.node.data_version
             context.add_output_metadata(_metadata_of(stored))
+            if stored.node.asset == METRICS:
+                self.store.remember(stored)
+                context.add_output_metadata(_measured(stored, self.store.settings.evaluation))
         else:
             versions = []
             for partition, part in obj:
@@ -129,6 +134,16 @@ def _metadata_of(stored: Stored) -> dict[str, Any]:
         "engine": stored.node.engine,
         **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
         **stored.stats,
+    }
+
+
+def _measured(metrics: Stored, evaluation: EvaluationSettings) -> dict[str, float]:
+    """Recall and MRR of every model at the largest cutoff, which Dagster plots over the runs."""
+    k = max(evaluation.cutoffs)
+    return {
+        f"{row['metric']}@{k} {row['model']}": row["value"]
+        for row in metrics.arrow().to_pylist()
+        if row["metric"] in ("recall", "mrr") and (row["k"], row["tie_rule"]) == (k, evaluation.tie_rule)
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from sessrec_pipeline.cli import catalog, logs, recommend, results, run, study, versions
+from sessrec_pipeline.cli import catalog, history, logs, recommend, results, run, study, versions
 from sessrec_pipeline.cli.common import RIGHTS, Failure
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
 
@@ -102,6 +102,8 @@ for command in (
     run.dev,
     run.check,
     results.lineage,
+    history.history,
+    history.compare,
     recommend.recommend,
     study.reproduce,
     study.studies,
@@ -111,6 +113,7 @@ for command in (
     catalog.rebuild_catalog,
     versions.versions,
     versions.restore,
+    versions.pin,
     versions.migrate,
 ):
     main.add_command(command)

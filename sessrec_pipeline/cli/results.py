@@ -1,9 +1,9 @@
 """Commands that show where results come from: lineage."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -79,16 +79,9 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
 
 
 def _print_settings(steps: Sequence[Origin]) -> None:
+    from sessrec_pipeline.storage.lineage import flat
+
     for step in steps:
-        lines = [f"    {name} = {value}" for name, value in _flat(json.loads(step.config))]
+        lines = [f"    {name} = {value}" for name, value in flat(json.loads(step.config))]
         if lines:
             click.echo("\n".join([f"  settings of {step.asset}", *lines]))
-
-
-def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by dotted name, each with its value as JSON."""
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", json.dumps(value, ensure_ascii=False)

@@ -182,7 +182,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         prepare_home(settings)
     import dagster as dg
 
-    from assets.runs import open_instance, run_checks
+    from assets.runs import open_instance, run_checks, stale
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
@@ -200,6 +200,8 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     for verdict in verdicts:
         if verdict.outcome != "passed":
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+    if late := stale(settings, "report"):
+        click.echo(f"\nout of date: {late} was made with other logs, settings or code; `sessrec materialize` renews it")
     red = any(v.red for v in verdicts)
     click.echo(f"\n{tally(verdicts)}", err=red)
     sys.exit(int(red))

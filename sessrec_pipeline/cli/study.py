@@ -14,6 +14,7 @@ from sessrec_pipeline.cli.common import (
     print_table,
     settings_of,
     store_of,
+    wide_option,
     write_file,
 )
 
@@ -24,6 +25,7 @@ from sessrec_pipeline.cli.common import (
 @click.option(
     "--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Trainings of each trained model."
 )
+@wide_option
 @click.pass_obj
 def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
     """Run the public benchmark NAME from raw files to a table with published figures beside ours.
@@ -55,6 +57,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the findings, as a table.")
+@wide_option
 @click.pass_obj
 def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> None:
     """Make the studies NAMES (default: all) on what is materialized; print their tables and findings.

@@ -1,16 +1,31 @@
-"""Commands about the versions that the store keeps: versions, restore, migrate."""
+"""Commands about the versions that the store keeps: versions, restore, pin, migrate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sessrec_pipeline.cli.common import Failure, existing_feed, find_asset, print_table, store_of
+from sessrec_pipeline.cli.common import (
+    Failure,
+    did_you_mean,
+    existing_feed,
+    find_asset,
+    print_table,
+    store_of,
+    wide_option,
+)
+
+if TYPE_CHECKING:
+    from sessrec_pipeline.storage.store import Store
 
 
 @click.command()
 @click.argument("asset", required=False)
 @click.option("--partition", help="Only this partition of ASSET.")
 @click.option("--sql", is_flag=True, help="Print only what DuckDB reads the current rows of ASSET from.")
+@wide_option
 @click.pass_obj
 def versions(home: Path | None, asset: str | None, partition: str | None, sql: bool) -> None:
     """The versions of ASSET, or of all tables and models, that are kept, the newest first.
@@ -36,9 +51,18 @@ def versions(home: Path | None, asset: str | None, partition: str | None, sql: b
         count, size = "" if node.rows is None else f"{node.rows:,}", f"{v.stored.path.stat().st_size:,}"
         marks = " ".join(["current"] * v.current + ["pinned"] * v.pinned)
         rows.append(
-            [name, node.data_version[:12], node.created_at, node.code_version, count, size, node.run_id[:8], marks]
+            [
+                name,
+                node.data_version[:12],
+                node.created_at[:16].replace("T", " "),
+                node.code_version,
+                count,
+                size,
+                node.run_id[:8],
+                marks,
+            ]
         )
-    print_table(["asset", "version", "when", "code", "rows", "bytes", "run", ""], rows)
+    print_table(["asset", "version", "when (UTC)", "code", "rows", "bytes", "run", ""], rows, spare=["bytes", "code"])
 
 
 @click.command()
@@ -50,19 +74,46 @@ def restore(home: Path | None, asset: str, version: str, partition: str | None) 
     """Make VERSION, or the one that begins so, the current version of ASSET again, once it is verified.
 
     What rests on ASSET is out of date then, and made again by the next `sessrec materialize`; ASSET itself too, if it
-    was made with other inputs, settings or code than now.
+    was made with other inputs, settings or code than now: bring these back first to keep it.
     """
-    settings = existing_feed(home)
+    store = store_of(existing_feed(home))
+    with _known_version(store, asset):
+        stored = store.restore(asset, version, partition)
+    short = stored.node.data_version[:12]
+    click.echo(
+        f"restored {asset} {short} of {stored.node.created_at}.\n"
+        "It stays until the next `sessrec materialize`, if it was made with other inputs, settings or code than now:\n"
+        f"`sessrec lineage {asset} --full` says with which. `sessrec pin {asset} {short}` keeps it from being deleted"
+    )
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("version")
+@click.option("--partition", help="Partition, for an asset that has them.")
+@click.option("--undo", is_flag=True, help="Let it be deleted again when there are too many.")
+@click.pass_obj
+def pin(home: Path | None, asset: str, version: str, partition: str | None, undo: bool) -> None:
+    """Keep VERSION of ASSET, or the one that begins so, however many newer ones [storage] keep_versions lets in.
+
+    It can be restored at any time then; which version is current does not change.
+    """
+    store = store_of(existing_feed(home))
+    with _known_version(store, asset):
+        (store.unpin if undo else store.pin)(asset, version, partition)
+    click.echo(f"{'unpinned' if undo else 'pinned'}: {asset} {version}; `sessrec versions {asset}` lists what is kept")
+
+
+@contextmanager
+def _known_version(store: "Store", asset: str) -> Iterator[None]:
+    """End in a sentence where there is no such version."""
     from sessrec_pipeline.storage.store import UnknownVersionError
 
     try:
-        stored = store_of(settings).restore(asset, version, partition)
+        yield
     except UnknownVersionError as error:
-        raise Failure(str(error)) from None
-    click.echo(
-        f"restored {asset} {stored.node.data_version[:12]} of {stored.node.created_at}. Where it was made with other "
-        "inputs, settings or code than now, the next `sessrec materialize` makes it anew"
-    )
+        names = store.names()
+        raise Failure(f"{error}{'' if asset in names else did_you_mean(asset, names)}") from None
 
 
 @click.command()

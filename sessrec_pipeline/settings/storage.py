@@ -14,3 +14,6 @@ class StorageSettings(Section):
     """Versions of each table and model that are kept, the current one among them, for ``sessrec restore``. Those that
     are pinned, or that something current was made from, are kept beside them. With 1, a step whose input is replaced
     while it reads may have to begin again."""
+    keep_ranks: Annotated[int, Field(ge=1)] = 30
+    """Versions of each model's ranks that are kept in ``history/`` for ``sessrec compare``. The metrics of every run
+    are kept in any case."""

@@ -28,6 +28,23 @@ CREATE TABLE IF NOT EXISTS lineage.current (
     PRIMARY KEY (asset, partition_key)
 );
 
+-- The metrics of every run, of which the table metrics has the last.
+CREATE TABLE IF NOT EXISTS history (
+    created_at TIMESTAMPTZ NOT NULL,
+    run_id VARCHAR NOT NULL,
+    evaluation VARCHAR NOT NULL, -- lineage id of the metrics
+    model VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    k BIGINT NOT NULL,
+    tie_rule VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    low DOUBLE,
+    high DOUBLE,
+    predictions BIGINT,
+    sessions BIGINT,
+    rankings VARCHAR
+);
+
 -- Every artefact with everything that it rests on, itself included.
 CREATE VIEW IF NOT EXISTS lineage.origin AS
 WITH RECURSIVE walk (id, ancestor) AS (

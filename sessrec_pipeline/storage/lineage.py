@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -65,6 +65,15 @@ class Lineage:
         """The ancestors, then the node itself."""
         return (*self.ancestors, self.node)
 
+    def origin(self, node: str) -> list[Node]:
+        """The node with this id and all that it rests on."""
+        known, found, todo = {n.id: n for n in self.nodes}, dict[str, Node](), [node]
+        while todo:
+            if (key := todo.pop()) not in found:
+                found[key] = known[key]
+                todo += known[key].parents
+        return list(found.values())
+
     def to_json(self) -> str:
         """The text that goes into the artefact's file."""
         return json.dumps({"node": asdict(self.node), "ancestors": [asdict(n) for n in self.ancestors]}, sort_keys=True)
@@ -74,3 +83,58 @@ class Lineage:
         """Inverse of ``to_json``."""
         value = json.loads(text)
         return cls(Node.from_dict(value["node"]), tuple(Node.from_dict(n) for n in value["ancestors"]))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs between the origins of two versions of an artefact."""
+
+    logs: tuple[str, ...]
+    """Landed logs that came (+ before the name), went (-) or changed (~)."""
+    settings: tuple[str, ...]
+    """Settings with their values before and now."""
+    code: tuple[str, ...]
+    """Assets whose code changed."""
+
+    @property
+    def kinds(self) -> str:
+        """Which kinds of things changed, in words."""
+        return ", ".join(kind for kind in ("logs", "settings", "code") if getattr(self, kind)) or "nothing"
+
+    def in_words(self) -> str:
+        """All of it in a line; "" for nothing."""
+        shown = ", ".join(self.logs) if len(self.logs) <= 2 else f"{self.logs[0]} and {len(self.logs) - 1} more"
+        parts = [("logs", shown), ("settings", ", ".join(self.settings)), ("code of", ", ".join(self.code))]
+        return "; ".join(f"{name} {text}" for name, text in parts if text)
+
+
+def changes(before: Iterable[Node], now: Iterable[Node]) -> Changes:
+    """What changed between two origins, each with all its nodes; steps that only one has are not compared."""
+    old, new = ({(node.asset, node.partition): node for node in nodes} for nodes in (before, now))
+    logs = sorted({str(key[1]) for key in {*old, *new} if key[0] == "landing"})
+    marked = []
+    for log in logs:
+        versions = [nodes["landing", log].data_version if ("landing", log) in nodes else None for nodes in (old, new)]
+        if versions[0] != versions[1]:
+            marked.append(f"{'+' if versions[0] is None else '-' if versions[1] is None else '~'}{log}")
+    settings: dict[str, str] = {}
+    code: list[str] = []
+    for key in sorted(key for key in new if key in old and key[1] is None):
+        own = [dict(flat(nodes[key].config)) for nodes in (old, new)]
+        settings |= {
+            name: f"{name} = {own[0].get(name, 'none')} -> {value}"
+            for name, value in own[1].items()
+            if own[0].get(name, "none") != value
+        }
+        if old[key].code_version.partition("-")[0] != new[key].code_version.partition("-")[0]:
+            code.append(key[0])
+    return Changes(tuple(marked), tuple(settings.values()), tuple(code))
+
+
+def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by dotted name, each with its value as JSON."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", json.dumps(value, ensure_ascii=False)

@@ -30,6 +30,7 @@ from sessrec_pipeline.storage.files import (
     sweep,
     writing,
 )
+from sessrec_pipeline.storage.history import METRICS, History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
@@ -42,6 +43,7 @@ from sessrec_pipeline.storage.warehouse import (
     forget,
     inputs_of_current,
     load,
+    remember,
     seen,
 )
 
@@ -120,6 +122,7 @@ class Store:
         check_layout(settings)
         self.settings = settings
         self.warehouse = Warehouse(settings.warehouse)
+        self.history = History(settings)
         self.home = settings.home
 
     def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
@@ -265,6 +268,20 @@ class Store:
             self.find(asset, partition)
             return True
         return False
+
+    def remember(self, metrics: Stored) -> None:
+        """Keep a run's metrics in the history, and the ranks behind them as far as they are in the lake."""
+        if self.history.has_last(metrics.node):
+            return
+        known = {node.id: node for node in rankings_of(metrics.lineage)}
+        for node in known.values():
+            folder = self.folder(node.asset, node.partition, ".parquet")
+            with suppress(DamagedFileError):  # pruned meanwhile: then the metrics alone are kept
+                ranked = _version(folder, node.data_version)
+                self.history.keep_ranks(ranked.path, ranked.lineage)
+        kept = self.history.keep_metrics(metrics.path, metrics.node)
+        with self.warehouse.connect() as connection:
+            remember(connection, metrics.lineage, kept)
 
     def names(self) -> list[str]:
         """Assets of which a table, a model or a page is there."""
@@ -447,6 +464,8 @@ class Store:
             report(f"{error}; it was done now, and the old file is {aside}")
             self.rebuild_catalogue(report)
         else:
+            with suppress(NotMaterializedError):  # a home of before there was a history has one from now on
+                self.remember(self.find(METRICS))
             if behind:
                 report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
@@ -481,6 +500,12 @@ class Store:
                         enter(connection, version.stored.lineage, current=False)
                 for artefact in stored:
                     self._enter(connection, artefact)
+                for path in self.history.evaluations():
+                    try:
+                        if lineage := lake.read_lineage(path):
+                            remember(connection, lineage, path)
+                    except DamagedFileError as error:
+                        report(str(error))
             temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
             # DuckDB would replay into the new file what a process that died left unwritten for the old one.
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)

@@ -132,6 +132,22 @@ def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage, *, current: b
         )
 
 
+def remember(connection: duckdb.DuckDBPyConnection, lineage: Lineage, metrics: Path) -> None:
+    """Add the metrics of a run to the table ``history``, and their origin."""
+    node = lineage.node
+    enter(connection, lineage, current=False)
+    create_view(connection, "incoming", [metrics])
+    connection.execute(
+        "DELETE FROM history WHERE evaluation = $id AND created_at = $at", {"id": node.id, "at": node.created_at}
+    )
+    connection.execute(
+        "INSERT INTO history BY NAME SELECT CAST($at AS TIMESTAMPTZ) AS created_at, $run AS run_id, $id AS evaluation, "
+        "model, metric, k, tie_rule, value, low, high, predictions, sessions, rankings FROM incoming",
+        {"at": node.created_at, "run": node.run_id, "id": node.id},
+    )
+    connection.execute("DROP VIEW incoming")
+
+
 def forget(connection: duckdb.DuckDBPyConnection, asset: str, partition: str) -> None:
     """Drop the current version of a partition that was deleted; what was made from it keeps its origin."""
     connection.execute(

@@ -1,0 +1,84 @@
+"""What is remembered of every evaluation, also when its tables have gone from the lake.
+
+    <home>/history/metrics/<time>-<lineage id>.parquet      the metrics as they were published, with their lineage
+    <home>/history/ranks/<rankings>/<content hash>.parquet  the rankings behind them, without their lists of items
+
+Metrics stay for ever. The paired test of two runs needs the ranks, of which each model keeps ``[storage] keep_ranks``.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage import lake
+from sessrec_pipeline.storage.files import file_name, replacing
+from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
+
+METRICS = "metrics"
+"""The asset whose versions are evaluations."""
+RANKS = ["session", "position", "target", "greater", "equal"]
+"""What is kept of rankings: enough for every metric at every cutoff under every tie rule."""
+
+
+class History:
+    """The evaluations of one feed's home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = settings.home / "history"
+
+    def evaluations(self) -> list[Path]:
+        """The kept metrics, the oldest first."""
+        return sorted((self.folder / "metrics").glob("[!.]*.parquet"))
+
+    def has_last(self, node: Node) -> bool:
+        """Whether ``node`` is the evaluation that was kept last."""
+        return [path.stem.rpartition("-")[2] for path in self.evaluations()[-1:]] == [node.id]
+
+    def keep_metrics(self, path: Path, node: Node) -> Path:
+        """Keep the file of published metrics; where."""
+        moment = node.created_at[:19].replace("-", "").replace(":", "")
+        kept = self.folder / "metrics" / f"{moment}-{node.id}.parquet"
+        with replacing(kept) as temporary:
+            shutil.copyfile(path, temporary)
+        return kept
+
+    def keep_ranks(self, path: Path, lineage: Lineage) -> None:
+        """Keep what ``RANKS`` names of published rankings, and delete what is too old."""
+        node = lineage.node
+        folder = self.folder / "ranks" / file_name(node.asset)
+        kept = folder / f"{node.data_version}.parquet"
+        if not kept.exists():
+            with replacing(kept) as temporary:
+                writer, content, rows = lake.write_table(temporary, pq.ParquetFile(path).read(RANKS))
+                own = replace(node, asset="ranks", partition=node.asset, data_version=content, rows=rows)
+                made = Lineage.of(replace(own, config={}, stats={}, parents=(node.id,)), [lineage])
+                writer.add_key_value_metadata({METADATA_KEY: made.to_json()})
+                writer.close()
+        kept.touch()  # what is evaluated again counts as new
+        newest = sorted(folder.glob("[!.]*.parquet"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        for old in newest[self.settings.storage.keep_ranks :]:
+            old.unlink(missing_ok=True)
+
+    def ranks(self, rankings: Node) -> Path | None:
+        """The kept ranks of a version of rankings, None where they are gone."""
+        path = self.folder / "ranks" / file_name(rankings.asset) / f"{rankings.data_version}.parquet"
+        return path if path.exists() else None
+
+    def lineages(self, asset: str) -> Iterator[Lineage]:
+        """Of every version of the rankings ``asset`` whose ranks are kept, the lineage of the rankings themselves."""
+        for path in sorted((self.folder / "ranks" / file_name(asset)).glob("[!.]*.parquet")):
+            if lineage := lake.read_lineage(path):
+                [rankings] = lineage.node.parents
+                nodes = lineage.origin(rankings)
+                yield Lineage(nodes[0], tuple(nodes[1:]))
+
+
+def rankings_of(lineage: Lineage) -> Iterator[Node]:
+    """The rankings that metrics were computed from."""
+    parents = set(lineage.node.parents)
+    yield from (node for node in lineage.ancestors if node.id in parents)
