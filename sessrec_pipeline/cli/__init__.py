@@ -109,6 +109,7 @@ for command in (
     study.studies,
     study.search,
     logs.describe,
+    logs.init,
     logs.prune,
     catalog.rebuild_catalog,
     versions.versions,

@@ -108,6 +108,7 @@ def prepare_home(settings: "Settings") -> None:
     from importlib.resources import files
 
     from sessrec_pipeline.storage.files import replacing
+    from sessrec_pipeline.storage.history import METRICS
 
     if settings.home.exists() and (path := kept_from(settings)):
         raise Failure(
@@ -122,6 +123,8 @@ def prepare_home(settings: "Settings") -> None:
         with replacing(config) as temporary:
             temporary.write_text(shipped, encoding="utf-8")
     store.mend(lambda line: click.echo(line, err=True))
+    if store.has(METRICS):  # a run that died before it was remembered, or that was made before there was a history
+        store.remember(store.find(METRICS))
 
 
 def store_of(settings: "Settings") -> "Store":
@@ -173,7 +176,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], spare: 
     right = [_is_numeric([row[i] for row in table]) for i in range(len(names))]
     (_print_rich if terminal else _print_plain)(names, table, right)
     if left_out:
-        click.echo(f"(left out to fit {room} columns: {', '.join(left_out)}; --wide shows all)")
+        click.echo(f"(left out to fit {room} columns: {', '.join(left_out)}; --wide shows all)", err=True)
 
 
 def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:

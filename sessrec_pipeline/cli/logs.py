@@ -1,11 +1,13 @@
-"""Commands about log files: describe, prune."""
+"""Commands about log files: describe, init, prune."""
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
-from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of
+from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of, write_file
 
 
 @click.command()
@@ -25,6 +27,41 @@ def describe(file: Path) -> None:
     click.echo("\n".join(lines))
     if not readable:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a sessrec.toml that is there.")
+@click.pass_obj
+def init(home: Path | None, file: Path, force: bool) -> None:
+    """Begin a feed with logs such as FILE: write the sessrec.toml that `sessrec describe` proposes, make landing/.
+
+    The home is --home, else $SESSREC_HOME, else data/. FILE stays where it is.
+    """
+    from sessrec_pipeline.logs.describe import describe as described
+    from sessrec_pipeline.logs.describe import proposed
+    from sessrec_pipeline.logs.gate import LogRefusedError
+
+    folder = home or Path(os.environ.get("SESSREC_HOME") or "data")
+    target = folder / "sessrec.toml"
+    if target.exists() and not force:
+        raise Failure(f"{target} is there already and stays as it is; --force replaces it by what FILE asks for")
+    try:
+        lines, readable = described(file)
+    except LogRefusedError as error:
+        raise Failure(str(error)) from None
+    text = proposed(lines)
+    if text is None or not readable:
+        click.echo("\n".join(lines))
+        raise Failure(f"nothing was written: no settings are known that read {file}")
+    replaced = target.exists()
+    write_file(target, text.encode())
+    (folder / "landing").mkdir(exist_ok=True)
+    click.echo(f"{'replaced' if replaced else 'wrote'} {target}:\n\n{text}")
+    sessrec = "sessrec" if home is None else f"sessrec --home {shlex.quote(str(home))}"
+    landed = file.resolve().parent == (folder / "landing").resolve()
+    copy = "" if landed else f"cp {shlex.quote(str(file))} {shlex.quote(str(folder / 'landing'))}/ && "
+    click.echo(f"next: {copy}{sessrec} materialize")
 
 
 @click.command()

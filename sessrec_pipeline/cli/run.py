@@ -182,7 +182,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         prepare_home(settings)
     import dagster as dg
 
-    from assets.runs import open_instance, run_checks, stale
+    from assets.runs import open_instance, run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
@@ -200,11 +200,23 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     for verdict in verdicts:
         if verdict.outcome != "passed":
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
-    if late := stale(settings, "report"):
-        click.echo(f"\nout of date: {late} was made with other logs, settings or code; `sessrec materialize` renews it")
+    if other := _other_settings(settings):
+        click.echo(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
     red = any(v.red for v in verdicts)
     click.echo(f"\n{tally(verdicts)}", err=red)
     sys.exit(int(red))
+
+
+def _other_settings(settings: "Settings") -> list[str]:
+    """The settings that the leaderboard was made with, where they are not today's."""
+    from sessrec_pipeline.storage.lineage import flat
+
+    store = store_of(settings)
+    if not store.has("leaderboard"):
+        return []
+    today = dict(flat(settings.model_dump(mode="json", exclude={"home"})))
+    made = {name: value for node in store.find("leaderboard").lineage.nodes for name, value in flat(node.config)}
+    return [f"{name} = {value} (now {today[name]})" for name, value in made.items() if today.get(name, value) != value]
 
 
 def _relative_to_here(path: Path) -> Path:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,8 @@ from sessrec_pipeline.stopping import at_stop
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
 MOST_ROWS = 1_000_000
+PROPOSAL, READ_SO = "proposal for sessrec.toml:", "read so, "
+"""What stands before and after the proposed settings."""
 SHOWN = 72
 """Characters of a value or a line."""
 
@@ -50,12 +52,21 @@ def describe(path: Path) -> tuple[list[str], bool]:
     return [_printable(line) for line in lines], readable
 
 
+def proposed(lines: Sequence[str]) -> str | None:
+    """The sessrec.toml among the lines of a description; None where nothing is proposed."""
+    if PROPOSAL not in lines:
+        return None
+    rest = lines[lines.index(PROPOSAL) + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith(READ_SO)), len(rest))
+    return "\n".join(rest[:end]).strip() + "\n"
+
+
 def _proposal(path: Path, look: Look, logs: dict[str, Any]) -> tuple[list[str], bool]:
     try:
         settings = LogSettings.model_validate(logs)
     except ValidationError as error:
         return [f"These settings cannot be used: {error.errors()[0]['msg']}."], False
-    lines = ["proposal for sessrec.toml:", "", "[logs]", *(f"{key} = {toml(value)}" for key, value in logs.items()), ""]
+    lines = [PROPOSAL, "", "[logs]", *(f"{key} = {toml(value)}" for key, value in logs.items()), ""]
     if settings.preset is not None:
         lines.insert(0, f"preset {settings.preset}: {log_presets()[settings.preset]['source']}")
     trial, readable = _trial(path, look, settings)
@@ -126,7 +137,7 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             home.landing.mkdir()
             sample, part = _sample(path, look, home.landing)
             ingested = ingest_landed(home, sample.name, lambda _: None)
-            lines = [f"read so, {part}{path.name!r} would give:", *_outcome(ingested, sample, look)]
+            lines = [f"{READ_SO}{part}{path.name!r} would give:", *_outcome(ingested, sample, look)]
             counts = {name: int(ingested.events.stats[name]) for name in ("events", "quarantined")}
             if counts["quarantined"] <= settings.max_bad_share * sum(counts.values()):
                 return lines, True
@@ -134,7 +145,7 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             return [*lines, f"and would be refused: {share} cannot be read"], False
         except (ValueError, duckdb.Error, pa.ArrowException, OSError) as error:  # a refusal is a ValueError, too
             reason = str(error).partition("\n")[0].removeprefix(f"{sample.name}: ")
-            return [f"read so, it would be refused: {reason}"], False
+            return [f"{READ_SO}it would be refused: {reason}"], False
 
 
 def _sample(path: Path, look: Look, landing: Path) -> tuple[Path, str]:

@@ -30,7 +30,7 @@ from sessrec_pipeline.storage.files import (
     sweep,
     writing,
 )
-from sessrec_pipeline.storage.history import METRICS, History, rankings_of
+from sessrec_pipeline.storage.history import History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
@@ -464,8 +464,6 @@ class Store:
             report(f"{error}; it was done now, and the old file is {aside}")
             self.rebuild_catalogue(report)
         else:
-            with suppress(NotMaterializedError):  # a home of before there was a history has one from now on
-                self.remember(self.find(METRICS))
             if behind:
                 report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
