@@ -176,14 +176,14 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
         raise Failure("only one run is remembered; `sessrec materialize` adds one once something changed")
     first = _side(store, runs, before or runs[-2].name, models)
     last = _side(store, runs, now or runs[-1].name, models)
-    there = [model for model in first.rankings if model in last.rankings and (not models or model in models)]
+    there = [model for model in first.rankings if model in last.rankings]
     if missing := [model for model in models if model not in there]:
         meant = did_you_mean(missing[0], there)
         raise Failure(
             f"not in both runs: {', '.join(missing)}{meant}; both have {', '.join(there) or 'no model in common'}"
         )
     pairs, gone = {}, []
-    for model in there:
+    for model in models or there:
         old, new = _ranks(store, first.rankings[model]), _ranks(store, last.rankings[model])
         if old is None or new is None:
             gone.append(model)

@@ -57,19 +57,21 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
     """Each step once, those that all targets rest on first; then the landed logs."""
     every = list(dict.fromkeys(step for steps in origins.values() for step in steps))
     logs = [step for step in every if step.asset == "landing"]
-    common = [step for step in every if all(step in steps for steps in origins.values())]
-    groups = {"all": common} | {n: [s for s in steps if s not in common] for n, steps in origins.items()}
+    users = {step: [name for name, steps in origins.items() if step in steps] for step in every}
+    groups: dict[tuple[str, ...], list[Origin]] = {}
+    for step in sorted(every, key=lambda step: (-len(users[step]), users[step])):
+        if step.asset != "landing" and (step.partition is None or everything or step.asset == asset):
+            groups.setdefault(tuple(users[step]), []).append(step)
     steps = [
-        (group, step)
-        for group, found in groups.items()
+        ("all" if len(names) == len(origins) else ", ".join(names), step)
+        for names, found in groups.items()
         for step in found
-        if step.asset != "landing" and (step.partition is None or everything or step.asset == asset)
     ]
     several = len(origins) > 1
     header = ["of", "asset", "content", "code", "lineage id", "settings"]
     rows = [[group, step.asset, step.content[:12], step.code, step.node, step.config] for group, step in steps]
     shown = slice(0 if several else 1, -1 if full else None)
-    print_table(header[shown], [row[shown] for row in rows], spare=["lineage id"])
+    print_table(header[shown], [row[shown] for row in rows], spare=["lineage id", "code"])
     if full:
         _print_settings([step for _, step in steps])
     listed = logs if everything or len(logs) <= LOGS_SHOWN else [*logs[:5], *logs[-5:]]

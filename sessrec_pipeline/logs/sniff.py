@@ -72,7 +72,8 @@ def look_at(path: Path) -> Look:
     except (OSError, ValueError) as error:
         if isinstance(error, LogRefusedError):
             raise
-        raise LogRefusedError(f"{str(path)!r}: cannot be opened ({getattr(error, "strerror", None) or error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LogRefusedError(f"{str(path)!r}: cannot be opened ({reason})") from error
     look = Look(status.st_size, compression=compression_of_bytes(start))
     if not start:
         look.notes.append("The file is empty.")

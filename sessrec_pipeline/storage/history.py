@@ -35,17 +35,20 @@ class History:
         """The kept metrics, the oldest first."""
         return sorted((self.folder / "metrics").glob("[!.]*.parquet"))
 
-    def has_last(self, node: Node) -> bool:
-        """Whether ``node`` is the evaluation that was kept last."""
-        return [path.stem.rpartition("-")[2] for path in self.evaluations()[-1:]] == [node.id]
+    def has(self, node: Node) -> bool:
+        """Whether this evaluation is kept already, or is the last one made again."""
+        last = [path.stem.rpartition("-")[2] for path in self.evaluations()[-1:]]
+        return last == [node.id] or self._place(node).exists()
 
     def keep_metrics(self, path: Path, node: Node) -> Path:
         """Keep the file of published metrics; where."""
-        moment = node.created_at[:19].replace("-", "").replace(":", "")
-        kept = self.folder / "metrics" / f"{moment}-{node.id}.parquet"
-        with replacing(kept) as temporary:
+        with replacing(self._place(node)) as temporary:
             shutil.copyfile(path, temporary)
-        return kept
+        return self._place(node)
+
+    def _place(self, node: Node) -> Path:
+        moment = node.created_at[:19].replace("-", "").replace(":", "")
+        return self.folder / "metrics" / f"{moment}-{node.id}.parquet"
 
     def keep_ranks(self, path: Path, lineage: Lineage) -> None:
         """Keep what ``RANKS`` names of published rankings, and delete what is too old."""

@@ -271,7 +271,7 @@ class Store:
 
     def remember(self, metrics: Stored) -> None:
         """Keep a run's metrics in the history, and the ranks behind them as far as they are in the lake."""
-        if self.history.has_last(metrics.node):
+        if self.history.has(metrics.node):
             return
         known = {node.id: node for node in rankings_of(metrics.lineage)}
         for node in known.values():

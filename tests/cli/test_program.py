@@ -53,5 +53,5 @@ def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path, demo: Pat
 
 def test_nothing_follows_the_result(demo: Path) -> None:
     """With torch loaded, DuckDB's bindings would print leaks when the interpreter is taken down."""
-    done = run(demo, "lineage", "popularity", before="import torch")
+    done = run(demo, "lineage", "popularity", "--wide", before="import torch")
     assert done.returncode == 0 and done.stdout and done.stderr == ""

@@ -1,43 +1,38 @@
-"""sessrec lineage, recommend."""
+"""sessrec lineage."""
 
 from pathlib import Path
 
-import pytest
 from terminal import sessrec
-
-from sessrec_pipeline.feed import load_settings
-from sessrec_pipeline.storage.store import Store
 
 
 def test_lineage_tells_logs_settings_and_code_of_every_model(demo: Path) -> None:
     result = sessrec(demo, "lineage", "metrics")
     assert result.exit_code == 0, result.output
-    for part in ("rows of gru4rec", "rows of oracle", "train_split", "demo-2026-01-05.tsv", "2 landed logs"):
-        assert part in result.output
-    assert sessrec(demo, "lineage", "nothing").exit_code == 2
+    rows = [line.split()[:2] for line in result.stdout.split("\n\n")[0].splitlines()[2:]]
+    assert ["all", "train_split"] in rows and ["gru4rec", "gru4rec_checkpoint"] in rows
+    assert len({tuple(row) for row in rows}) == len({row[1] for row in rows}) == len(rows), "each step once"
+    assert result.stdout.count("demo-2026-01-05.tsv") == 1 and "2 landed logs" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100 and "--wide shows all" in result.stderr
 
 
-@pytest.mark.parametrize("model", ["gru4rec", "markov", "popularity", "oracle"])
-def test_recommend_lists_items_of_the_catalogue(demo: Path, model: str) -> None:
-    store = Store(load_settings(demo))
-    catalogue = store.find("popularity").arrow()["item"].to_pylist()
-    result = sessrec(
-        demo, "recommend", "--items", f"{catalogue[3]}, nonsense,{catalogue[7]}", "-k", "5", "--model", model
-    )
-    assert result.exit_code == 0, result.output
-    assert "left out: nonsense" in result.output
-    rows = [line.split() for line in result.output.splitlines() if line[:1].isdigit()]
-    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
-    assert {row[1] for row in rows} <= set(catalogue)
+def test_lineage_prints_settings_whole(demo: Path) -> None:
+    assert "gru4rec.learning_rate" not in sessrec(demo, "lineage", "gru4rec_checkpoint").stdout
+    full = sessrec(demo, "lineage", "gru4rec_checkpoint", "--full").stdout
+    assert "  settings of gru4rec_checkpoint\n" in full and "    gru4rec.learning_rate = 0.05\n" in full
+    assert '"learning_rate": 0.05' in sessrec(demo, "lineage", "gru4rec_checkpoint", "--wide").stdout
 
 
-def test_the_best_model_answers_where_none_is_named(demo: Path) -> None:
-    board = Store(load_settings(demo)).find("leaderboard").arrow()["model"].to_pylist()
-    best = next(model for model in board if model != "oracle")
-    assert f"by {best}, the best on the leaderboard" in sessrec(demo, "recommend", "--items", "1,2,3,4,5").output
+def test_lineage_of_partitions_names_each(demo: Path) -> None:
+    lines = sessrec(demo, "lineage", "raw_sessions").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[2:4]] == [
+        ["demo-2026-01-05.tsv", "raw_sessions"],
+        ["demo-2026-01-06.tsv", "raw_sessions"],
+    ]
 
 
-def test_recommend_says_what_is_wrong(demo: Path) -> None:
-    assert "no model 'bert'" in sessrec(demo, "recommend", "--items", "1", "--model", "bert").output
-    unknown = sessrec(demo, "recommend", "--items", "nonsense")
-    assert unknown.exit_code == 2 and "none of these items occurs in the training sessions" in unknown.output
+def test_an_unknown_asset_is_told_what_is_meant(demo: Path) -> None:
+    for command in (["lineage", "metrcs"], ["versions", "metrcs"], ["restore", "metrcs", "0"], ["pin", "metrcs", "0"]):
+        wrong = sessrec(demo, *command)
+        assert wrong.exit_code == 2 and "did you mean metrics?" in wrong.output, command
+    nothing = sessrec(demo, "lineage", "qqq")
+    assert nothing.exit_code == 2 and "qqq is not there yet" in nothing.output

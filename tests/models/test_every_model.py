@@ -269,6 +269,18 @@ class TestLists:
                 assert len(values) == len(items)
                 assert (np.diff(values) <= 0).all()
 
+    def test_shares_follow_the_scores_and_what_has_none_stands_behind(self, case: Case) -> None:
+        share, model = case.card.share, case.load()
+        if share is None:
+            pytest.skip("it knows an order alone")
+        for session in [*sessions_of(8), [10], [11, 0]]:
+            scores = model.score_last(Sessions.from_lists([session]))[0]
+            shares = share(model, session, scores)
+            assert shares.shape == (N_ITEMS,) and (shares >= 0).all()
+            assert shares.sum() == pytest.approx(1) or not shares.any()
+            ordered = shares[np.argsort(-scores, kind="stable")]
+            assert (np.diff(ordered) <= 1e-6).all()
+
     def test_similar_items_are_others_and_the_nearest_come_first(self, model: Recommender) -> None:
         vectors = model.item_vectors()
         for item in (0, 5, N_ITEMS - 1):

@@ -108,7 +108,7 @@ def test_migrating_moves_everything_and_changes_no_byte(old: Settings) -> None:
     assert {p.name for p in old.lake.iterdir()} >= {"metrics", "raw_sessions"} and not list(old.lake.glob("*.parquet"))
     with Store(old).warehouse.connect() as connection:
         assert connection.execute("SELECT COUNT(*) FROM leaderboard").fetchall() == [(3,)]
-    assert "rows of markov" in sessrec(old, "lineage", "metrics").output
+    assert "markov_rankings" in sessrec(old, "lineage", "metrics").output
 
     again = sessrec(old, "migrate")
     assert again.exit_code == 0 and "there is nothing to do" in again.output

@@ -1,0 +1,47 @@
+"""sessrec init."""
+
+import tomllib
+from pathlib import Path
+
+from terminal import sessrec
+
+LOG = "visit,sku,when\n" + "".join(f"s{n // 3},i{n % 5},2026-01-05T10:{n:02d}:00\n" for n in range(30))
+
+
+def test_init_begins_a_feed_with_what_describe_proposes(tmp_path: Path) -> None:
+    log, home = tmp_path / "my log.csv", tmp_path / "shop"
+    log.write_text(LOG)
+    result = sessrec(home, "init", str(log))
+    assert result.exit_code == 0, result.output
+    logs = tomllib.loads((home / "sessrec.toml").read_text())["logs"]
+    assert (logs["session"], logs["item"], logs["time"], logs["format"]) == ("visit", "sku", "when", "csv")
+    assert not list((home / "landing").iterdir()), "the log is the person's own to land"
+    last = result.stdout.splitlines()[-1]
+    assert last == f"next: cp '{log}' {home}/landing/ && sessrec --home {home} materialize"
+    (home / "landing" / "log.csv").write_text(LOG)
+    (home / "sessrec.toml").unlink()
+    landed = sessrec(home, "init", str(home / "landing" / "log.csv"))
+    assert landed.stdout.splitlines()[-1] == f"next: sessrec --home {home} materialize"
+
+
+def test_init_replaces_no_settings_unasked(tmp_path: Path) -> None:
+    log, settings = tmp_path / "log.csv", tmp_path / "sessrec.toml"
+    log.write_text(LOG)
+    settings.write_text("[split]\n")
+    refused = sessrec(tmp_path, "init", str(log))
+    assert refused.exit_code == 2 and "stays as it is" in refused.output and settings.read_text() == "[split]\n"
+    forced = sessrec(tmp_path, "init", str(log), "--force")
+    assert f"replaced {settings}" in forced.stdout and "visit" in settings.read_text()
+
+
+def test_init_writes_nothing_that_cannot_work(tmp_path: Path) -> None:
+    log, home = tmp_path / "log.csv", tmp_path / "shop"
+    log.write_text("a,b\n1,2\n")
+    result = sessrec(home, "init", str(log))
+    assert result.exit_code == 2 and "nothing was written" in result.output and not home.exists()
+
+
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    for command in ("describe", "init"):
+        result = sessrec(tmp_path / "shop", command, str(tmp_path / "gone.csv"))
+        assert result.exit_code == 2 and result.output.count("gone.csv") == 1, result.output
