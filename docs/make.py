@@ -66,6 +66,12 @@ def spaces() -> str:
     return table([gettext("Model"), gettext("What is searched")], rows)
 
 
+def shares() -> str:
+    """What the shares of each model are shares of."""
+    rows = [[f"`{card.name}`", markdown(gettext(card.share.meaning))] for card in CARDS if card.share]
+    return table([gettext("Model"), gettext("The share of an item")], rows)
+
+
 def searched(where: Span | Choice) -> str:
     """The values that a search may choose."""
     if isinstance(where, Choice):
@@ -239,6 +245,7 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
 CARD_BLOCKS: dict[str, Callable[[], str]] = {
     "models": models,
     "spaces": spaces,
+    "shares": shares,
     "settings": settings_of_the_feed,
     "settings-of-models": settings_of_models,
 }

@@ -286,6 +286,22 @@ def test_the_event_log_stays_small(outcome: Outcome, demo: FeedSettings, instanc
             assert len(str(value.value)) < 50_000, (asset, name)
 
 
+def test_dagster_plots_what_every_model_came_to(
+    outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance
+) -> None:
+    event = instance.get_latest_materialization_event(dg.AssetKey("metrics"))
+    assert event is not None and event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    rows = [
+        row
+        for row in Store(demo).find("metrics").arrow().to_pylist()
+        if row["metric"] in ("recall", "mrr") and (row["k"], row["tie_rule"]) == (20, "conservative")
+    ]
+    plotted = {name: value.value for name, value in metadata.items() if "@" in name}
+    assert plotted == {f"{row['metric']}@20 {row['model']}": row["value"] for row in rows}
+    assert len(plotted) == 2 * len(cards_of(demo)) and isinstance(metadata["recall@20 sr"], dg.FloatMetadataValue)
+
+
 def test_lineage_lists_exactly_the_landed_files(outcome: Outcome, demo: FeedSettings) -> None:
     sql = """
         SELECT o.partition_key FROM metrics AS m JOIN lineage.origin AS o ON o.id = m.rankings
