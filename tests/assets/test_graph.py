@@ -14,7 +14,7 @@ import pytest
 from assets.graph import build
 from assets.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks
 from assets.staleness import unread
-from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.feed import FeedSettings, cards_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.counts.markov import MarkovSettings
