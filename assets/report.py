@@ -7,7 +7,7 @@ from assets.stage import stage
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.report.collect import collect
 from sessrec_pipeline.report.page import render
-from sessrec_pipeline.report.standings import headline
+from sessrec_pipeline.report.recommendation import headline
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored

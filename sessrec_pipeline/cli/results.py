@@ -61,7 +61,9 @@ def _print_origin(rows: Sequence[tuple[Any, ...]], everything: bool) -> None:
 @click.command()
 @click.option("--items", required=True, help="Items of the session so far, oldest first, with commas between.")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
-@click.option("--model", help="Model of this feed that answers; by default the best one on the leaderboard.")
+@click.option(
+    "--model", help="Model of this feed that answers; by default the cheapest one that is as good as the best."
+)
 @click.pass_obj
 def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
@@ -71,9 +73,11 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
 
     store, cards = store_of(settings), {card.name: card for card in cards_of(settings)}
     if model is None:
-        board = find_asset(store, "leaderboard").arrow(["model"])["model"].to_pylist()
-        model = next(name for name in board if cards[name].kind == "model")
-        click.echo(f"by {model}, the best on the leaderboard", err=True)
+        from sessrec_pipeline.evaluation.recommendation import recommended_by, sentence
+
+        found = recommended_by(store, settings)
+        model = found.model
+        click.echo(f"by {sentence(found)}", err=True)
     if model not in cards:
         raise Failure(f"no model {model!r}; this feed has {', '.join(cards)}")
     card = cards[model]

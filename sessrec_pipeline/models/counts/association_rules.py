@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, FittedTable, Span
+from sessrec_pipeline.models.base import Card, FittedTable, Look, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
@@ -62,4 +62,5 @@ CARD = Card(
     fit=fit_rules("ar"),
     load=load_rules,
     space={"pruning": Span(5, 500, log=True)},
+    look=Look("#C46A9B", "<", "--"),
 )

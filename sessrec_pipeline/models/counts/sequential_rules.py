@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, Choice, FittedTable, Span
+from sessrec_pipeline.models.base import Card, Choice, FittedTable, Look, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
@@ -80,4 +80,5 @@ CARD = Card(
         "weighting": Choice(("same", "div", "linear", "quadratic", "log")),
         "pruning": Span(5, 500, log=True),
     },
+    look=Look("#2A9BC8", ">", "--"),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sessrec_pipeline.models.base import Arrays, Block, Card, Recommender, Sessions
+from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.models.padding import rest_of
 from sessrec_pipeline.settings import Section
@@ -63,4 +63,5 @@ CARD = Card(
     tables=(POPULARITY,),
     fit=fit,
     load=load,
+    look=Look("#0072B2", "v", ":"),
 )

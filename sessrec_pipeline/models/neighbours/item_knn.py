@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, FittedTable, Span
+from sessrec_pipeline.models.base import Card, FittedTable, Look, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules
 from sessrec_pipeline.settings import Section
@@ -70,4 +70,5 @@ CARD = Card(
     fit=fit_rules("item_knn"),
     load=load_rules,
     space={"neighbours": Span(20, 500, log=True), "regularisation": Span(0.0, 100.0)},
+    look=Look("#B8820A", "*", "--"),
 )

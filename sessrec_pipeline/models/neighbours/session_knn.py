@@ -44,6 +44,7 @@ from sessrec_pipeline.models.base import (
     Choice,
     Fitted,
     FittedTable,
+    Look,
     Recommender,
     Sessions,
     Space,
@@ -362,6 +363,7 @@ SKNN = Card(
     fit=fit,
     load=load,
     space=NEIGHBOURS,
+    look=Look("#009E73", "h", "-"),
 )
 VSKNN = Card(
     name="vsknn",
@@ -373,6 +375,7 @@ VSKNN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, "weighting": WEIGHTINGS, "weighting_score": WEIGHTINGS, "idf_weighting": Span(0.0, 10.0)},
+    look=Look("#D55E00", "P", "-"),
 )
 STAN = Card(
     name="stan",
@@ -385,6 +388,7 @@ STAN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, **FADING},
+    look=Look("#B8820A", "d", "-"),
 )
 VSTAN = Card(
     name="vstan",
@@ -397,4 +401,5 @@ VSTAN = Card(
     fit=fit,
     load=load,
     space={**NEIGHBOURS, **FADING, "lambda_ipw": Span(0.1, 8.0, log=True), "lambda_idf": Span(0.0, 10.0)},
+    look=Look("#C46A9B", "p", "-"),
 )
