@@ -75,7 +75,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     if model is None:
         from sessrec_pipeline.evaluation.recommendation import recommended_by, sentence
 
-        found = recommended_by(store, settings)
+        found = recommended_by(store, settings.evaluation)
         model = found.model
         click.echo(f"by {sentence(found)}", err=True)
     if model not in cards:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sessrec_pipeline.evaluation.comparisons import between, difference_in, verdict
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -78,7 +78,7 @@ def prices(costs: pd.DataFrame | None, models: list[str]) -> dict[str, Price]:
     return {model: _price(model, rows.get(model, {})) for model in models}
 
 
-def _price(model: str, row: Mapping[str, float]) -> Price:
+def _price(model: str, row: Mapping[Any, Any]) -> Price:
     card = cards().get(model)
     held, time = row.get("bytes_in_memory"), row.get("predict_microseconds")
     return Price(

@@ -114,7 +114,7 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
     Call it when the limits of the axes are set; on linear axes of a figure of ``height_for`` so many labels.
     """
     low, high = axes.get_ylim()
-    gap = LABEL / (axes.figure.get_figheight() * 72 - MARGINS)
+    gap = LABEL / (axes.figure.bbox.height / axes.figure.dpi * 72 - MARGINS)
     places = apart([(end.value - low) / (high - low) for end in ends], gap, gap / 2, 1 - gap / 2)
     for end, place in zip(ends, places, strict=True):
         axes.annotate(

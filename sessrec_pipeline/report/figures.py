@@ -311,7 +311,7 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         if len(cutoffs) == 1:
             axes.set_xlim(cutoffs[0] - 1, cutoffs[0] + 0.2)
         axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-        frame(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows, ["value", "low", "high"])
         name_ends(axes, ends)
         axes.set_xlabel("K")
         axes.set_ylabel(f"{name}@K")
@@ -324,7 +324,7 @@ def leaders(rows: pd.DataFrame, column: str) -> list[str]:
     return [str(model) for model in means.index[: 2 if len(means) > FILLED else None]]
 
 
-def frame(axes: Axes, rows: pd.DataFrame, columns: list[str]) -> None:
+def set_limits(axes: Axes, rows: pd.DataFrame, columns: list[str]) -> None:
     """Limits of the vertical axis that hold all values of ``columns``."""
     from matplotlib.ticker import MaxNLocator
 

@@ -5,12 +5,13 @@ from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.recommendation import Price, Recommendation, prices, recommended
 from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
+from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.costs import in_bytes, in_microseconds
 from sessrec_pipeline.report.data import ReportData, count, percent
 from sessrec_pipeline.report.drift import last_judged
 from sessrec_pipeline.report.looks import metric_name, model_name
 from sessrec_pipeline.report.translation import gettext, join_names, ngettext
-from sessrec_pipeline.text import N_
+from sessrec_pipeline.text import N_, printable
 
 UNSEEN, GUESSED = 0.1, 0.1
 """Shares from which something is said: of test events whose item training never saw, and of the catalogue that a list
@@ -346,6 +347,18 @@ def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str
             second=model_name(second),
         )
     ]
+
+
+def as_markdown(data: ReportData) -> str:
+    """The three answers and the figure of the models, as Markdown for Dagster's metadata."""
+    figure = figures.model_comparison(data.leaderboard, *data.primary)
+    parts = [
+        f"**{gettext('Which model?')}** {printable(headline(data))}",
+        f"**{gettext('How surely?')}** {printable(' '.join(how_surely(data)))}",
+        f"**{gettext('What next?')}**\n\n" + "\n".join(f"- {printable(step)}" for step in next_steps(data)),
+        figures.as_markdown(figure, gettext("{metric}, best on top", metric=metric_text(data))),
+    ]
+    return "\n\n".join(parts)
 
 
 # --- what cheaper models give up -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, shorten, told
-from sessrec_pipeline.report.figures import frame, leaders
+from sessrec_pipeline.report.figures import leaders, set_limits
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
 from sessrec_pipeline.report.translation import gettext
 from sessrec_pipeline.text import N_
@@ -83,7 +83,7 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
                 bands = [f"{gettext(str(band))} {value:.3f}" for band, value in zip(own["band"], recall, strict=True)]
                 told(line, f"{model_name(str(model))}: {', '.join(bands)}")
             ends.append(End(float(x[-1]), float(recall[-1]), shorten(model_name(str(model)), 18), look.colour))
-        frame(axes, rows, ["recall"] if len(filled) < rows["model"].nunique() - 1 else ["recall", "low", "high"])
+        set_limits(axes, rows, ["recall"] if len(filled) < rows["model"].nunique() - 1 else ["recall", "low", "high"])
         name_ends(axes, ends)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, nothing, short, shorten
+from sessrec_pipeline.report.figures import set_limits
 from sessrec_pipeline.report.looks import looks
 from sessrec_pipeline.studies.study import measured, shown
 
@@ -44,7 +45,7 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
         if len(places) <= 6:
             axes.xaxis.set_major_locator(FixedLocator(places))
             axes.xaxis.set_major_formatter(lambda x, _: short(round(x, 1 if x > 1 else 2)))
-        frame(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows, ["value", "low", "high"])
         name_ends(axes, ends)
         axes.set_xlabel(label)
         axes.set_ylabel(measured(frame))
@@ -74,7 +75,7 @@ def points(frame: pd.DataFrame, title: str) -> str:
         axes.set_xticks(np.arange(len(names)), [fill(name, LABEL) for name in names], fontsize=9)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.grid(visible=False, axis="x")
-        frame(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows, ["value", "low", "high"])
         name_ends(axes, ends)
         axes.set_ylabel(measured(frame))
         return svg()
