@@ -102,8 +102,8 @@ def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSe
                 cell = own[(own["metric"] == metric) & (own["k"] == k)].iloc[0]
                 row |= {
                     f"{metric}_at_{k}": cell["value"],
-                    f"{metric}_at_{k}_low": cell["low"],
-                    f"{metric}_at_{k}_high": cell["high"],
+                    f"{metric}_at_{k}_low": None if np.isnan(cell["low"]) else cell["low"],
+                    f"{metric}_at_{k}_high": None if np.isnan(cell["high"]) else cell["high"],
                 }
         last = own.iloc[0]
         row |= {
@@ -126,4 +126,6 @@ def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSe
                 p = found["p_holm"]
                 row |= {f"p_{name}": None if np.isnan(p) else p, f"vs_{name}": verdict(found)}
     board = pa.Table.from_pylist(rows)
-    return board.cast(pa.schema([field.with_type(MARKS.get(field.name, field.type)) for field in board.schema]))
+    bounds = {name: pa.float64() for name in board.column_names if name.endswith(("_low", "_high"))}
+    types = MARKS | bounds  # a column of nothing but nulls has no type of its own
+    return board.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in board.schema]))
