@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERDICT_SESSIONS = 50
 """From fewer test sessions nothing is said of two models: resampling too few makes intervals too narrow still (from 50
-sessions of very different lengths some 93 % of those called 95 % hold the truth, from 10 some 85 %)."""
+sessions of very different lengths some 93 % of those called 95 % hold the truth, from 10 some 88 %)."""
 Verdict = Literal["differs", "differs within margin", "equivalent", "not told apart", "too few sessions"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """A difference that is significant and may matter; one that is significant and too small to matter; one that is not,

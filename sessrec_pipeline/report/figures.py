@@ -250,8 +250,10 @@ def draw_rows(axes: Axes, rows: pd.DataFrame, metric: str, k: int) -> None:
         mark = axes.plot([own.value], [y], color=look.colour, marker=look.marker, markersize=7)
         for artist in (*line, *mark):
             told(artist, f"{model}: {name} {own.with_interval}")
-        end = own.high if own.has_interval else own.value
-        annotate(axes, str(own), (end, y), (6, 0), ha="left", va="center", color=look.colour)
+        # Beside the interval, on the side where no ceiling is.
+        side, bound = ("right", own.low) if len(oracle) else ("left", own.high)
+        at = (bound if own.has_interval else own.value, y)
+        annotate(axes, str(own), at, (-6 if len(oracle) else 6, 0), ha=side, va="center", color=look.colour)
     axes.set_yticks(np.arange(len(models)), [shorten(model_name(str(m))) for m in models["model"]])
     axes.set_ylim(-0.6, max(len(models), 1) - 0.4)
     axes.grid(visible=False, axis="y")
@@ -264,7 +266,7 @@ def draw_rows(axes: Axes, rows: pd.DataFrame, metric: str, k: int) -> None:
         axes.axvline(ceiling.value, color=GREY, linewidth=1.6, linestyle="--")
         text = gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling)
         annotate_top(axes, text, ceiling.value, (0, 2), "right", "bottom")
-    axes.margins(x=0.08)
+    axes.margins(x=0.14)  # room for the values
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=name))
 

@@ -30,7 +30,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     assert "oracle" in result.output and "gru4rec" in result.output
     assert "vs best" in result.output and "paired test of recall@20" in result.output
-    verdicts = re.findall(r"(?:differs|differs within margin|equivalent|not told apart) p=", result.output)
+    verdicts = re.findall(
+        r"(?:differs|differs within margin|equivalent|not told apart|too few sessions) p=", result.output
+    )
     assert len(verdicts) == 2 * (len(CHOICES) - 1), "of all but the best and the last"
     assert f"Report: {home / 'reports' / 'report.html'}" in result.output
     return home
