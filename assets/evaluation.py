@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 
 from assets.retries import retried
 from assets.stage import stage
 from sessrec_pipeline.evaluation import comparisons as pairs
 from sessrec_pipeline.evaluation import metrics as measures
+from sessrec_pipeline.evaluation.estimates import Estimate
+from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import Settings
@@ -91,7 +94,15 @@ def _comparisons(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
                 "high": CELL["high"],
                 "p": ("double", "Two-sided p-value of a paired sign-flip test over sessions"),
                 "p_holm": ("double", "p, corrected by Holm over all pairs of the metric and cutoff"),
-                "significant": ("boolean", "Whether p_holm is below [evaluation] alpha"),
+                "significant": ("boolean", "Whether p_holm is below [evaluation] alpha; null where sessions are few"),
+                "margin": (
+                    "double",
+                    "What a difference must be to matter: [evaluation] equivalence_margin, as a value",
+                ),
+                "equivalent": (
+                    "boolean",
+                    "Whether the interval of the difference lies within the margin to both sides",
+                ),
                 **COUNTS,
             },
         ),
@@ -103,7 +114,8 @@ def _comparisons(cards: Sequence[Card[Any]]) -> dg.AssetsDefinition:
         """The difference of every two models on the same predictions, its 95 % interval, and whether it is chance."""
         table = pairs.compare({model: stored.path for model, stored in rankings.items()}, settings.evaluation)
         shown = table.to_pandas().round(4)
-        shown = shown[(shown["metric"] == "recall") & (shown["k"] == max(settings.evaluation.cutoffs))]
+        metric, k = settings.evaluation.deciding
+        shown = shown[(shown["metric"] == metric) & (shown["k"] == k)]
         context.add_output_metadata({"comparisons": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
         return Table(table)
 
@@ -129,18 +141,30 @@ def _leaderboard(cards: Sequence[Card[Any]], tuning: Sequence[str]) -> dg.Assets
         comparisons: Stored,
         **tuning: Stored,
     ) -> Table:
-        """One row per model under the settings' tie rule, the best recall at the largest cutoff first.
+        """One row per model under the settings' tie rule, the best in the primary metric first.
 
-        Beside the figures: which models are level, and how the model was tuned (how many trials, how long, on what).
+        Beside the figures: which models can be told apart, and how each was tuned (trials, time, on what).
         """
         table = measures.leaderboard(metrics.arrow(), comparisons.arrow(), settings.evaluation)
         trials = trials_of(settings, tuning)
         efforts = pa.Table.from_pylist([effort(named[model], trials) for model in table["model"].to_pylist()])
         for name in efforts.column_names:
             table = table.append_column(name, efforts[name])
-        shown = table.to_pandas().drop(columns="rankings").round(4)
-        shown = shown[[c for c in shown if not c.endswith(("_low", "_high"))]]
-        context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(shown.to_markdown(index=False))})
+        context.add_output_metadata({"leaderboard": dg.MarkdownMetadataValue(_shown(table, settings))})
         return Table(table)
 
     return leaderboard
+
+
+def _shown(leaderboard: pa.Table, settings: Settings) -> str:
+    """The leaderboard as people read it, in Markdown: the metric that decides, then the others."""
+    metric, k = settings.evaluation.deciding
+    others = [f"{name}_at_{at}" for name in GAINS for at in settings.evaluation.cutoffs if (name, at) != (metric, k)]
+    rows = []
+    for row in leaderboard.to_pylist():
+        cells = {"model": row["model"], f"{metric}@{k}": Estimate.from_row(row, f"{metric}_at_{k}").in_brackets()}
+        cells["against the best"] = row["vs_best"] or ""
+        cells["against the next"] = row["vs_next"] or ""
+        cells |= {name.replace("_at_", "@"): f"{row[name]:.4f}" for name in others}
+        rows.append(cells | {"tuned": row["tuned"]})
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)

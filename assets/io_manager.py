@@ -133,7 +133,7 @@ def _metadata_of(stored: Stored) -> dict[str, Any]:
         "lineage id": stored.node.id,
         "engine": stored.node.engine,
         **({} if stored.node.rows is None else {"dagster/row_count": stored.node.rows}),
-        **stored.stats,
+        **{name: _as_time(name, value) for name, value in stored.stats.items()},
     }
 
 
@@ -145,6 +145,17 @@ def _measured(metrics: Stored, evaluation: EvaluationSettings) -> dict[str, floa
         for row in metrics.arrow().to_pylist()
         if row["metric"] in ("recall", "mrr") and (row["k"], row["tie_rule"]) == (k, evaluation.tie_rule)
     }
+
+
+TIMES = ("first_time", "last_time", "cutoff")
+"""Counts that are moments, microseconds since 1970."""
+YEAR_2000 = 946_684_800_000_000
+
+
+def _as_time(name: str, value: float | str) -> Any:
+    """A moment as one; where times only give the order of events, they are numbers far below."""
+    moment = name in TIMES and isinstance(value, int) and value >= YEAR_2000
+    return dg.MetadataValue.timestamp(float(value) / 1e6) if moment else value
 
 
 def _attempt(step: Any) -> Attempt:

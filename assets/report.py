@@ -7,7 +7,7 @@ from assets.stage import stage
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.report.collect import collect
 from sessrec_pipeline.report.page import render
-from sessrec_pipeline.report.standings import headline
+from sessrec_pipeline.report.recommendation import as_markdown, headline
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
@@ -68,7 +68,7 @@ def report_asset(settings: Settings) -> dg.AssetsDefinition:
             **trained,
         }
         data = collect(settings, found, raw_sessions, quarantine)
-        context.add_output_metadata({"headline": headline(data)})
+        context.add_output_metadata({"headline": headline(data), "report": dg.MarkdownMetadataValue(as_markdown(data))})
         return render(data)
 
     return page

@@ -31,8 +31,8 @@ from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.funnel import make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES
 from sessrec_pipeline.report.protocol import protocol
-from sessrec_pipeline.report.simpler_models import simpler_models
-from sessrec_pipeline.report.standings import ceiling, headline, leaderboard_rows, tie_notes, tie_rows
+from sessrec_pipeline.report.recommendation import cheaper_models, headline, how_surely, metric_text
+from sessrec_pipeline.report.standings import ceiling, leaderboard_rows, tie_notes, tie_rows
 from sessrec_pipeline.report.translation import gettext, using_language
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
@@ -185,8 +185,8 @@ def markdown(docstring: str) -> str:
 
 
 def answers(data: ReportData) -> str:
-    """Who wins and how surely, what the ceiling is, when a simpler model is enough, how long a training lasts."""
-    said = [headline(data), ceiling(data), " ".join(simpler_models(data)), ageing_note(data)]
+    """Which model to take, how surely, what the ceiling is, what cheaper models give up, how long a training lasts."""
+    said = [headline(data), *how_surely(data), ceiling(data), " ".join(cheaper_models(data)), ageing_note(data)]
     return "".join(f"- {sentence}\n" for sentence in said if sentence)
 
 
@@ -202,7 +202,7 @@ def leaderboard(data: ReportData) -> str:
         [
             row.name,
             *[row.values[n].with_interval for n in at_k],
-            f"{mark} ({mark.text})" if (mark := row.marks[0]) else "–",  # noqa: RUF001 - a dash for nothing
+            (f"{mark} ({mark.text})" if mark.text else str(mark)) if (mark := row.marks[0]) else "–",  # noqa: RUF001
         ]
         for row in leaderboard_rows(data)
     ]
@@ -260,11 +260,11 @@ BLOCKS: dict[str, Callable[[ReportData], str]] = {
 }
 FIGURES: dict[str, Callable[[ReportData], tuple[str, str]]] = {
     "figure-models": lambda data: (
-        gettext("Recall@{k}, best on top", k=data.k),
-        figures.model_comparison(data.leaderboard, "recall", data.k),
+        gettext("{metric}, best on top", metric=metric_text(data)),
+        figures.model_comparison(data.leaderboard, *data.primary),
     ),
     "figure-costs": lambda data: (
-        gettext("Recall@{k} against the time that a prediction takes", k=data.k),
+        gettext("{metric} beside the time of a prediction", metric=metric_text(data)),
         cost_figure(data),
     ),
     "figure-ageing": lambda data: (gettext("Recall@{k} over the days since training", k=data.k), ageing_figure(data)),

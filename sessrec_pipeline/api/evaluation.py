@@ -30,6 +30,8 @@ def evaluate(
     bootstrap_samples: int = 1000,
     permutations: int = 10_000,
     alpha: float = 0.05,
+    primary: str | None = None,
+    equivalence_margin: float = 0.05,
     seed: int = 42,
     batch_size: int = 256,
     progress: Progress = False,
@@ -43,24 +45,30 @@ def evaluate(
     models: fitted models; a mapping names them, else they are called as their cards are, and where that would give two
         models one name, with the settings that they differ by. A model's target that its catalogue lacks is a miss.
     test: the test part of ``temporal_split``; or a frame as there, of which nothing is left out.
-    k: the cutoff whose Recall orders the board, and the largest one; by default the largest of ``cutoffs``.
+    k: the largest cutoff, whose Recall orders the board; by default the largest of ``cutoffs``.
     cutoffs: K of Recall@K, MRR@K, NDCG@K, MAP@K and precision@K; those above ``k`` are left out.
     tie_rule: the rank of a target among items of equal score: the worst of their places (conservative), the best
         (standard), or the middle (median).
     bootstrap_samples: resamples of the test sessions behind each 95 % interval.
     permutations: random sign flips behind each paired test.
-    alpha: two models are level where the corrected p-value of their difference is not below it.
+    alpha: the difference of two models is significant where its corrected p-value is below it.
+    primary: the metric that decides, as "mrr@10": it orders the board; by default Recall at ``k``.
+    equivalence_margin: models are equivalent where the whole interval of their difference lies within this share of
+        the better one's value.
     seed: of all draws. batch_size: predictions scored at once; no result depends on it.
     progress: True for a bar, or a function of the events done and all of them, for each model anew.
 
     Returns a row per model, the best one first: model; ``recall_at_20``, ``recall_at_20_low``, ``recall_at_20_high``
-    and so on, micro-averages with 95 % intervals over test sessions; ``p_best`` and ``p_next`` of paired tests of the
-    Recall at ``k`` against the best model and the one in the next row, corrected by Holm over all pairs, and
-    ``level_with_best``, ``level_with_next``; predictions, sessions, tie_rule.
+    and so on, micro-averages with 95 % intervals over test sessions (none where fewer than 10 test); ``p_best`` and
+    ``p_next`` of paired tests of the primary metric against the best model and the one in the next row, corrected by
+    Holm over all pairs, and what follows, ``vs_best`` and ``vs_next``: differs, differs within margin, equivalent, not
+    told apart, or (fewer than 50) too few sessions; predictions, sessions, tie_rule.
 
     NotFittedError, FrameError, SettingsError; ValueError where there is nothing to predict.
     """
-    asked = _settings(k, cutoffs, tie_rule, bootstrap_samples, permutations, alpha, seed, batch_size)
+    asked = _settings(
+        k, cutoffs, tie_rule, bootstrap_samples, permutations, alpha, primary, equivalence_margin, seed, batch_size
+    )
     with _ranked(models, test, Columns(session, item, time, time_unit), asked, progress) as (rankings, labels):
         measured = metrics.metrics_table(rankings, dict.fromkeys(rankings, ""), asked)
         board: pd.DataFrame = metrics.leaderboard(measured, comparisons.compare(rankings, asked), asked).to_pandas()
@@ -77,6 +85,8 @@ def compare(
     bootstrap_samples: int = 1000,
     permutations: int = 10_000,
     alpha: float = 0.05,
+    primary: str | None = None,
+    equivalence_margin: float = 0.05,
     seed: int = 42,
     batch_size: int = 256,
     progress: Progress = False,
@@ -89,9 +99,11 @@ def compare(
 
     The arguments are those of ``evaluate``. Returns a row per pair, metric (recall, mrr, ndcg) and cutoff: model_a,
     model_b, metric, k, tie_rule; difference (a - b) with its 95 % interval low, high; p of a paired sign-flip test over
-    sessions, p_holm corrected by Holm over all pairs, significant; predictions, sessions.
+    sessions, p_holm corrected by Holm over all pairs, significant; margin and equivalent; predictions, sessions.
     """
-    asked = _settings(k, cutoffs, tie_rule, bootstrap_samples, permutations, alpha, seed, batch_size)
+    asked = _settings(
+        k, cutoffs, tie_rule, bootstrap_samples, permutations, alpha, primary, equivalence_margin, seed, batch_size
+    )
     with _ranked(models, test, Columns(session, item, time, time_unit), asked, progress) as (rankings, labels):
         pairs: pd.DataFrame = comparisons.compare(rankings, asked).to_pandas()
     return pairs.assign(model_a=pairs["model_a"].map(labels), model_b=pairs["model_b"].map(labels))
@@ -104,6 +116,8 @@ def _settings(
     bootstrap_samples: int,
     permutations: int,
     alpha: float,
+    primary: str | None,
+    equivalence_margin: float,
     seed: int,
     batch_size: int,
 ) -> EvaluationSettings:
@@ -115,6 +129,8 @@ def _settings(
         "bootstrap_samples": bootstrap_samples,
         "permutations": permutations,
         "alpha": alpha,
+        "primary": primary,
+        "equivalence_margin": equivalence_margin,
         "seed": seed,
         "batch_size": batch_size,
     }

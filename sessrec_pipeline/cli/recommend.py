@@ -58,7 +58,7 @@ class Row:
 @click.option("--sessions", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="File of sessions: a "
               "log as those of this feed; or, if its name ends in .txt, the items of a session a line.")  # fmt: skip
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
-@click.option("--model", help="Model of this feed that answers; by default the best one on the leaderboard.")
+@click.option("--model", help="Model of this feed that answers; by default the cheapest as good as the best.")
 @click.option("--exclude-seen", is_flag=True, help="Leave out the items of the session itself.")
 @click.option("--exclude", multiple=True, metavar="IDS", help="Leave out these: ids with commas between, or the name "
               "of a file with one a line.")  # fmt: skip
@@ -135,9 +135,11 @@ def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["C
         if model not in cards:
             raise Failure(f"no model {model!r}{did_you_mean(model, cards)}; this feed has {', '.join(cards)}")
         return cards[model], f"by {model}, as asked"
-    board = find_asset(store, "leaderboard").arrow(["model"])["model"].to_pylist()
-    model = next(name for name in board if cards[name].kind == "model")
-    return cards[model], f"by {model}, the best on the leaderboard"
+    from sessrec_pipeline.evaluation.recommendation import recommended_by, sentence
+
+    find_asset(store, "leaderboard")
+    found = recommended_by(store, settings.evaluation)
+    return cards[found.model], f"by {sentence(found)}"
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------

@@ -138,19 +138,19 @@ def _print_leaderboard(settings: "Settings") -> None:
     middle = [name for name in header if not name.endswith(f"@{max(cutoffs)}")]
     spare = ["predictions", "tuned", *middle, header[-1], "vs next"]
     print_table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body, spare)
-    alpha = settings.evaluation.alpha
+    metric, k = settings.evaluation.deciding
+    margin = f"±{100 * settings.evaluation.equivalence_margin:g} %"
     click.echo(
-        f"\nvs best, vs next: paired test of R@{max(cutoffs)} over the same sessions, p corrected by Holm over all "
-        f"pairs; level: no difference found at {alpha:g}"
+        f"\nvs best, vs next: paired test of {metric}@{k} over the same sessions, p corrected by Holm over all pairs, "
+        f"at {settings.evaluation.alpha:g}\nequivalent: the whole interval of the difference lies within {margin} of "
+        "the better value\nnot told apart: the difference may be chance, and may be more than that"
     )
 
 
 def _difference_from(row: dict[str, Any], other: str) -> str:
-    """Whether a model of the leaderboard differs from the `other` one, the best or the next, and the p-value."""
-    p = row[f"p_{other}"]
-    if p is None:
-        return "-"
-    return f"{'level' if row[f'level_with_{other}'] else 'differs'} p={p:.4f}"
+    """What can be said of a model of the leaderboard and the `other` one, the best or the next, and the p-value."""
+    verdict, p = row[f"vs_{other}"], row[f"p_{other}"]
+    return "-" if verdict is None else verdict if p is None else f"{verdict} p={p:.4f}"
 
 
 @click.command()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from sessrec_pipeline.evaluation.comparisons import between
+from sessrec_pipeline.evaluation.comparisons import between, verdict
 from sessrec_pipeline.evaluation.evidence import gains_of
 from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 ORACLE = "oracle"
 """The model that knows a synthetic feed's law: a ceiling, which does not compete."""
-MARKS = {"p_best": pa.float64(), "level_with_best": pa.bool_(), "p_next": pa.float64(), "level_with_next": pa.bool_()}
+MARKS = {"p_best": pa.float64(), "vs_best": pa.string(), "p_next": pa.float64(), "vs_next": pa.string()}
 """Columns of the leaderboard that say from which models a model differs, with their types."""
 SCHEMA = pa.schema(
     [
@@ -74,24 +73,24 @@ def metrics_table(rankings: Mapping[str, Path], nodes: Mapping[str, str], settin
                 "metric": metric,
                 "k": int(k),
                 "tie_rule": rule,
-                **asdict(estimate),
+                **estimate.as_row(),
                 "predictions": int(own.counts.sum()),
                 "sessions": len(own.counts),
                 "rankings": nodes[model],
             }
-            for (metric, rule, k), estimate in zip(columns, estimates(own.means, means), strict=True)
+            for (metric, rule, k), estimate in zip(columns, estimates(own.means, means, len(own.counts)), strict=True)
         ]
     rows.sort(key=lambda r: (r["model"], r["tie_rule"], r["metric"], r["k"]))
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
 def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSettings) -> pa.Table:
-    """One row per model under the settings' tie rule, best Recall at the largest cutoff first.
+    """One row per model under the settings' tie rule, the best in the primary metric first.
 
-    Columns: model, then value, low and high of each metric and cutoff, p_best and level_with_best, p_next and
-    level_with_next, predictions, sessions, tie_rule, rankings. The p-values are those of the Recall that orders the
-    models, corrected by Holm over all pairs: against the best model and against the one in the next row, null where
-    there is none. The oracle does not compete: it is neither best nor next.
+    Columns: model, then value, low and high of each metric and cutoff, p_best and vs_best, p_next and vs_next,
+    predictions, sessions, tie_rule, rankings. p-values, corrected by Holm over all pairs, and verdicts (``VERDICTS`` of
+    comparisons) are those of the primary metric: against the best model and against the one in the next row, null
+    where there is none. The oracle does not compete: it is neither best nor next.
     """
     table = metrics.to_pandas()
     table = table[table["tie_rule"] == settings.tie_rule]
@@ -103,8 +102,8 @@ def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSe
                 cell = own[(own["metric"] == metric) & (own["k"] == k)].iloc[0]
                 row |= {
                     f"{metric}_at_{k}": cell["value"],
-                    f"{metric}_at_{k}_low": cell["low"],
-                    f"{metric}_at_{k}_high": cell["high"],
+                    f"{metric}_at_{k}_low": None if np.isnan(cell["low"]) else cell["low"],
+                    f"{metric}_at_{k}_high": None if np.isnan(cell["high"]) else cell["high"],
                 }
         last = own.iloc[0]
         row |= {
@@ -115,14 +114,18 @@ def leaderboard(metrics: pa.Table, comparisons: pa.Table, settings: EvaluationSe
             "rankings": last["rankings"],
         }
         rows.append(row)
-    best = f"recall_at_{max(settings.cutoffs)}"
+    metric, k = settings.deciding
+    best = f"{metric}_at_{k}"
     rows.sort(key=lambda r: (-float(str(r[best])), str(r["model"])))
     competing = [row for row in rows if row["model"] != ORACLE]
     pairs = comparisons.to_pandas()
     for row, after in zip(competing, [*competing[1:], None], strict=True):
         for name, other in (("best", competing[0] if row is not competing[0] else None), ("next", after)):
             if other is not None:
-                found = between(pairs, str(row["model"]), str(other["model"]), "recall", max(settings.cutoffs))
-                row |= {f"p_{name}": found["p_holm"], f"level_with_{name}": not found["significant"]}
+                found = between(pairs, str(row["model"]), str(other["model"]), metric, k)
+                p = found["p_holm"]
+                row |= {f"p_{name}": None if np.isnan(p) else p, f"vs_{name}": verdict(found)}
     board = pa.Table.from_pylist(rows)
-    return board.cast(pa.schema([field.with_type(MARKS.get(field.name, field.type)) for field in board.schema]))
+    bounds = {name: pa.float64() for name in board.column_names if name.endswith(("_low", "_high"))}
+    types = MARKS | bounds  # a column of nothing but nulls has no type of its own
+    return board.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in board.schema]))

@@ -1,7 +1,6 @@
 """Other questions to the same rankings: only the last event of a session, or all that it still had to come."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -81,14 +80,15 @@ def remaining(rankings: Path, test: Path, cutoffs: list[int]) -> NDArray[np.floa
 def _rows(
     protocol: str, model: str, columns: list[tuple[str, int]], tie_rule: str, sums: Sums, means: NDArray[np.float64]
 ) -> Iterator[dict[str, object]]:
-    for (metric, k), estimate in zip(columns, estimates(sums.means, means), strict=True):
+    sessions = int(np.count_nonzero(sums.counts))
+    for (metric, k), estimate in zip(columns, estimates(sums.means, means, sessions), strict=True):
         yield {
             "protocol": protocol,
             "model": model,
             "metric": metric,
             "k": k,
             "tie_rule": tie_rule,
-            **asdict(estimate),
+            **estimate.as_row(),
             "predictions": int(sums.counts.sum()),
-            "sessions": int(np.count_nonzero(sums.counts)),
+            "sessions": sessions,
         }

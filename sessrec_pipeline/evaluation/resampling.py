@@ -10,6 +10,8 @@ from sessrec_pipeline.evaluation.estimates import Estimate
 
 CHUNK = 64
 """Resamples held at once: with 16,000 sessions 8 MB."""
+LEAST_SESSIONS = 10
+"""From fewer sessions there is no interval and no p-value: what resampling them gives is far too narrow."""
 
 
 class Sums(NamedTuple):
@@ -65,6 +67,10 @@ def interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     return low, high
 
 
-def estimates(values: NDArray[np.float64], means: NDArray[np.float64]) -> list[Estimate]:
-    """Values (metrics,) with the intervals of their resampled ones (samples, metrics)."""
-    return [Estimate(*own) for own in np.stack([values, *interval(means)], axis=1).tolist()]
+def estimates(values: NDArray[np.float64], means: NDArray[np.float64], sessions: int) -> list[Estimate]:
+    """Values (metrics,) with the intervals of their resampled ones (samples, metrics).
+
+    Without intervals where the values rest on fewer than LEAST_SESSIONS ``sessions``.
+    """
+    low, high = interval(means) if sessions >= LEAST_SESSIONS else (np.full_like(values, np.nan),) * 2
+    return [Estimate(*own) for own in np.stack([values, low, high], axis=1).tolist()]

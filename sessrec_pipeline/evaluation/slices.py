@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS, Sums, interval, resampled
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view, sql_text
 
@@ -31,8 +31,6 @@ SCHEMA = pa.schema(
         ("sessions", pa.int64()),
     ]
 )
-LEAST_SESSIONS = 10
-"""A band of fewer sessions has no interval: what resampling them gives is too narrow."""
 UNKNOWN = "not in training"
 
 

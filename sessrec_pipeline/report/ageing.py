@@ -9,12 +9,16 @@ import numpy as np
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.looks import ORACLE, model_name
+from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.report.slices import slice_figure
 from sessrec_pipeline.report.translation import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LEAST_DAYS = 3
+"""With fewer days there is no line to fit."""
 
 
 def test_days(data: ReportData) -> pd.DataFrame:
@@ -39,7 +43,7 @@ def ageing_figure(data: ReportData) -> str:
 def ageing_note(data: ReportData) -> str:
     """What became of the best model from the first test day to the last, in words; empty without two such days."""
     rows = test_days(data)
-    best = next((str(model) for model in data.leaderboard["model"] if model != ORACLE), "")
+    best = next(iter(data.competing), "")
     own = rows[rows["model"] == best].sort_values("days")
     if own.empty:
         return ""
@@ -51,19 +55,20 @@ def ageing_note(data: ReportData) -> str:
         "last": Estimate(last["recall"], last["low"], last["high"]).with_interval,
         "from_day": int(first["days"]),
         "to_day": int(last["days"]),
-        "slope": f"{slope(own):+.4f}".replace("-", "−"),  # noqa: RUF001 - a minus sign
     }
-    seen = gettext(
-        "{name}: Recall@{k} {first} on day {from_day} after training, {last} on day {to_day}; fitted over all days, "
-        "{slope} a day.",
-        **values,
-    )
+    seen = gettext("{name}: Recall@{k} {first} on day {from_day} after training, {last} on day {to_day}.", **values)
+    if len(own) >= LEAST_DAYS:
+        change = f"{slope(own):+.4f}".replace("-", "−")  # noqa: RUF001 - a minus sign
+        seen += " " + gettext("A straight line through all days: {slope} a day.", slope=change)
     if last["high"] < first["low"]:
-        judged = gettext("The last day is below the first beyond their intervals: train again sooner than that.")
+        judged = gettext(
+            "The last day is below the first beyond their intervals: age is one reason, another kind of day another; "
+            "the study of sliding windows tells them apart."
+        )
     elif last["low"] > first["high"]:
         judged = gettext("The last day is above the first beyond their intervals: the days differ in more than age.")
     else:
-        judged = gettext("Their intervals overlap: over these days no ageing is to be seen.")
+        judged = gettext("Their intervals overlap: these days do not show whether a training ages.")
     return f"{seen} {judged}"
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sessrec_pipeline.report.data import ReportData
+from sessrec_pipeline.evaluation.estimates import Estimate
+from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import ORACLE, model_name
 from sessrec_pipeline.report.standings import Value
 from sessrec_pipeline.report.translation import gettext
@@ -56,25 +57,25 @@ def protocol_rows(data: ReportData) -> list[Row]:
 
 
 def protocol_notes(data: ReportData) -> list[str]:
-    """Whether the order of the models hangs on the protocol."""
+    """Whether the model with the highest recall is another one under another protocol."""
     table = data.protocols[(data.protocols["k"] == data.k) & (data.protocols["model"] != ORACLE)]
-    orders = {
-        heading: table[(table["protocol"] == protocol) & (table["metric"] == metric)]
-        .sort_values("value", ascending=False, kind="stable")["model"]
-        .tolist()
-        for heading, protocol, metric, _ in PROTOCOL_COLUMNS
-        if metric == "recall"
-    }
-    first = next(iter(orders.values()))
+    firsts: dict[str, tuple[str, Estimate]] = {}
+    for heading, protocol, metric, _ in PROTOCOL_COLUMNS:
+        own = table[(table["protocol"] == protocol) & (table["metric"] == metric)]
+        if metric == "recall" and len(own):
+            row = own.sort_values("value", ascending=False, kind="stable").to_dict("records")[0]
+            firsts[heading] = str(row["model"]), Estimate(row["value"], row["low"], row["high"])
+    first = next(iter(firsts.values()), ("", None))[0]
     return [
         gettext(
-            "{heading}: by recall the order is {names}.",
+            "{heading}: {name} has the highest recall, {value}.",
             heading=gettext(heading),
-            names=", ".join(model_name(str(model)) for model in order),
+            name=model_name(model),
+            value=value.with_interval,
         )
-        for heading, order in orders.items()
-        if order != first
-    ] or [gettext("By recall the order of the models is the same under all three.")]
+        for heading, (model, value) in firsts.items()
+        if model != first
+    ] or [gettext("The same model has the highest recall under all three.")]
 
 
 def list_rows(data: ReportData) -> list[Row]:
@@ -88,6 +89,18 @@ def list_rows(data: ReportData) -> list[Row]:
             values.append("–" if np.isnan(value) else text(value))  # noqa: RUF001 - a dash for nothing
         rows.append(Row(model_name(model), model != ORACLE, values))
     return rows
+
+
+def lists_note(data: ReportData) -> str:
+    """How much of the catalogue the lists of the best model hold; empty where that was not measured."""
+    table = data.beyond_accuracy[(data.beyond_accuracy["k"] == data.k) & (data.beyond_accuracy["metric"] == "coverage")]
+    coverage = table.set_index("model")["value"]
+    found = [model for model in data.competing if model in coverage.index and not np.isnan(coverage[model])]
+    if not found:
+        return ""
+    return gettext(
+        "{name}'s lists hold {share} of the catalogue.", name=model_name(found[0]), share=percent(coverage[found[0]])
+    )
 
 
 def _models(data: ReportData) -> list[str]:

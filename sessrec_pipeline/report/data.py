@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sessrec_pipeline.evaluation.metrics import ORACLE
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import Lineage
@@ -84,9 +85,24 @@ class ReportData:
         return sorted(int(match[1]) for match in found if match)
 
     @property
+    def primary(self) -> tuple[str, int]:
+        """The metric that decides, and its cutoff."""
+        return self.settings.evaluation.deciding
+
+    @property
     def k(self) -> int:
-        """The largest cutoff: Recall at it ranks the models."""
-        return self.cutoffs[-1]
+        """The cutoff of the metric that decides: all that is measured at one cutoff is shown at this one."""
+        return self.primary[1]
+
+    @property
+    def column(self) -> str:
+        """The leaderboard's column of the metric that decides."""
+        return "{}_at_{}".format(*self.primary)
+
+    @property
+    def competing(self) -> list[str]:
+        """The models in the order of the leaderboard; the oracle does not compete."""
+        return [str(model) for model in self.leaderboard["model"] if model != ORACLE]
 
     @property
     def tie_rule(self) -> str:

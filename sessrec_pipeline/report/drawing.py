@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from io import StringIO
@@ -14,9 +16,11 @@ from sessrec_pipeline.report.looks import GREY
 from sessrec_pipeline.report.translation import current_language, gettext
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HOVER = "hover: "
 WIDTH = 5.4
 """Inches. Small, so that the text is still readable when a phone shrinks the figure to its width."""
 
@@ -61,6 +65,7 @@ def _svg(figure: Figure, title: str) -> str:
     svg = svg[svg.index("<svg") :]
     # Inside a page, a style element would reach the whole page and equal ids would clash.
     svg = re.sub(r"\s*<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(f' id="{HOVER}([^"]*)">', r"><title>\1</title>", svg)
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
@@ -84,8 +89,53 @@ def annotate_top(axes: Axes, text: str, x: float, offset: tuple[float, float], h
     annotate(axes, text, (x, 1), offset, xycoords=("data", "axes fraction"), ha=ha, va=va, annotation_clip=False)
 
 
-def apart(values: Sequence[float], gap: float) -> list[float]:
-    """Places for labels near ``values``, in their order, no two nearer than ``gap``: runs that touch are centred."""
+@dataclass(frozen=True)
+class End:
+    """Where a model's line ends, and what is written beside it."""
+
+    x: float
+    value: float
+    text: str
+    colour: str
+
+
+LABEL, MARGINS = 12.5, 74.0
+"""Points: height of a label, and what a figure needs above and below its axes."""
+
+
+def height_for(labels: int) -> float:
+    """Inches of a figure in which so many labels have room beside its axes."""
+    return max(3.1, (LABEL * labels + MARGINS) / 72)
+
+
+def name_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Each line's label right of the axes, in the line's colour, with a thin line that leads from its end.
+
+    Call it when the limits of the axes are set; on linear axes of a figure of ``height_for`` so many labels.
+    """
+    low, high = axes.get_ylim()
+    gap = LABEL / (axes.figure.bbox.height / axes.figure.dpi * 72 - MARGINS)
+    places = apart([(end.value - low) / (high - low) for end in ends], gap, gap / 2, 1 - gap / 2)
+    for end, place in zip(ends, places, strict=True):
+        axes.annotate(
+            end.text,
+            (end.x, end.value),
+            (1.06, place),
+            textcoords="axes fraction",
+            fontsize=9,
+            va="center",
+            color=end.colour,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def apart(values: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
+    """Places for labels near ``values``, in their order, no two nearer than ``gap``: runs that touch are centred.
+
+    None lies below ``low``, nor above ``high`` where there is room for all.
+    """
     order = sorted(range(len(values)), key=lambda i: values[i])
     runs: list[list[float]] = []  # each: sum of values, number of labels
     for i in order:
@@ -95,12 +145,20 @@ def apart(values: Sequence[float], gap: float) -> list[float]:
             if above / m - below / n >= gap * (n + m) / 2:
                 break
             runs[-2:] = [[below + above, n + m]]
+    placed = [total / n + (j - (n - 1) / 2) * gap for total, n in runs for j in range(int(n))]
+    for j in reversed(range(len(placed))):  # down from the top, then up from the bottom
+        placed[j] = min(placed[j], high if j == len(placed) - 1 else placed[j + 1] - gap)
+    for j in range(len(placed)):
+        placed[j] = max(placed[j], low if j == 0 else placed[j - 1] + gap)
     places = [0.0] * len(values)
-    ranked = iter(order)
-    for total, n in runs:
-        for j in range(int(n)):
-            places[next(ranked)] = total / n + (j - (n - 1) / 2) * gap
+    for i, place in zip(order, placed, strict=True):
+        places[i] = place
     return places
+
+
+def told(artist: Artist, text: str) -> None:
+    """Show ``text`` while the pointer is over what was drawn."""
+    artist.set_gid(HOVER + text)
 
 
 def short(value: float, position: float | None = None) -> str:

@@ -16,13 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.estimates import Estimate
-from sessrec_pipeline.report.drawing import annotate, annotate_top, apart, drawing, nothing, short, shorten
+from sessrec_pipeline.report.drawing import (
+    End,
+    annotate,
+    annotate_top,
+    drawing,
+    height_for,
+    name_ends,
+    nothing,
+    short,
+    shorten,
+    told,
+)
 from sessrec_pipeline.report.looks import BLUE, GREY, ORACLE, ORANGE, looks, metric_name, model_name
 from sessrec_pipeline.report.translation import gettext, ngettext
 from sessrec_pipeline.text import N_, printable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 POINTS = 240
 """Most points of a curve."""
@@ -212,41 +224,55 @@ def model_comparison(leaderboard: pd.DataFrame, metric: str, k: int) -> str:
 
     leaderboard: a row per model, with the columns model, <metric>_at_<k>, <metric>_at_<k>_low and ..._high.
     """
+    rows = leaderboard.sort_values([f"{metric}_at_{k}", "model"], ascending=[True, False], kind="stable")
+    models = rows[rows["model"] != ORACLE]
+    title = gettext("{metric} of each model with its 95 % interval", metric=f"{metric_name(metric)}@{k}")
+    with drawing(title, height=row_height(len(models))) as (axes, svg):
+        draw_rows(axes, rows, metric, k)
+        return svg()
+
+
+def row_height(models: int) -> float:
+    """Inches of a figure with a row for each model."""
+    return 1.0 + 0.27 * max(models, 1)
+
+
+def draw_rows(axes: Axes, rows: pd.DataFrame, metric: str, k: int) -> None:
+    """A row for each model, the last one on top: its value and its 95 % interval (see ``model_comparison``)."""
     from matplotlib.ticker import MaxNLocator
 
-    column = f"{metric}_at_{k}"
-    rows = leaderboard.sort_values([column, "model"], ascending=[True, False], kind="stable")
-    models = rows[rows["model"] != ORACLE]
-    oracle = rows[rows["model"] == ORACLE]
+    column, name = f"{metric}_at_{k}", f"{metric_name(metric)}@{k}"
+    models, oracle = rows[rows["model"] != ORACLE], rows[rows["model"] == ORACLE]
     look_of = looks([str(m) for m in rows["model"]])
-    title = gettext("{metric} of each model with its 95 % interval", metric=f"{metric_name(metric)}@{k}")
-    with drawing(title, height=1.15 + 0.42 * max(len(models), 1)) as (axes, svg):
-        for y, row in enumerate(models.to_dict("records")):
-            own, look = Estimate.from_row(row, column), look_of[str(row["model"])]
-            axes.plot([own.low, own.high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.55)
-            axes.plot([own.value], [y], color=look.colour, marker=look.marker, markersize=8)
-            annotate(axes, str(own), (own.value, y), (0, 8), ha="center", va="bottom")
-        axes.set_yticks(np.arange(len(models)), [shorten(model_name(str(m))) for m in models["model"]])
-        axes.set_ylim(-0.5, max(len(models), 1) - 0.25)
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        if len(oracle):
-            ceiling = Estimate.from_row(oracle.to_dict("records")[0], column)
+    for y, row in enumerate(models.to_dict("records")):
+        own, look, model = Estimate.from_row(row, column), look_of[str(row["model"])], model_name(str(row["model"]))
+        line = axes.plot([own.low, own.high], [y, y], color=look.colour, linewidth=3, solid_capstyle="round", alpha=0.5)
+        mark = axes.plot([own.value], [y], color=look.colour, marker=look.marker, markersize=7)
+        for artist in (*line, *mark):
+            told(artist, f"{model}: {name} {own.with_interval}")
+        # Beside the interval, on the side where no ceiling is.
+        side, bound = ("right", own.low) if len(oracle) else ("left", own.high)
+        at = (bound if own.has_interval else own.value, y)
+        annotate(axes, str(own), at, (-6 if len(oracle) else 6, 0), ha=side, va="center", color=look.colour)
+    axes.set_yticks(np.arange(len(models)), [shorten(model_name(str(m))) for m in models["model"]])
+    axes.set_ylim(-0.6, max(len(models), 1) - 0.4)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if len(oracle):
+        ceiling = Estimate.from_row(oracle.to_dict("records")[0], column)
+        if ceiling.has_interval:
             axes.axvspan(ceiling.low, ceiling.high, color=GREY, alpha=0.18, linewidth=0)
-            axes.axvline(ceiling.value, color=GREY, linewidth=1.6, linestyle="--")
-            annotate_top(
-                axes,
-                gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling),
-                ceiling.value,
-                (0, 2),
-                "right",
-                "bottom",
-            )
-        axes.margins(x=0.08)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=f"{metric_name(metric)}@{k}"))
-        return svg()
+        axes.axvline(ceiling.value, color=GREY, linewidth=1.6, linestyle="--")
+        text = gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling)
+        annotate_top(axes, text, ceiling.value, (0, 2), "right", "bottom")
+    axes.margins(x=0.14)  # room for the values
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=name))
+
+
+FILLED = 4
+"""With more models than this, figures with a line for each show the intervals of the two best ones alone."""
 
 
 def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
@@ -257,22 +283,29 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
     from matplotlib.ticker import NullLocator
 
     rows = metrics[(metrics["metric"] == metric) & (metrics["tie_rule"] == tie_rule)].sort_values(["model", "k"])
-    title = gettext(
-        "{metric} of each model over K, {rule} tie rule", metric=f"{metric_name(metric)}@K", rule=gettext(tie_rule)
-    )
-    height = max(3.1, 0.75 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its curve's end
-    with drawing(title, height) as (axes, svg):
+    name = metric_name(metric)
+    title = gettext("{metric} of each model over K, {rule} tie rule", metric=f"{name}@K", rule=gettext(tie_rule))
+    with drawing(title, height_for(rows["model"].nunique())) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
         look_of = looks([str(m) for m in rows["model"].unique()])
-        ends: list[tuple[float, str]] = []
+        filled = leaders(rows, "value")
+        ends: list[End] = []
         for model, own in rows.groupby("model", sort=True):
             look = look_of[str(model)]
             k, value = own["k"].to_numpy(), own["value"].to_numpy(dtype=np.float64)
-            axes.fill_between(k, own["low"], own["high"], color=look.colour, alpha=0.18, linewidth=0)
-            axes.plot(k, value, color=look.colour, linestyle=look.line, linewidth=2, marker=look.marker, markersize=6)
-            ends.append((float(value[-1]), model_name(str(model))))
+            if model in filled:
+                low, high = (own[end].to_numpy(dtype=np.float64) for end in ("low", "high"))
+                axes.fill_between(k, low, high, color=look.colour, alpha=0.18, linewidth=0)
+            (line,) = axes.plot(
+                k, value, color=look.colour, linestyle=look.line, linewidth=1.8, marker=look.marker, markersize=5
+            )
+            values = [Estimate(row["value"], row["low"], row["high"]) for row in own.to_dict("records")]
+            at_each = ", ".join(f"@{at} {found.with_interval}" for at, found in zip(k, values, strict=True))
+            told(line, f"{model_name(str(model))}: {name} {at_each}")
+            text = f"{shorten(model_name(str(model)), 18)} {value[-1]:.3f}"
+            ends.append(End(float(k[-1]), float(value[-1]), text, look.colour))
         cutoffs = sorted(int(k) for k in rows["k"].unique())
         if cutoffs[-1] > 20 * cutoffs[0]:
             axes.set_xscale("log")
@@ -280,13 +313,24 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         if len(cutoffs) == 1:
             axes.set_xlim(cutoffs[0] - 1, cutoffs[0] + 0.2)
         axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-        low, high = float(rows["low"].min()), float(rows["high"].max())
-        pad = 0.06 * (high - low or max(high, 1e-3))
-        axes.set_ylim(low - pad, high + pad)
-        gap = 0.26 / height * (high - low + 2 * pad)
-        for at, (end, name) in zip(apart([e[0] for e in ends], gap), ends, strict=True):
-            text = f"{shorten(name, 14)} {end:.3f}"
-            annotate(axes, text, (cutoffs[-1], at), (10, 0), va="center", annotation_clip=False)
+        set_limits(axes, rows, ["value", "low", "high"])
+        name_ends(axes, ends)
         axes.set_xlabel("K")
-        axes.set_ylabel(f"{metric_name(metric)}@K")
+        axes.set_ylabel(f"{name}@K")
         return svg()
+
+
+def leaders(rows: pd.DataFrame, column: str) -> list[str]:
+    """The models whose intervals a figure with a line for each shows: all where they are few, else the two best."""
+    means = rows[rows["model"] != ORACLE].groupby("model")[column].mean().sort_values(ascending=False)
+    return [str(model) for model in means.index[: 2 if len(means) > FILLED else None]]
+
+
+def set_limits(axes: Axes, rows: pd.DataFrame, columns: list[str]) -> None:
+    """Limits of the vertical axis that hold all values of ``columns``."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = float(rows[columns].min().min()), float(rows[columns].max().max())
+    pad = 0.06 * (high - low or max(high, 1e-3))
+    axes.set_ylim(low - pad, high + pad)
+    axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -10,8 +10,9 @@ from sessrec_pipeline.text import printable
 
 GREY = "#7d7d7d"
 """Text, axes and the oracle: contrast of 4 to 1 or more on white and on near-black."""
-BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#CC79A7", "#E69F00"
-"""The Okabe-Ito palette, less its black and its yellow, which vanish on one of the two grounds."""
+BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#2A9BC8", "#C46A9B", "#B8820A"
+"""The Okabe-Ito palette, which the colour-blind can tell apart, less its black and its yellow; sky, purple and orange
+are darker, for a contrast of 3 to 1 or more on white and on near-black."""
 
 METRIC_NAMES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 ORACLE = metrics.ORACLE
@@ -20,9 +21,10 @@ ORACLE = metrics.ORACLE
 
 SPARE_LOOKS = [
     Look(colour, marker, line)
-    for line, markers in (("--", "vPX"), ("-", "<>p"), (":", "d*h"))
-    for colour, marker in zip((PURPLE, SKY, ORANGE), markers, strict=True)
+    for line in ("-.", "--")
+    for colour, marker in zip((BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE), "1234|_", strict=True)
 ]
+"""For models whose cards say nothing."""
 
 
 def model_name(model: str) -> str:

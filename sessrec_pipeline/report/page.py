@@ -5,7 +5,7 @@ page holds no script and asks the network for nothing. Every number in it is com
 and all names are treated as hostile text. The same data give the same bytes.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +21,7 @@ from sessrec_pipeline.report.beyond_accuracy import (
     LIST_COLUMNS,
     PROTOCOL_COLUMNS,
     list_rows,
+    lists_note,
     protocol_notes,
     protocol_rows,
 )
@@ -32,12 +33,19 @@ from sessrec_pipeline.report.looks import METRIC_NAMES, model_name
 from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
-from sessrec_pipeline.report.simpler_models import simpler_models
+from sessrec_pipeline.report.recommendation import (
+    cheaper_models,
+    how_surely,
+    margin_text,
+    metric_text,
+    next_steps,
+    turned_over,
+    which_model,
+)
 from sessrec_pipeline.report.slices import slice_figures, slice_notes
 from sessrec_pipeline.report.standings import (
     TIE_TEXTS,
     ceiling,
-    headline,
     leaderboard_rows,
     ranked,
     tie_notes,
@@ -79,9 +87,14 @@ def _main(data: ReportData) -> str:
         languages=LANGUAGES,
         language=current_language(),
         data=data,
-        headline=headline(data),
+        which=which_model(data),
+        turned_over=turned_over(data),
+        surely=how_surely(data),
         ceiling=ceiling(data),
-        simpler_models=simpler_models(data),
+        next_steps=next_steps(data),
+        cheaper_models=cheaper_models(data),
+        primary=metric_text(data),
+        margin=margin_text(data),
         ageing_note=ageing_note(data),
         what_data=_what_data(data),
         warnings=_warnings(data, funnel, nodes),
@@ -95,7 +108,9 @@ def _main(data: ReportData) -> str:
         as_printed=as_printed,
         ties=ties,
         tie_notes=tie_notes(ties, data.tie_rule),
-        best_model=next((name for name, _ in ranked(data)[0]), ""),
+        ties_matter=any(f"{row.gap:.4f}" != "0.0000" for row in ties),
+        best_model=model_name(data.competing[0]) if data.competing else "",
+        main_column=list(METRIC_NAMES).index(data.primary[0]) * len(data.cutoffs) + data.cutoffs.index(data.k),
         slice_notes=slice_notes(data),
         protocol_columns=PROTOCOL_COLUMNS,
         protocol_headings=Counter(heading for heading, *_ in PROTOCOL_COLUMNS).items(),
@@ -103,7 +118,9 @@ def _main(data: ReportData) -> str:
         protocol_notes=protocol_notes(data),
         list_columns=[gettext(heading) for _, heading, _ in LIST_COLUMNS],
         list_rows=list_rows(data),
-        costs=cost_rows(data),
+        lists_note=lists_note(data),
+        costs=(costs := cost_rows(data)),
+        times=defaultdict(lambda: "–", {row.name: row.predict for row in costs}),  # noqa: RUF001 - a dash for nothing
         funnel=funnel,
         drift_day=drift_day,
         drift=drift,
@@ -232,9 +249,9 @@ def _training_place(model: TrainedModel) -> str:
 def _drawings(data: ReportData) -> list[Drawing]:
     found = [
         (
-            "models",
-            gettext("Recall@{k}, best on top", k=data.k),
-            figures.model_comparison(data.leaderboard, "recall", data.k),
+            "main",
+            gettext("{metric}, best on top", metric=metric_text(data)),
+            figures.model_comparison(data.leaderboard, *data.primary),
         )
     ]
     found += [
@@ -245,7 +262,9 @@ def _drawings(data: ReportData) -> list[Drawing]:
     found += [("slices", title, svg) for title, svg in slice_figures(data, but)]
     if but:
         found.append(("ageing", gettext("Recall@{k} over the days since training", k=data.k), ageing_figure(data)))
-    found.append(("costs", gettext("Recall@{k} against the time that a prediction takes", k=data.k), cost_figure(data)))
+    found.append(
+        ("costs", gettext("{metric} beside the time of a prediction", metric=metric_text(data)), cost_figure(data))
+    )
     found += [
         ("data", gettext("Events over time"), figures.events_over_time(data.times_us, data.boundary_us)),
         ("data", gettext("Session lengths"), figures.session_lengths(data.train_lengths, data.test_lengths)),

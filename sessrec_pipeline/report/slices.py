@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.drawing import annotate, apart, drawing, shorten
+from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, shorten, told
+from sessrec_pipeline.report.figures import leaders, set_limits
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
 from sessrec_pipeline.report.translation import gettext
 from sessrec_pipeline.text import N_
@@ -57,37 +58,36 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
 
     rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
     """
-    from matplotlib.ticker import MaxNLocator
-
     name = str(rows["slice"].iloc[0])
     title, what = (gettext(text) for text in SLICE_TITLES[name])
     found = rows.drop_duplicates("place").sort_values("place")
     found = found.iloc[np.unique(np.linspace(0, len(found) - 1, PLACES).round().astype(np.int64))]
     x_of = {place: x for x, place in enumerate(found["place"])}
     rows = rows[rows["place"].isin(x_of)]
-    height = max(3.1, 0.95 + 0.25 * rows["model"].nunique())  # inches: each model has a label at its line's end
-    with drawing(gettext("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}", height) as (axes, svg):
+    with drawing(gettext("Recall@{k} of each model", k=k) + f" {title[0].lower()}{title[1:]}",
+                 height_for(rows["model"].nunique()) + 0.2) as (axes, svg):  # fmt: skip
         look_of = looks([str(model) for model in rows["model"].unique()])
-        ends: list[tuple[float, str]] = []
+        filled = leaders(rows, "recall")
+        ends: list[End] = []
         for model, own in rows.sort_values(["model", "place"]).groupby("model", sort=True):
             look = look_of[str(model)]
             x = own["place"].map(x_of).to_numpy()
             recall, low, high = (own[column].to_numpy(dtype=np.float64) for column in ("recall", "low", "high"))
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
+            if model in filled:
+                axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
             marker = look.marker if len(x_of) <= MARKED else None
-            axes.plot(x, recall, color=look.colour, linestyle=look.line, linewidth=2, marker=marker, markersize=5)
-            ends.append((float(recall[-1]), model_name(str(model))))
-        bottom, top = axes.get_ylim()
-        bottom = max(bottom, -0.05 * top)
-        axes.set_ylim(bottom, top)
-        places = apart([end for end, _ in ends], 0.27 / height * (top - bottom))
-        lift = max(0.0, bottom - min(places))  # or the lowest labels would stand among the bands' names
-        for at, (_, label) in zip(places, ends, strict=True):
-            annotate(axes, shorten(label, 14), (len(x_of) - 1, at + lift), (10, 0), va="center", annotation_clip=False)
+            (line,) = axes.plot(
+                x, recall, color=look.colour, linestyle=look.line, linewidth=1.8, marker=marker, markersize=5
+            )
+            if marker:
+                bands = [f"{gettext(str(band))} {value:.3f}" for band, value in zip(own["band"], recall, strict=True)]
+                told(line, f"{model_name(str(model))}: {', '.join(bands)}")
+            ends.append(End(float(x[-1]), float(recall[-1]), shorten(model_name(str(model)), 18), look.colour))
+        set_limits(axes, rows, ["recall"] if len(filled) < rows["model"].nunique() - 1 else ["recall", "low", "high"])
+        name_ends(axes, ends)
         shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
         labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
         axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name.startswith("day") else 9)
-        axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(gettext("{what}; below: predictions", what=what))
         axes.set_ylabel(f"Recall@{k}")
         return svg()
@@ -103,15 +103,15 @@ def _tick(band: str, predictions: int) -> str:
 
 
 def slice_notes(data: ReportData) -> list[str]:
-    """Bands where another model than the best is ahead, so far that its interval leaves the best one's value out."""
+    """Bands where another model than the best is ahead, so far that the intervals of the two do not overlap."""
     at_k = data.slices[(data.slices["k"] == data.k) & (data.slices["model"] != ORACLE)]
-    best = next((str(model) for model in data.leaderboard["model"] if model != ORACLE), "")
+    best = next(iter(data.competing), "")
     notes = []
     for name, (title, _) in SLICE_TITLES.items():
         beaten = []
         for _, own in at_k[at_k["slice"] == name].groupby("place", sort=True):
             first = own.sort_values(["recall", "model"], ascending=[False, True]).iloc[0]
-            if first["model"] != best and first["low"] > own.loc[own["model"] == best, "recall"].iloc[0]:
+            if first["model"] != best and first["low"] > own.loc[own["model"] == best, "high"].iloc[0]:
                 beaten.append((str(first["band"]), str(first["model"])))
         notes += [f"{gettext(title)}: {_bands(beaten)}."] if beaten else []
     return notes

@@ -1,15 +1,16 @@
-"""Who is best: the headline, the leaderboard, and what the tie rule decides."""
+"""The order of the models: the ceiling, the leaderboard, and what the tie rule decides."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sessrec_pipeline.evaluation.comparisons import between
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData, percent
 from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
+from sessrec_pipeline.report.recommendation import metric_text, p_text
 from sessrec_pipeline.report.translation import gettext, join_names, ngettext
 from sessrec_pipeline.text import N_
 
@@ -36,63 +37,16 @@ def _value(row: Mapping[Any, Any], column: str, best: float) -> Value:
     return Value(found.value, found.low, found.high, found.value >= best)
 
 
-# --- the headline ----------------------------------------------------------------------------------------------------
+# --- the ceiling -----------------------------------------------------------------------------------------------------
 
 
 def ranked(data: ReportData) -> tuple[list[tuple[str, Estimate]], Estimate | None]:
-    """Name and Recall at the largest cutoff of every model, best first, and the oracle's Recall."""
+    """Name and primary metric of every model, best first, and the oracle's."""
     rows = data.leaderboard.to_dict("records")
-    values = {str(row["model"]): Estimate.from_row(row, f"recall_at_{data.k}") for row in rows}
+    values = {str(row["model"]): Estimate.from_row(row, data.column) for row in rows}
     oracle = values.pop(ORACLE, None)
     models = sorted(values.items(), key=lambda found: (-found[1].value, found[0]))
     return [(model_name(model), value) for model, value in models], oracle
-
-
-def headline(data: ReportData) -> str:
-    """One sentence: which model is best, and whether a paired test finds it different from the next one."""
-    models, oracle = ranked(data)
-    metric = f"Recall@{data.k}"
-    if not models:
-        return gettext(
-            "No model has been ranked yet, only the oracle: {metric} {value}.",
-            metric=metric,
-            value=oracle.with_interval if oracle else "-",
-        )
-    name, best = models[0]
-    start = gettext("{metric} {value} (95 % interval {interval})", metric=metric, value=best, interval=best.interval)
-    if len(models) == 1:
-        return gettext("{name} is the only model: {value}.", name=name, value=start)
-    second, value = models[1]
-    if best.value == value.value:
-        return gettext("{name} and {second} are level: both have {value}.", name=name, second=second, value=start)
-    return gettext(
-        "{name} is best with {value}, ahead of {second} with {other}; {verdict}.",
-        name=name,
-        value=start,
-        second=second,
-        other=value.with_interval,
-        verdict=_verdict(data),
-    )
-
-
-def _verdict(data: ReportData) -> str:
-    """What the paired test says of the two best models."""
-    first, second = (str(model) for model in data.leaderboard.loc[data.leaderboard["model"] != ORACLE, "model"][:2])
-    pair = between(data.comparisons, first, second, "recall", data.k)
-    apart = Estimate(pair["difference"], pair["low"], pair["high"])
-    p = p_text(pair["p_holm"])
-    if pair["significant"]:
-        return gettext(
-            "the difference of {value} is more than chance (paired test, p {p})", value=apart.with_interval, p=p
-        )
-    return gettext(
-        "chance alone can make the difference of {value} (paired test, p {p})", value=apart.with_interval, p=p
-    )
-
-
-def p_text(p: float) -> str:
-    """A p-value as text, with its relation."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def ceiling(data: ReportData) -> str:
@@ -103,8 +57,8 @@ def ceiling(data: ReportData) -> str:
     sentences = [
         gettext(
             "The oracle ranks by the true probabilities of the generator that drew these sessions, so no model can be "
-            "expected to do better: Recall@{k} {value}.",
-            k=data.k,
+            "expected to do better: {metric} {value}.",
+            metric=metric_text(data),
             value=oracle.with_interval,
         )
     ]
@@ -120,7 +74,7 @@ def ceiling(data: ReportData) -> str:
             if gap > 0
             else gettext("{name} is {gap} above this ceiling", **values)
             if gap < 0
-            else gettext("{name} is level with this ceiling", name=name)
+            else gettext("{name} has exactly this value", name=name)
         )
         share = gettext(", {share} of it", share=percent(best.value / oracle.value)) if oracle.value > 0 else ""
         sentences.append(f"{side}{share}.")
@@ -132,20 +86,37 @@ def ceiling(data: ReportData) -> str:
 # --- the leaderboard -------------------------------------------------------------------------------------------------
 
 
+MARKS = {
+    "differs": N_("yes"),
+    "differs within margin": N_("yes, but equivalent"),
+    "equivalent": N_("no, equivalent"),
+    "not told apart": N_("no"),
+    "too few sessions": N_("too few sessions"),
+}
+"""Verdicts, as answers to whether two models can be told apart."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """Whether a model differs from another one."""
 
-    level: bool
+    verdict: str
+    """One of VERDICTS."""
     p: float
+    """NaN where too few sessions test."""
 
     def __str__(self) -> str:
-        return gettext("no") if self.level else gettext("yes")
+        return gettext(MARKS[self.verdict])
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.verdict.startswith("differs")
 
     @property
     def text(self) -> str:
         """The p-value, as text."""
-        return f"p {p_text(self.p)}"
+        return "" if math.isnan(self.p) else f"p {p_text(self.p)}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +151,7 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
         competes = model != ORACLE
         values = [_value(row, column, best[column] if competes else np.inf) for column in columns]
         marks = [
-            None if pd.isna(row[f"p_{other}"]) else Mark(bool(row[f"level_with_{other}"]), float(row[f"p_{other}"]))
+            None if pd.isna(row[f"vs_{other}"]) else Mark(str(row[f"vs_{other}"]), float(row[f"p_{other}"] or np.nan))
             for other in ("best", "next")
         ]
         tuned = _tuned(str(row["tuned"])), str(row["tuned_settings"])
@@ -205,7 +176,7 @@ def _tuned(text: str) -> str:
 
 @dataclass(frozen=True)
 class TieRow:
-    """A model's Recall under each tie rule."""
+    """A model's primary metric under each tie rule."""
 
     name: str
     rules: dict[str, Value]
@@ -224,7 +195,8 @@ class TieRow:
 
 def tie_rows(data: ReportData) -> list[TieRow]:
     """A row per model of which the metrics table holds all tie rules."""
-    table = data.metrics[(data.metrics["metric"] == "recall") & (data.metrics["k"] == data.k)]
+    metric, k = data.primary
+    table = data.metrics[(data.metrics["metric"] == metric) & (data.metrics["k"] == k)]
     rows = []
     for model in data.leaderboard["model"]:
         own = table[table["model"] == model].set_index("tie_rule")[["value", "low", "high"]]
@@ -256,20 +228,17 @@ def tie_notes(rows: list[TieRow], leaderboard_rule: str) -> list[str]:
         widest = max(rows, key=lambda row: row.gap)
         notes.append(
             gettext(
-                "The rules differ for {names}, by at most {gap} ({widest}); in every case the standard value is inside "
-                "the 95 % interval of the conservative one.",
+                "The rules differ for {names}, by at most {gap} ({widest}).",
                 names=join_names(differing),
                 gap=f"{widest.gap:.4f}",
                 widest=widest.name,
             )
         )
     competing = [row for row in rows if row.name != model_name(ORACLE)]
-    orders = {
-        rule: [r.name for r in sorted(competing, key=lambda r: -r.rules[rule].value)] for rule in TIE_TEXTS
-    }  # sorted is stable, so models that are level keep the leaderboard's order
-    for rule, order in orders.items():
-        if order != orders[leaderboard_rule]:
-            notes.append(
-                gettext("Under the {rule} rule the order would be {names}.", rule=gettext(rule), names=", ".join(order))
-            )
+    first = {rule: max(competing, key=lambda row: row.rules[rule].value).name for rule in TIE_TEXTS if competing}
+    notes += [
+        gettext("Under the {rule} rule {name} would have the highest value.", rule=gettext(rule), name=name)
+        for rule, name in first.items()
+        if name != first[leaderboard_rule]
+    ]
     return notes

@@ -14,6 +14,13 @@ class EvaluationSettings(Section):
 
     cutoffs: list[Annotated[int, Field(ge=1)]] = Field(default=[5, 10, 20], min_length=1)
     """K of Recall@K, MRR@K, NDCG@K and all else that is measured at K; none above ``top_items``."""
+    primary: Annotated[str, Field(pattern=r"^(recall|mrr|ndcg)@[1-9][0-9]*$")] | None = None
+    """The metric that decides, as in ``"mrr@10"``: it orders the leaderboard, and its tests say which models can be
+    told apart and which one is recommended. By default Recall at the largest cutoff."""
+    equivalence_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """What a difference must be to matter, as a share of the better model's value. Models whose difference surely (by
+    its whole 95 % interval) is smaller are equivalent, and the cheapest model that is equivalent to the best is
+    recommended."""
     tie_rule: TieRule = "conservative"
     """Rank of a target among equal scores on the leaderboard; the metrics table holds all three."""
     top_items: Annotated[int, Field(ge=1)] = 20
@@ -41,6 +48,21 @@ class EvaluationSettings(Section):
         if cutoffs != sorted(set(cutoffs)):
             raise ValueError("name each cutoff once, in rising order")
         return cutoffs
+
+    @property
+    def deciding(self) -> tuple[str, int]:
+        """The primary metric and its cutoff."""
+        metric, k = (self.primary or f"recall@{max(self.cutoffs)}").split("@")
+        return metric, int(k)
+
+    @model_validator(mode="after")
+    def _primary_is_measured(self) -> Self:
+        if self.deciding[1] not in self.cutoffs:
+            raise ValueError(
+                f"primary = {self.primary!r} is measured at none of the cutoffs {self.cutoffs}; add it to cutoffs, or "
+                "choose one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lists_reach_the_cutoffs(self) -> Self:

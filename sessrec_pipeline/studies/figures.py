@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sessrec_pipeline.report.drawing import annotate, apart, drawing, nothing, short, shorten
+from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, nothing, short, shorten
+from sessrec_pipeline.report.figures import set_limits
 from sessrec_pipeline.report.looks import looks
 from sessrec_pipeline.studies.study import measured, shown
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
-LINE = 0.085
-"""Least distance of two labels, as a part of the axis."""
 LABEL = 13
 """Most letters of a line below the axis."""
 
@@ -27,11 +25,11 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
 
     rows = frame[frame["metric"] == "recall"].sort_values(["model", "x"])
     look_of = looks([str(m) for m in rows["model"].unique()])
-    with drawing(title, height=_height(rows)) as (axes, svg):
+    with drawing(title, height_for(rows["model"].nunique())) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
-        ends: list[tuple[str, float]] = []
+        ends: list[End] = []
         for model, own in rows.groupby("model", sort=True):
             look = look_of[str(model)]
             axes.fill_between(own["x"], own["low"], own["high"], color=look.colour, alpha=0.18, linewidth=0)
@@ -39,7 +37,7 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
                 own["x"], own["value"], color=look.colour, linestyle=look.line, linewidth=2, marker=look.marker,
                 markersize=6,
             )  # fmt: skip
-            ends.append((str(model), float(own["value"].iloc[-1])))
+            ends.append(_end(str(model), own["x"].iloc[-1], own["value"].iloc[-1], look.colour))
         places = sorted({float(x) for x in rows["x"]})
         if log:
             axes.set_xscale("log")
@@ -47,8 +45,8 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
         if len(places) <= 6:
             axes.xaxis.set_major_locator(FixedLocator(places))
             axes.xaxis.set_major_formatter(lambda x, _: short(round(x, 1 if x > 1 else 2)))
-        _frame(axes, rows)
-        _name(axes, ends, places[-1], _height(rows))
+        set_limits(axes, rows, ["value", "low", "high"])
+        name_ends(axes, ends)
         axes.set_xlabel(label)
         axes.set_ylabel(measured(frame))
         return svg()
@@ -60,11 +58,11 @@ def points(frame: pd.DataFrame, title: str) -> str:
     models = sorted(str(m) for m in rows["model"].unique())
     names = [str(name) for name in rows["variation"].unique()]
     look_of = looks(models)
-    with drawing(title, height=_height(rows)) as (axes, svg):
+    with drawing(title, height_for(rows["model"].nunique())) as (axes, svg):
         if rows.empty:
             nothing(axes)
             return svg()
-        ends: list[tuple[str, float]] = []
+        ends: list[End] = []
         for i, model in enumerate(models):
             own, look = rows[rows["model"] == model].set_index("variation"), look_of[model]
             shift = (i - (len(models) - 1) / 2) * min(0.1, 0.6 / len(models))
@@ -73,34 +71,15 @@ def points(frame: pd.DataFrame, title: str) -> str:
             axes.plot(
                 x, own["value"], color=look.colour, linestyle=look.line, linewidth=0.8, marker=look.marker, markersize=7
             )
-            ends.append((model, float(own["value"].iloc[-1])))
+            ends.append(_end(model, x[-1], own["value"].iloc[-1], look.colour))
         axes.set_xticks(np.arange(len(names)), [fill(name, LABEL) for name in names], fontsize=9)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.grid(visible=False, axis="x")
-        _frame(axes, rows)
-        _name(axes, ends, len(names) - 0.5, _height(rows))
+        set_limits(axes, rows, ["value", "low", "high"])
+        name_ends(axes, ends)
         axes.set_ylabel(measured(frame))
         return svg()
 
 
-def _height(rows: pd.DataFrame) -> float:
-    """Room for a label per model."""
-    return max(3.1, 1.0 + 0.24 * rows["model"].nunique())
-
-
-def _frame(axes: Axes, rows: pd.DataFrame) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = float(rows["low"].min()), float(rows["high"].max())
-    pad = 0.06 * (high - low or max(high, 1e-3))
-    axes.set_ylim(low - pad, high + pad)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-
-
-def _name(axes: Axes, ends: list[tuple[str, float]], x: float, height: float) -> None:
-    """The models' names beside their last values, in a figure of so many inches."""
-    low, high = axes.get_ylim()
-    gap = LINE * (high - low) * 3.1 / height
-    for at, (model, value) in zip(apart([value for _, value in ends], gap), ends, strict=True):
-        text = f"{shorten(shown(model), 16)} {value:.3f}"
-        annotate(axes, text, (x, at), (10, 0), va="center", annotation_clip=False)
+def _end(model: str, x: float, value: float, colour: str) -> End:
+    return End(float(x), float(value), f"{shorten(shown(model), 18)} {value:.3f}", colour)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +72,11 @@ class Results:
         """The rows of one model, a row a metric, with 95 % intervals over sessions."""
         self.sums[variation, model] = sums
         own = _sums_of(sums)
-        found = estimates(own.means, _resampled([sums], self.evaluation)[0])
+        found = estimates(own.means, _resampled([sums], self.evaluation)[0], len(own.counts))
         common = {"variation": variation, "model": model, "k": self.k, **about}
         common |= {"predictions": int(own.counts.sum()), "sessions": len(own.counts)}
         return [
-            {"metric": metric, **asdict(estimate), **common} for metric, estimate in zip(METRICS, found, strict=True)
+            {"metric": metric, **estimate.as_row(), **common} for metric, estimate in zip(METRICS, found, strict=True)
         ]
 
     def compared(self, rows: list[Row], model: str | None = None) -> pa.Table:
@@ -94,7 +94,11 @@ class Results:
             key = row["variation"], row["model"]
             if key in found:
                 own = found[key][METRICS.index(row["metric"])]
-                row |= {"difference": own.value, "difference_low": own.low, "difference_high": own.high}
+                row |= {
+                    "difference": own.value,
+                    "difference_low": own.as_row()["low"],
+                    "difference_high": own.as_row()["high"],
+                }
         return pa.Table.from_pylist(rows, SCHEMA)
 
 
@@ -104,7 +108,8 @@ def difference(ours: pd.DataFrame, other: pd.DataFrame, evaluation: EvaluationSe
     Sessions of both sides are drawn together, so what the sides have in common does not widen their difference.
     """
     draws = _resampled([ours, other], evaluation)
-    return estimates(_sums_of(ours).means - _sums_of(other).means, draws[0] - draws[1])
+    least = min(len(ours), len(other))
+    return estimates(_sums_of(ours).means - _sums_of(other).means, draws[0] - draws[1], least)
 
 
 def _resampled(sides: Sequence[pd.DataFrame], evaluation: EvaluationSettings) -> list[np.ndarray[Any, Any]]:

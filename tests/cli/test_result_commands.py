@@ -4,6 +4,10 @@ from pathlib import Path
 
 from terminal import sessrec
 
+from sessrec_pipeline.evaluation.recommendation import recommended_by
+from sessrec_pipeline.feed import load_settings
+from sessrec_pipeline.storage.store import Store
+
 
 def test_lineage_tells_logs_settings_and_code_of_every_model(demo: Path) -> None:
     result = sessrec(demo, "lineage", "metrics")
@@ -28,6 +32,13 @@ def test_lineage_of_partitions_names_each(demo: Path) -> None:
         ["demo-2026-01-05.tsv", "raw_sessions"],
         ["demo-2026-01-06.tsv", "raw_sessions"],
     ]
+
+
+def test_the_recommended_model_answers_where_none_is_named(demo: Path) -> None:
+    settings = load_settings(demo)
+    found = recommended_by(Store(settings), settings.evaluation)
+    said = sessrec(demo, "recommend", "--items", "1,2,3,4,5").output
+    assert f"by {found.model}: " in said and "recall@20" in said
 
 
 def test_an_unknown_asset_is_told_what_is_meant(demo: Path) -> None:

@@ -17,6 +17,7 @@ from sessrec_pipeline.evaluation.comparisons import compare
 from sessrec_pipeline.evaluation.metrics import MARKS, SCHEMA, leaderboard, metrics_table
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.evaluation.ranks import METRICS
+from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
 Evidence = tuple[int, int, int]
@@ -67,7 +68,8 @@ def value(
 ) -> float:
     key = (model, metric, k, rule)
     (row,) = [r for r in table.to_pylist() if (r["model"], r["metric"], r["k"], r["tie_rule"]) == key]
-    return float(row[column])
+    found: float = row[column]  # None for an interval that there is not
+    return found
 
 
 def by_hand(rows: Sequence[Evidence], metric: str, k: int, rule: str) -> float:
@@ -98,7 +100,8 @@ def test_the_sql_equals_a_loop(rows: list[Evidence], cutoffs: set[int]) -> None:
             for rule in RULES:
                 assert value(table, metric, k, rule) == pytest.approx(by_hand(rows, metric, k, rule), abs=1e-12)
                 low, high = (value(table, metric, k, rule, column) for column in ("low", "high"))
-                assert 0 <= low <= high <= 1
+                few = len({session for session, _, _ in rows}) < LEAST_SESSIONS
+                assert low is None and high is None if few else 0 <= low <= high <= 1
     assert set(table["predictions"].to_pylist()) == {len(rows)}
     assert set(table["sessions"].to_pylist()) == {len({session for session, _, _ in rows})}
     assert set(table["rankings"].to_pylist()) == {"id of m"}
@@ -258,7 +261,7 @@ def test_the_leaderboard_shows_its_rule_best_model_first(rule: TieRule, order: l
                     assert row[f"{metric}_at_{k}{name}"] == cell
 
 
-def test_the_leaderboard_says_who_is_level_with_whom() -> None:
+def test_the_leaderboard_says_who_can_be_told_from_whom() -> None:
     rng = np.random.default_rng(0)
     good = [(s, int(rng.random() < 0.4) * 99, 1) for s in range(300)]
     luckier = [(s, 0 if s == 0 else g, 1) for s, g, _ in good]
@@ -268,10 +271,33 @@ def test_the_leaderboard_says_who_is_level_with_whom() -> None:
 
     assert [oracle["model"], first["model"], third["model"]] == ["oracle", "a_good", "c_bad"]
     assert all(oracle[name] is None for name in MARKS), "it does not compete"
-    assert first["p_best"] is None and first["level_with_best"] is None
-    assert first["level_with_next"] and second["level_with_best"] and second["p_best"] == first["p_next"] == 1
-    assert second["level_with_next"] is False and second["p_next"] < 0.05
-    assert third["level_with_best"] is False and third["p_next"] is None
+    assert first["p_best"] is None and first["vs_best"] is None
+    assert first["vs_next"] == second["vs_best"] == "equivalent" and second["p_best"] == first["p_next"] == 1
+    assert second["vs_next"] == "differs" and second["p_next"] < 0.05
+    assert third["vs_best"] == "differs" and third["p_next"] is None
+
+
+@pytest.mark.parametrize(
+    ("sessions", "interval", "verdict"),
+    [(1, False, "too few sessions"), (9, False, "too few sessions"), (10, True, "too few sessions"),
+     (49, True, "too few sessions"), (50, True, "differs")],
+)  # fmt: skip
+def test_few_sessions_give_no_interval_and_no_verdict(sessions: int, interval: bool, verdict: str) -> None:
+    models = {"all": [(s, 0, 1) for s in range(sessions)], "none": [(s, 99, 1) for s in range(sessions)]}
+    table = measured(settings(5), **models)
+    assert (value(table, "recall", 5, column="low", model="all") is not None) == interval
+    assert (value(table, "mrr", 5, column="high", model="none") is not None) == interval
+    best, worst = board_of(settings(5), **models).to_pylist()
+    assert best["recall_at_5"] == 1 and (best["recall_at_5_low"] is not None) == interval
+    assert best["vs_next"] == worst["vs_best"] == verdict
+    assert (best["p_next"] is not None) == interval
+
+
+def test_the_primary_metric_orders_the_leaderboard() -> None:
+    models = {"wide": [(s, 15, 1) for s in range(60)], "sharp": [(s, 0 if s % 2 else 99, 1) for s in range(60)]}
+    assert [row["model"] for row in board_of(settings(5, 20), **models).to_pylist()] == ["wide", "sharp"]
+    by_mrr = board_of(settings(5, 20, primary="mrr@5"), **models).to_pylist()
+    assert [row["model"] for row in by_mrr] == ["sharp", "wide"] and by_mrr[0]["vs_next"] == "differs"
 
 
 def test_a_leaderboard_of_one_model_compares_nothing() -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, interval, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, LEAST_SESSIONS, Sums, estimates, interval, resampled
 
 
 def test_the_interval_is_that_of_the_binomial_law() -> None:
@@ -58,5 +58,8 @@ def test_estimates_are_values_with_the_intervals_of_their_draws() -> None:
     assert group.means.tolist() == [0.5, 1.0]
     (drawn,) = resampled([group], 3, 500, seed=0)
     low, high = interval(drawn)
-    found = estimates(group.means, drawn)
+    found = estimates(group.means, drawn, LEAST_SESSIONS)
     assert [(own.value, own.low, own.high) for own in found] == [(0.5, low[0], high[0]), (1.0, low[1], high[1])]
+    few = estimates(group.means, drawn, LEAST_SESSIONS - 1)
+    assert [own.as_row() for own in few] == [{"value": v, "low": None, "high": None} for v in (0.5, 1.0)]
+    assert few[0].with_interval == few[0].in_brackets() == "0.5000" and few[0].interval == "\u2013"

@@ -2,15 +2,19 @@ import base64
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.textpath import TextPath
 
+from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.report import figures
-from sessrec_pipeline.report.costs import quality_against_cost
+from sessrec_pipeline.report.costs import quality_beside_cost
 from sessrec_pipeline.report.drawing import apart
+from sessrec_pipeline.report.looks import SPARE_LOOKS, looks, model_name
 from sessrec_pipeline.report.slices import slice_figure
 
 LIMIT = 45_000
@@ -58,9 +62,12 @@ def sliced(name: str, bands: int, models: dict[str, float] = MODELS) -> pd.DataF
 
 def priced(models: dict[str, float] = MODELS) -> pd.DataFrame:
     rows = [(m, v, v * 0.96, v * 1.03, 1.5 * 7**n) for n, (m, v) in enumerate(models.items())]
-    return pd.DataFrame(rows, columns=["model", "value", "low", "high", "predict_microseconds"])
+    columns = ["model", "recall_at_20", "recall_at_20_low", "recall_at_20_high", "predict_microseconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
+EVERY = {name: 0.5 - 0.001 * n for n, name in enumerate(sorted(cards()))} | {"another": 0.31}
+"""All models and one more, nearly level: their labels have to move apart."""
 TEN = {f"model {n}": 0.1 * n for n in range(10)}
 
 
@@ -103,10 +110,10 @@ DRAW: dict[str, Callable[[], str]] = {
     "a slice": lambda: slice_figure(sliced("position", 7), 20),
     "a slice of one band": lambda: slice_figure(sliced("repeat", 1), 20),
     "a slice of many days and models": lambda: slice_figure(sliced("day", 400, TEN), 20),
-    "costs": lambda: quality_against_cost(priced(), "Recall@20"),
-    "costs of one model": lambda: quality_against_cost(priced({"markov": 0.0}), "Recall@20"),
-    "costs of many models": lambda: quality_against_cost(priced(TEN), "Recall@20"),
-    "no costs": lambda: quality_against_cost(priced({}), "Recall@20"),
+    "costs": lambda: quality_beside_cost(priced(), "recall", 20),
+    "costs of one model": lambda: quality_beside_cost(priced({"markov": 0.0}), "recall", 20),
+    "costs of many models": lambda: quality_beside_cost(priced(TEN), "recall", 20),
+    "no costs": lambda: quality_beside_cost(priced({}), "recall", 20),
     "no event": lambda: figures.events_over_time(NOTHING, NOW),
 }
 
@@ -190,6 +197,74 @@ def test_labels_of_level_models_do_not_touch() -> None:
     assert apart([], 0.1) == []
 
 
+def labels_of(svg: str) -> list[tuple[str, float, float, str]]:
+    """Text, x, y and colour of what is written in colour."""
+    found = []
+    for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):
+        style, text = element.get("style", ""), "".join(element.itertext())
+        colour = re.search(r"fill: (#\w{6})", style)
+        moved = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", element.get("transform", ""))
+        x, y = (float(v) for v in moved.groups()) if moved else (float(element.get(n, "nan")) for n in "xy")
+        found.append((text, x, y, colour[1] if colour else ""))
+    return found
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.metric_curves(metrics(EVERY), "recall", "conservative"),
+        lambda: slice_figure(sliced("position", 7, EVERY), 20),
+        lambda: slice_figure(sliced("item_age", 2, dict.fromkeys(EVERY, 0.0)), 20),
+    ],
+)
+def test_every_line_has_its_label_apart_in_its_colour_and_inside(draw: Callable[[], str]) -> None:
+    svg = draw()
+    _, _, width, height = (float(v) for v in ET.fromstring(svg).attrib["viewBox"].split())
+    look_of = looks(list(EVERY))
+    labels = [label for label in labels_of(svg) if label[0].split(" 0.")[0] in {model_name(m) for m in EVERY}]
+    assert len(labels) == len(EVERY) >= 14
+    wanted = {model_name(model): look_of[model].colour.lower() for model in EVERY}
+    assert all(colour.lower() == wanted[text.split(" 0.")[0]] for text, _, _, colour in labels)
+    assert np.diff(sorted(y for _, _, y, _ in labels)).min() > 9 * 1.2, "no two labels touch: they are set in 9 points"
+    assert all(0 < y < height for _, _, y, _ in labels)
+    assert all(x + TextPath((0, 0), text, size=9).get_extents().width < width for text, x, _, _ in labels), "clipped"
+    assert svg.count("<title>") >= len(EVERY)
+
+
+def test_labels_stand_in_the_order_of_their_lines() -> None:
+    svg = figures.metric_curves(metrics(EVERY), "recall", "conservative")
+    order = [text.split(" 0.")[0] for text, _, _, _ in sorted(labels_of(svg), key=lambda at: at[2]) if " 0." in text]
+    assert order == [model_name(model) for model in sorted(EVERY, key=lambda m: -EVERY[m])]
+
+
+def contrast(colour: str, ground: str) -> float:
+    """Of WCAG 2."""
+
+    def luminance(code: str) -> float:
+        parts = np.array([int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    low, high = sorted((luminance(colour), luminance(ground)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_card_has_a_look_of_its_own_that_reads_on_both_grounds() -> None:
+    own = [card.look for card in cards().values() if card.look is not None]
+    assert len(own) == len(cards()) == len(set(own))
+    for a, b in combinations(own, 2):
+        assert a.marker != b.marker
+        assert a.colour != b.colour or a.line != b.line, "the colour never carries the difference alone"
+    for look in [*own, *SPARE_LOOKS]:
+        assert contrast(look.colour, "#ffffff") >= 3 and contrast(look.colour, "#1a1d20") >= 3
+
+
+def test_hovering_shows_the_numbers() -> None:
+    svg = figures.model_comparison(leaderboard({"markov": 0.5}), "recall", 20)
+    assert "<title>Markov: Recall@20 0.5000 (0.4800\u20130.5150)</title>" in svg
+    assert "<title>Markov: Recall@20 0.5" in quality_beside_cost(priced({"markov": 0.5}), "recall", 20)
+
+
 def test_events_over_time_picks_the_unit() -> None:
     assert "events per hour" in words(DRAW["two days"]())
     assert "events per day" in words(DRAW["a year"]())
@@ -226,5 +301,5 @@ def test_slices_name_their_bands_and_how_many_predictions_they_hold() -> None:
 def test_costs_name_every_model_at_its_price() -> None:
     text = words(DRAW["costs"]())
     assert all(name in text for name in ("GRU4Rec", "Markov", "Popularity"))
-    assert "microseconds per prediction" in text
+    assert "µs per prediction" in text
     assert "no data" in words(DRAW["no costs"]())

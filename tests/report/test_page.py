@@ -17,8 +17,8 @@ from sessrec_pipeline.report.funnel import make_funnel
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.provenance import all_nodes, landed_logs
-from sessrec_pipeline.report.standings import headline
-from sessrec_pipeline.settings import LogSettings, RowRule, SplitSettings, SyntheticSettings
+from sessrec_pipeline.report.recommendation import headline, how_surely, next_steps, turned_over, which_model
+from sessrec_pipeline.settings import EvaluationSettings, LogSettings, RowRule, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.lineage import Lineage, Node
 
 DASH = "\u2013"
@@ -54,7 +54,7 @@ def tables(models: dict[str, float], half: float = 0.02, ties: float = 0.0) -> t
             other = others.get(name)
             near = other is not None and abs(float(str(row["recall_at_20"])) - float(str(other["recall_at_20"]))) < half
             row[f"p_{name}"] = None if other in (None, row) else 0.21 if near else 0.0004
-            row[f"level_with_{name}"] = None if other in (None, row) else near
+            row[f"vs_{name}"] = None if other in (None, row) else "not told apart" if near else "differs"
     columns = ["model", "metric", "k", "tie_rule", "value", "low", "high", "predictions", "sessions", "rankings"]
     return pd.DataFrame(board), pd.DataFrame(metrics, columns=columns)
 
@@ -67,8 +67,12 @@ def comparisons(models: dict[str, float], half: float = 0.02) -> pd.DataFrame:
             for k in CUTOFFS:
                 apart = (models[a] - models[b]) * (k / 20) ** 0.3
                 p = 0.21 if abs(apart) < half else 0.0004
-                rows.append((a, b, metric, k, apart, apart - half / 2, apart + half / 2, p, p, p < 0.05))
+                margin = 0.05 * max(models[a], models[b]) * (k / 20) ** 0.3
+                low, high = apart - half / 2, apart + half / 2
+                within = -margin <= low and high <= margin
+                rows.append((a, b, metric, k, apart, low, high, p, p, p < 0.05, margin, within))
     columns = ["model_a", "model_b", "metric", "k", "difference", "low", "high", "p", "p_holm", "significant"]
+    columns += ["margin", "equivalent"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -297,7 +301,8 @@ def test_names_are_only_ever_text(full: ReportData) -> None:
 
 def test_the_leaderboard_shows_the_numbers_it_was_given(full: ReportData) -> None:
     html = render(full).html
-    board = html[html.index('<table class="board">') : html.index("</table>") + len("</table>")]
+    board = html[html.rindex('<table class="board">', 0, html.index("@5</th>")) :]
+    board = board[: board.index("</table>") + len("</table>")]
     for _, row in full.leaderboard.iterrows():
         for metric in ("recall", "mrr", "ndcg"):
             for k in CUTOFFS:
@@ -316,25 +321,98 @@ def test_cutoffs_come_from_the_columns(full: ReportData) -> None:
         for name in ("metrics", "comparisons", "slices", "protocols", "beyond_accuracy")
     }
     board = full.leaderboard[[c for c in full.leaderboard.columns if "_at_5" not in c and "_at_20" not in c]]
-    text = text_of(replace(full, leaderboard=board, **at_10))
-    assert "best with Recall@10" in text
+    settings = full.settings.model_copy(update={"evaluation": EvaluationSettings(cutoffs=[10])})
+    text = text_of(replace(full, settings=settings, leaderboard=board, **at_10))
+    assert "highest Recall@10" in text
     assert "@20" not in text
 
 
-def test_headline_says_whether_the_best_two_can_be_told_apart(full: ReportData) -> None:
+def test_headline_says_which_model_to_take(full: ReportData) -> None:
     assert headline(full) == (
-        "GRU4Rec is best with Recall@20 0.5500 (95 % interval 0.5300\u20130.5700), ahead of Markov with "
-        "0.4000 (0.3800\u20130.4200); the difference of 0.1500 (0.1400\u20130.1600) is more than chance "
-        "(paired test, p < 0.001)."
+        "Take GRU4Rec: it has the highest Recall@20, 0.5500 (0.5300\u20130.5700), and no cheaper model is equivalent "
+        "to it."
     )
-    near = headline(plain(full, {"markov": 0.51, "gru4rec": 0.50}))
-    assert near.startswith("Markov is best with Recall@20 0.5100")
-    assert "chance alone can make the difference of 0.0100" in near
-    assert near.endswith("(paired test, p = 0.210).")
-    assert "are level" in headline(plain(full, {"a": 0.5, "b": 0.5}))
-    assert headline(plain(full, {"markov": 0.5})).startswith("Markov is the only model: Recall@20 0.5000")
-    assert headline(plain(full, {"oracle": 0.5})).startswith("No model has been ranked yet")
+    assert how_surely(full)[0] == (
+        "GRU4Rec against Markov in Recall@20: 0.5500 and 0.4000, a difference of 0.1500 (0.1400\u20130.1600) (paired "
+        "test, p < 0.001): more than chance."
+    )
+    near = plain(full, {"markov": 0.51, "ar": 0.50})
+    assert which_model(near).startswith("Take Markov: it has the highest Recall@20, 0.5100")
+    assert how_surely(near)[0].endswith(
+        "(paired test, p = 0.210): the two are equivalent: the whole interval lies within \u00b15\u00a0% of the value."
+    )
+    far = plain(full, {"markov": 0.11, "ar": 0.10})
+    assert "do not tell the two apart" in how_surely(far)[0]
+    assert any("times as many test sessions" in step for step in next_steps(plain(full, {"a": 0.16, "b": 0.159})))
+    assert (
+        which_model(plain(full, {"markov": 0.5})) == "Markov is the only model: Recall@20 0.5000 (0.4800\u20130.5200)."
+    )
+    assert headline(plain(full, {"oracle": 0.5})) == "No model has been ranked yet."
     render(plain(full, {"oracle": 0.5}))
+
+
+def test_a_cheaper_model_within_the_margin_is_taken(full: ReportData) -> None:
+    data = plain(full, {"gru4rec": 0.505, "markov": 0.50, "popularity": 0.1})
+    assert which_model(data) == (
+        "Take Markov: it needs no training, and its Recall@20, 0.5000 (0.4800\u20130.5200), is equivalent to the "
+        "highest one, GRU4Rec's 0.5050."
+    )
+
+
+@pytest.mark.parametrize("sessions", [1, 9, 10, 49])
+def test_few_sessions_give_no_verdict(full: ReportData, sessions: int) -> None:
+    data = plain(full, {"markov": 1.0, "sknn": 1.0, "popularity": 0.5})
+    board = data.leaderboard.assign(sessions=sessions, vs_best="too few sessions", vs_next="too few sessions")
+    pairs = data.comparisons.assign(significant=None, equivalent=None)
+    if sessions < 10:
+        board.loc[:, [c for c in board if c.endswith(("_low", "_high")) or c.startswith("p_")]] = np.nan
+        pairs = pairs.assign(low=np.nan, high=np.nan, p=np.nan, p_holm=np.nan)
+    data = replace(data, leaderboard=board, comparisons=pairs)
+    said = " ".join([headline(data), *how_surely(data), *next_steps(data)])
+    assert re.match(
+        rf"{sessions} test sessions? (is|are) too few to choose a model: the highest Recall@20, 1.0000", said
+    )
+    assert "(Markov, SKNN)" in said or "(Markov and SKNN)" in said
+    assert ("there is no interval" in said) == (sessions < 10)
+    for claim in ("Take ", "enough", "equivalent", "paired test"):
+        assert claim not in said
+    text = text_of(data)
+    assert "nan" not in text
+    assert "too few sessions" in text
+
+
+def test_where_another_metric_chooses_another_model_the_headline_says_so(full: ReportData) -> None:
+    data = plain(full, {"vstan": 0.50, "item_knn": 0.49})
+    assert turned_over(data) == []
+    board, pairs = data.leaderboard.copy(), data.comparisons.copy()
+    board.loc[board["model"] == "item_knn", ["mrr_at_20", "recall_at_5"]] = 0.45, 0.42
+    flipped = (pairs["metric"] == "mrr") & (pairs["k"] == 20) | (pairs["metric"] == "recall") & (pairs["k"] == 5)
+    pairs.loc[flipped, ["difference", "low", "high", "significant", "equivalent"]] = 0.2, 0.1, 0.3, True, False
+    said = headline(replace(data, leaderboard=board, comparisons=pairs))
+    assert said.startswith("Take VSTAN: it has the highest Recall@20")
+    assert said.endswith(
+        "The choice hangs on the metric: ahead of VSTAN, by more than chance, is Item-KNN in Recall@5 (0.4200 against "
+        "0.3299) and MRR@20 (0.4500 against 0.2000)."
+    )
+    pairs.loc[flipped, "significant"] = False
+    assert turned_over(replace(data, leaderboard=board, comparisons=pairs)) == [], "chance can do that"
+
+
+def test_lists_that_hold_the_catalogue_choose_nothing(full: ReportData) -> None:
+    tiny = replace(full, train={**full.train, "items": 20})
+    assert which_model(tiny).startswith(
+        "No model can be chosen by Recall@20: a list of 20 holds the whole catalogue of 20 items"
+    )
+    small = how_surely(replace(full, train={**full.train, "items": 40}))
+    assert "A list of 20 is 50.0\u00a0% of the catalogue of 40 items" in small[-1]
+    assert not any("drawn at random" in text for text in how_surely(full))
+
+
+def test_the_primary_metric_decides(full: ReportData) -> None:
+    settings = full.settings.model_copy(update={"evaluation": EvaluationSettings(primary="mrr@5")})
+    data = replace(full, settings=settings)
+    assert "highest MRR@5" in headline(data)
+    assert "MRR@5 against" not in text_of(data) and "in MRR@5" in how_surely(data)[0]
 
 
 def test_the_board_says_who_can_be_told_apart(full: ReportData) -> None:
@@ -344,11 +422,11 @@ def test_the_board_says_who_can_be_told_apart(full: ReportData) -> None:
     assert re.search(rf" a .*? {DASH} nop = 0\.210 {tuned} b ", board)
     assert re.search(rf" b .*? nop = 0\.210 yesp < 0\.001 {tuned} c ", board)
     assert re.search(rf" c .*? yesp < 0\.001 {DASH}", board)
-    assert re.search(rf"compete .*? {DASH} {DASH} nothing to tune a ", board), "the oracle is compared with nobody"
+    assert re.search(rf"Oracle .*? {DASH} {DASH} nothing to tune a ", board), "the oracle is compared with nobody"
 
 
 def test_slices_where_another_model_is_ahead_are_told(full: ReportData) -> None:
-    assert "In no group is another model ahead of GRU4Rec beyond chance." in text_of(full)
+    assert "In no group does the interval of another model lie wholly above that of GRU4Rec." in text_of(full)
     slices = full.slices.copy()
     ahead = (slices["model"] == "markov") & (slices["band"] == "seen")
     slices.loc[ahead, ["recall", "low", "high"]] = 0.7, 0.6, 0.8
@@ -359,14 +437,14 @@ def test_slices_where_another_model_is_ahead_are_told(full: ReportData) -> None:
 
 def test_protocols_and_lists_stand_in_tables(full: ReportData) -> None:
     text = text_of(full)
-    assert "By recall the order of the models is the same under all three." in text
+    assert "The same model has the highest recall under all three." in text
     values = r"\S+ ".join(["0.2750", "0.1833", "0.2750", "0.1833", "0.2750", "0.1833", "0.1375"])
     assert re.search(f"GRU4Rec {values}", text)
     assert re.search(r"GRU4Rec 50\.0 % 0\.250 \u2212(12|13) % 7\.50 \u2013", text)
     protocols = full.protocols.copy()
     protocols.loc[(protocols["protocol"] == "last_item") & (protocols["model"] == "popularity"), "value"] = 0.9
     text = text_of(replace(full, protocols=protocols))
-    assert "Last item only: by recall the order is Popularity, GRU4Rec, Markov." in text
+    assert "Last item only: Popularity has the highest recall, 0.9000" in text
 
 
 def test_costs_are_told_but_for_the_oracle(full: ReportData) -> None:
@@ -397,7 +475,7 @@ def test_a_feed_without_oracle_or_gru4rec(full: ReportData) -> None:
     text = text_of(data)
     assert "racle" not in text
     assert "GRU4Rec" not in text
-    assert "Markov is best" in text
+    assert "Take Markov" in text
     bare = replace(data, lineages=(), quarantine=(), boundary_us=None)
     assert "What it rests on" not in text_of(bare)
 
@@ -463,7 +541,7 @@ def test_ties_are_told(full: ReportData) -> None:
     board, metrics = tables(FULL, ties=0.5)
     text = text_of(replace(full, leaderboard=board, metrics=metrics))
     assert "Popularity's scores are saturated: 0.6000 under the standard rule is only 0.1000" in text
-    assert "Under the standard rule the order would be Popularity, GRU4Rec, Markov." in text
+    assert "Under the standard rule Popularity would have the highest value." in text
     board, metrics = tables(FULL, ties=0.01)
     assert "The rules differ for Popularity, by at most 0.0100" in text_of(
         replace(full, leaderboard=board, metrics=metrics)

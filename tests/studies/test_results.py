@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.studies.results import METRICS, SCHEMA, Results, difference
 
@@ -43,10 +44,10 @@ def test_difference_covers_nothing_where_there_is_nothing() -> None:
 def test_a_difference_is_that_of_a_loop_over_resamples_to_the_last_bit(data: st.DataObject, seed: int) -> None:
     """Sessions of both sides are drawn from one stream, and each resample is summed on its own."""
     rng = np.random.default_rng(seed)
-    every = np.array([f"s{i:03d}" for i in range(data.draw(st.integers(3, 90)))])
+    every = np.array([f"s{i:03d}" for i in range(data.draw(st.integers(20, 90)))])
     sides = []
     for _ in range(2):
-        own = rng.permutation(every)[: data.draw(st.integers(1, len(every)))]
+        own = rng.permutation(every)[: data.draw(st.integers(LEAST_SESSIONS, len(every)))]
         counts = rng.integers(1, 9, len(own))
         frame = pd.DataFrame(
             {"predictions": counts, "recall": rng.integers(0, counts + 1), "mrr": rng.random(len(own))}

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, FittedTable, Share, Span
+from sessrec_pipeline.models.base import Card, FittedTable, Look, Share, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules, row_of_weights
 from sessrec_pipeline.settings import Section
@@ -63,4 +63,5 @@ CARD = Card(
     load=load_rules,
     space={"pruning": Span(5, 500, log=True)},
     share=Share(N_("its part of the weight of the current item's rules"), row_of_weights),
+    look=Look("#C46A9B", "<", "--"),
 )

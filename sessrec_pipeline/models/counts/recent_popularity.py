@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, Fitted, FittedTable, Span
+from sessrec_pipeline.models.base import Card, Fitted, FittedTable, Look, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY, items_of, load
 from sessrec_pipeline.settings import Section
 from sessrec_pipeline.text import N_
@@ -65,4 +65,5 @@ CARD = Card(
     fit=fit,
     load=load,
     space={"days": Span(0.1, 30.0, log=True)},
+    look=Look("#2A9BC8", "X", ":"),
 )

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, Choice, FittedTable, Share, Span
+from sessrec_pipeline.models.base import Card, Choice, FittedTable, Look, Share, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules, row_of_weights
 from sessrec_pipeline.settings import Section
@@ -81,4 +81,5 @@ CARD = Card(
         "pruning": Span(5, 500, log=True),
     },
     share=Share(N_("its part of the weight of the current item's rules"), row_of_weights),
+    look=Look("#2A9BC8", ">", "--"),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sessrec_pipeline.models.base import Arrays, Block, Card, Recommender, Sessions, Share
+from sessrec_pipeline.models.base import Arrays, Block, Card, Look, Recommender, Sessions, Share
 from sessrec_pipeline.models.counts.popularity import POPULARITY, fit
 from sessrec_pipeline.models.padding import rest_of
 from sessrec_pipeline.settings import Section
@@ -69,4 +69,5 @@ CARD = Card(
     fit=fit,
     load=load,
     share=Share(N_("its part of the events of the session"), occurrences),
+    look=Look("#0072B2", "v", ":"),
 )

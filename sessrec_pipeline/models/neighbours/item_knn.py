@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessrec_pipeline.engine import Engine, Table, sql_text
-from sessrec_pipeline.models.base import Card, FittedTable, Share, Span
+from sessrec_pipeline.models.base import Card, FittedTable, Look, Share, Span
 from sessrec_pipeline.models.counts.popularity import POPULARITY
 from sessrec_pipeline.models.sparse import fit_rules, load_rules, row_of_weights
 from sessrec_pipeline.settings import Section
@@ -71,4 +71,5 @@ CARD = Card(
     load=load_rules,
     space={"neighbours": Span(20, 500, log=True), "regularisation": Span(0.0, 100.0)},
     share=Share(N_("its part of the similarities of the current item"), row_of_weights),
+    look=Look("#B8820A", "*", "--"),
 )

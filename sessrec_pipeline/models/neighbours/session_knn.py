@@ -44,6 +44,7 @@ from sessrec_pipeline.models.base import (
     Choice,
     Fitted,
     FittedTable,
+    Look,
     Recommender,
     Sessions,
     Share,
@@ -373,6 +374,7 @@ SKNN = Card(
     load=load,
     space=NEIGHBOURS,
     share=SHARE,
+    look=Look("#009E73", "h", "-"),
 )
 VSKNN = Card(
     name="vsknn",
@@ -385,6 +387,7 @@ VSKNN = Card(
     load=load,
     space={**NEIGHBOURS, "weighting": WEIGHTINGS, "weighting_score": WEIGHTINGS, "idf_weighting": Span(0.0, 10.0)},
     share=SHARE,
+    look=Look("#D55E00", "P", "-"),
 )
 STAN = Card(
     name="stan",
@@ -398,6 +401,7 @@ STAN = Card(
     load=load,
     space={**NEIGHBOURS, **FADING},
     share=SHARE,
+    look=Look("#B8820A", "d", "-"),
 )
 VSTAN = Card(
     name="vstan",
@@ -411,4 +415,5 @@ VSTAN = Card(
     load=load,
     space={**NEIGHBOURS, **FADING, "lambda_ipw": Span(0.1, 8.0, log=True), "lambda_idf": Span(0.0, 10.0)},
     share=SHARE,
+    look=Look("#C46A9B", "p", "-"),
 )
