@@ -170,6 +170,8 @@ def _prepared(frame: pa.Table, rules: SessionSettings) -> Events:
 
 
 def _nothing_left(sentence: str, events: Events, days: float | None, ratio: float | None) -> str:
+    if "session is left by" not in sentence or "keep_unseen_items" in sentence:
+        return sentence.replace("[split] ", "").replace("= true", "= True")
     times = pc.min_max(events.table["session_start"]).as_py()
     span = (times["max"] - times["min"]) / MICROSECONDS_PER_DAY
     asked = f"days={days:g}" if days is not None else f"ratio={0.8 if ratio is None else ratio:g}"
