@@ -98,8 +98,8 @@ def ingestion_checks(
     )
     now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
     in_range = earliest >= bound and (not logs or latest <= now * 1e6 + DAY)
-    times = {"earliest": moment(earliest), "latest": moment(latest)} if rows else {}
-    yield _result("raw_sessions", "times_in_range", in_range, **times)
+    span = f"{moment(earliest)} to {moment(latest)} UTC" if rows else "no events"
+    yield _result("raw_sessions", "times_in_range", in_range, seen=span)
     lost = {
         str(raw.node.partition): _number(raw, "rows_in")
         - (raw.node.rows or 0)

@@ -12,7 +12,7 @@ from sessrec_pipeline.storage.sql import sql_text
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 SMALL_PART = 0.05
-"""Fewer than 10 test sessions are refused where they are less than this of all; of a small feed they are what there is."""
+"""Fewer than 10 test sessions are refused where they are less than this of all: a small feed has no more."""
 
 
 def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
@@ -63,6 +63,9 @@ def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path
     stats["unseen items"] = unseen
     stats["dropped: unseen items"] = 0 if split.keep_unseen_items else unseen
     stats["dropped: sessions too short"] = events_in - int(stats["dropped: unseen items"]) - int(stats["events"])
+    stats["training events later"] = integer(
+        engine, "SELECT COUNT(*) FROM train WHERE time >= (SELECT MIN(time) FROM test)"
+    )
     stats["predictions"] = int(stats["events"]) - int(stats["sessions"])
     return engine.table("test", stats)
 
@@ -111,18 +114,19 @@ def _refuse_stray_test(engine: Engine, days: float, cutoff: int) -> None:
         engine, "SELECT COUNT(*) FROM sessions WHERE position = 0 AND session_start >= $cutoff", cutoff=cutoff
     )
     few = tests < FEWEST and tests < SMALL_PART * total
-    held = f"the last {days:g} days, which are to test, hold {part(tests, total, 'sessions')}"
+    last = "the last day, which is to test, holds" if days == 1 else f"the last {days:g} days, which are to test, hold"
+    held = f"{last} {part(tests, total, 'sessions')}"
     stray = stray_end(hours, sessions)
     if (
         stray is not None
         and cutoff >= stray.before + HOUR
         and (few or stray.gap > (stray.before - hours[0] * HOUR) / 4)
     ):
-        last = engine.scalar("SELECT MAX(session) FROM sessions WHERE session_start >= $cutoff", cutoff=cutoff)
+        session = engine.scalar("SELECT MAX(session) FROM sessions WHERE session_start >= $cutoff", cutoff=cutoff)
         raise ValueError(
-            f"{held}, {lasting(stray.gap)} after all others: a clock that is ahead, as in session {last!r} "
-            f"({moment(stray.start)[:10]}), has chosen the test period; mend or take out its log, or set [split] days so "
-            "that the test begins before the gap"
+            f"{held}, {lasting(stray.gap)} after all others: a clock that is ahead, as in session {session!r} "
+            f"({moment(stray.start)[:10]}), has chosen the test period; mend or take out its log, or set [split] days "
+            "so that the test begins before the gap"
         )
     if few and tests:
         raise ValueError(f'{held}: too few for any figure; set [split] days higher, or rule = "ratio"')

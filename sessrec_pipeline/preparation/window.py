@@ -29,6 +29,6 @@ def check_window(rules: SessionSettings, logs: Sequence[Stored]) -> None:
     if gap > max(window, span / 4) and rows < total / 2:
         raise ValueError(
             f"[sessions] window_days = {rules.window_days:g} would take {part(rows, total)} alone, which come "
-            f"{lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead moves the window; mend "
-            "or take out these logs, or set another window_days"
+            f"{lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead moves the window; "
+            "mend or take out these logs, or set another window_days"
         )

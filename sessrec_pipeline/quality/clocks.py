@@ -57,38 +57,33 @@ def _core_begins(sessions: NDArray[np.int64], most: float) -> int:
 def strays(evidence: Evidence, threshold: float) -> Finding:
     """Sessions that begin long after all others, or long before."""
     found = evidence.rows(
-        f"SELECT session_start // {HOUR}, COUNT(DISTINCT session) FROM sessions WHERE position = 0 GROUP BY 1 ORDER BY 1"
+        f"SELECT session_start // {HOUR} AS hour, COUNT(*) FROM sessions WHERE position = 0 GROUP BY hour ORDER BY hour"
     )
     hours, counts = np.array(found, dtype=np.int64).reshape(-1, 2).T
     late, early = stray_end(hours, counts), stray_end(-hours[::-1], counts[::-1])
     total = int(counts.sum())
-    if late is None and early is None:
-        span = lasting(int(hours[-1] - hours[0]) * HOUR) if len(hours) else "no time"
-        return Finding(False, f"{total:,} sessions begin within {span}, and none apart from the others")
     if late is not None:
-        count, gap, condition, order = late.sessions, late.gap, f"session_start >= {late.start}", "session_start"
-        seen = f"begin {lasting(gap)} after all others, from {moment(late.start)} UTC on"
+        place, condition = f"after all others, from {moment(late.start)} UTC on", f"session_start >= {late.start}"
+        stray = late
         advice = (
             "a clock that is ahead chooses the test period of the days rule ([split] rule, days), the window "
             "([sessions] window_days) and the last days of the drift; mend or take out their logs, or leave them if "
-            "the logs between are missing"
+            "only the logs between are missing"
         )
+    elif early is not None:
+        first = HOUR - early.start
+        place, condition, stray = f"before all others, until {moment(first)} UTC", f"session_start < {first}", early
+        advice = "a clock that is behind makes the logs look longer than they are; mend or take out their logs"
     else:
-        assert early is not None
-        count, gap, condition, order = (
-            early.sessions,
-            early.gap,
-            f"session_start < {HOUR - early.start}",
-            "session_start",
-        )
-        seen = f"begin {lasting(gap)} before all others, until {moment(HOUR - early.start)} UTC"
-        advice = "a clock that is behind makes the logs look longer than they are; [logs] earliest_year leaves them out"
+        span = lasting(int(hours[-1] - hours[0]) * HOUR)
+        return Finding(False, f"{total:,} sessions begin within {span}, and none apart from the others")
     examples = evidence.rows(
-        f"SELECT session, session_start FROM sessions WHERE position = 0 AND {condition} ORDER BY {order}, session LIMIT 3"
+        f"SELECT session, session_start FROM sessions WHERE position = 0 AND {condition} "
+        "ORDER BY session_start, session LIMIT 3"
     )
     return Finding(
-        count > threshold * total,
-        f"{part(count, total, 'sessions')} {seen}",
+        stray.sessions > threshold * total,
+        f"{part(stray.sessions, total, 'sessions')} begin {lasting(stray.gap)} {place}",
         [f"{shown(session)} ({moment(start)})" for session, start in examples],
         advice,
     )

@@ -104,7 +104,7 @@ RULES = (
         "test_split",
         "No training event at or after the start of the first test session under the days rule; under the others, "
         "which cut between sessions, at most 1 %.",
-        0.01,
+        splits.LATE,
         splits.late_training,
         clock=True,
         blocking=True,

@@ -2,6 +2,8 @@
 
 from sessrec_pipeline.quality.rule import Evidence, Finding, moment, part
 
+LATE = 0.01
+"""Share of training events after the first test event above which a split between sessions is warned of."""
 FEWEST = 10
 """Test sessions without which there is no interval and no verdict."""
 
@@ -38,8 +40,9 @@ def same_moment(evidence: Evidence, threshold: float) -> Finding:
     """Sessions that start in the very moment of the cut, on both sides of it."""
     total, trains, tests, start = evidence.row(
         "WITH cut AS (SELECT MIN(session_start) AS start FROM test), "
-        "all_starts AS (SELECT 'train' AS part, session, ANY_VALUE(session_start) AS starts FROM train GROUP BY session "
-        "UNION ALL SELECT 'test', session, ANY_VALUE(session_start) FROM test GROUP BY session) "
+        "all_starts AS ("
+        "SELECT 'train' AS part, session, ANY_VALUE(session_start) AS starts FROM train GROUP BY session UNION ALL "
+        "SELECT 'test', session, ANY_VALUE(session_start) FROM test GROUP BY session) "
         "SELECT COUNT(*), COUNT(*) FILTER (part = 'train' AND starts = start), "
         "COUNT(*) FILTER (part = 'test' AND starts = start), ANY_VALUE(start) FROM all_starts, cut"
     )
@@ -62,6 +65,6 @@ def unseen_items(evidence: Evidence, threshold: float) -> Finding:
     return Finding(
         dropped > threshold * total,
         f"{part(dropped, total, 'test events')} are dropped, for training never saw their items",
-        advice="the figures are about the others; [split] keep_unseen_items = true counts them as misses, and a shorter "
-        "test period ([split] days) has fewer of them",
+        advice="the figures are about the others; [split] keep_unseen_items = true counts them as misses, and a "
+        "shorter test period ([split] days) has fewer of them",
     )
