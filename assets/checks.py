@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.drift import over_time
-from assets.ingestion import landed_logs
+from assets.quality import ingested_logs, quality_checks
 from assets.rankings import shard_partitions
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
@@ -24,9 +24,10 @@ from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.ingest import DAY
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.monitoring.drift import Row, seen
+from sessrec_pipeline.quality.rule import moment
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.sql import create_view
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.store import Store, Stored
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 MAX_QUARANTINED = 0.01
@@ -73,14 +74,9 @@ def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
     """Of the log that this run ingested, or of all logs."""
-    everything = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
-    names = [context.partition_key] if context.has_partition_key else everything
-    logs: list[tuple[Stored, Stored]] = []
-    for name in names:
-        try:
-            logs.append((store.find("raw_sessions", name), store.find("quarantine", name)))
-        except NotMaterializedError:
-            context.log.warning(f"{name} has landed but is not ingested")
+    logs = [
+        (store.find("raw_sessions", name), store.find("quarantine", name)) for name in ingested_logs(context, store)
+    ]
     types = {"log": pa.string(), "line": pa.int64(), "session": pa.string(), "item": pa.string(), "time": pa.int64()}
     wrong = [
         f"{raw.node.partition}: {column} is {schema.field(column).type}"
@@ -102,7 +98,8 @@ def ingestion_checks(
     )
     now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
     in_range = earliest >= bound and (not logs or latest <= now * 1e6 + DAY)
-    yield _result("raw_sessions", "times_in_range", in_range, earliest=earliest, latest=latest)
+    span = f"{moment(earliest)} to {moment(latest)} UTC" if rows else "no events"
+    yield _result("raw_sessions", "times_in_range", in_range, seen=span)
     lost = {
         str(raw.node.partition): _number(raw, "rows_in")
         - (raw.node.rows or 0)
@@ -175,30 +172,20 @@ def sessions_checks(
     yield _result("sessions", "in_order", wrong == 0, events_out_of_order=wrong)
 
 
-def split_checks(prefix: str, source: str, rule: str) -> dg.AssetChecksDefinition:
-    """The checks of one split; under the ratio and given rules late training events are counted, not refused."""
+def split_checks(prefix: str, source: str) -> dg.AssetChecksDefinition:
+    """The checks that a split is one."""
     train_name, test_name = f"{prefix}train_split", f"{prefix}test_split"
 
     @dg.multi_asset_check(
         name=f"{prefix}split_checks",
-        specs=[
-            *_specs(
-                test_name,
-                {
-                    "no_session_in_both": "No session trains and tests.",
-                    "items_seen_in_training": "Every test item occurs in train, unless the settings keep the others.",
-                    "nothing_lost": "Events in = train + test + events dropped, by named reason.",
-                },
-            ),
-            *_specs(
-                test_name,
-                {
-                    "no_future_in_train": "No training event at or after the start of the first test session under the "
-                    "days rule; under the others, which cut between sessions, such events are counted."
-                },
-                blocking=rule == "days",
-            ),
-        ],
+        specs=_specs(
+            test_name,
+            {
+                "no_session_in_both": "No session trains and tests.",
+                "items_seen_in_training": "Every test item occurs in train, unless the settings keep the others.",
+                "nothing_lost": "Events in = train + test + events dropped, by named reason.",
+            },
+        ),
     )
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         train, test, whole = store.find(train_name), store.find(test_name), store.find(source)
@@ -231,14 +218,6 @@ def split_checks(prefix: str, source: str, rule: str) -> dg.AssetChecksDefinitio
             train=trains,
             test=tests,
             **dropped,
-        )
-        (late,) = _ask("SELECT COUNT(*) FROM train WHERE time >= (SELECT MIN(time) FROM test)", **tables)
-        yield _result(
-            test_name,
-            "no_future_in_train",
-            late == 0 or rule != "days",
-            training_events_after_first_test_event=late,
-            rule=rule,
         )
 
     return checks
@@ -416,8 +395,9 @@ def asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ingestion_checks,
         drift_checks,
         sessions_checks,
-        split_checks("", "sessions", settings.split.rule),
-        split_checks("tuning_", "train_split", settings.split.tuning.rule),
+        split_checks("", "sessions"),
+        *([split_checks("tuning_", "train_split")] if settings.training.tunes else []),
+        *quality_checks(settings),
         *[training_checks(card) for card in cards_of(settings) if card.training],
         *result_checks(settings),
         *analysis_checks(settings),

@@ -51,7 +51,7 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
         ingestion.read_landed_log,
         drift.drift,
         preparation.sessions,
-        *preparation.splits,
+        *preparation.split_assets(settings),
         *model_assets(settings),
         *[asset for card in cards for asset in ranking_assets(card, settings)],
         *evaluation_assets(settings),

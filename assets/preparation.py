@@ -10,10 +10,11 @@ from assets.stage import EVENT, stage
 from sessrec_pipeline.engine import Engine, open_engine
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import test_split, train_split
+from sessrec_pipeline.preparation.window import check_window
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.lake import Table
-from sessrec_pipeline.storage.store import Stored
+from sessrec_pipeline.storage.store import Store, Stored
 
 
 @dg.asset(
@@ -26,7 +27,10 @@ from sessrec_pipeline.storage.store import Stored
 )
 @retried
 def sessions(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_sessions: list[Stored]
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+    raw_sessions: list[Stored],
 ) -> Table:
     """All landed logs together: exact copies dropped, sessions put in order, filters applied to a fixed point.
 
@@ -34,6 +38,7 @@ def sessions(
     """
     if not raw_sessions:
         raise dg.Failure(f"no log has been ingested yet: put logs into {settings.landing} and materialize raw_sessions")
+    check_window(settings.sessions, [store.find("raw_sessions", log) for log in store.partitions("raw_sessions")])
     with open_engine(settings) as engine:
         table = prepare_sessions(engine, settings, [log.path for log in raw_sessions], context.log.info)
         items = engine.rows("SELECT COUNT(*) AS n FROM ordered GROUP BY item")["n"]
@@ -104,11 +109,11 @@ def _tuning_split(settings: Settings) -> SplitSettings:
     return settings.split.tuning
 
 
-splits = [
-    make(prefix, source, purpose, rule)
-    for prefix, source, purpose, rule in (
-        ("", "sessions", "for the models", _split),
-        ("tuning_", "train_split", "for every choice that is tuned; the test split stays unseen", _tuning_split),
-    )
-    for make in (train_asset, test_asset)
-]
+def split_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets of the split, and of the one inside train where something is chosen on it: a feed may be too small to
+    be divided twice."""
+    parts = [("", "sessions", "for the models", _split)]
+    if settings.training.tunes:
+        purpose = "for every choice that is tuned; the test split stays unseen"
+        parts.append(("tuning_", "train_split", purpose, _tuning_split))
+    return [make(*part) for part in parts for make in (train_asset, test_asset)]

@@ -219,7 +219,13 @@ def _seen(evaluation: dg.AssetCheckEvaluation) -> str:
         for name, value in evaluation.metadata.items()
         if not isinstance(value, dg.MarkdownMetadataValue)
     }
-    return ", ".join(f"{k}={f'{v:.4f}' if isinstance(v, float) else v}" for k, v in values.items())
+    return ", ".join(f"{k}={_spelled(v)}" for k, v in values.items())
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -290,7 +296,7 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             reasons[str(event.step_key)] = reason(event)
     if not result.success and not reasons:
         for check in result.get_asset_check_evaluations():
-            if not check.passed and check.blocking:
+            if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR:
                 reasons[check.asset_key.to_user_string()] = f"check {check.check_name} did not pass"
     return reasons if reasons or result.success else {"run": "failed"}
 

@@ -1,6 +1,8 @@
 """Events in sessions, and their split in time, by the SQL of the pipeline's own preparation."""
 
+import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY, test_split, train_split
+from sessrec_pipeline.quality import Evidence, examine
+from sessrec_pipeline.quality.splits import few_sessions
 from sessrec_pipeline.settings import SessionSettings, Settings, SplitSettings
 
 AS_IT_IS = SessionSettings(drop_duplicates=False, min_session_length=1, max_session_length=1_000_000)
@@ -108,6 +112,9 @@ def temporal_split(
 
     The train part of a split can be split once more, to tune on: its events are prepared already, and only divided.
 
+    A warning says where train knows what happens during the test, where many targets are dropped because train never
+    saw them, and where time does not say which sessions test.
+
     FrameError where the frame cannot be used, SettingsError where an argument cannot, ValueError where no session is
     left to train or to test on.
     """
@@ -136,9 +143,13 @@ def temporal_split(
         sessions = write_events(events, settings.home / "sessions.parquet")
         try:
             train = Events(train_split(engine, split, sessions).arrow())
-            test = test_split(engine, split, sessions, write_events(train, settings.home / "train.parquet")).arrow()
+            made = test_split(engine, split, sessions, write_events(train, settings.home / "train.parquet"))
+            test = made.arrow()
         except ValueError as error:
             raise ValueError(_nothing_left(str(error), events, days, ratio)) from error
+        for rule, finding in examine("test_split", Evidence(engine.connection, settings, {"test": made.stats})):
+            if finding.broken and rule.measure is not few_sessions:  # the size of the test is in its ``repr``
+                warnings.warn(_as_arguments(finding.sentence), stacklevel=2)
     return train, Events(test)
 
 
@@ -170,6 +181,8 @@ def _prepared(frame: pa.Table, rules: SessionSettings) -> Events:
 
 
 def _nothing_left(sentence: str, events: Events, days: float | None, ratio: float | None) -> str:
+    if "session is left by" not in sentence or "keep_unseen_items" in sentence:
+        return _as_arguments(sentence)
     times = pc.min_max(events.table["session_start"]).as_py()
     span = (times["max"] - times["min"]) / MICROSECONDS_PER_DAY
     asked = f"days={days:g}" if days is not None else f"ratio={0.8 if ratio is None else ratio:g}"
@@ -177,6 +190,12 @@ def _nothing_left(sentence: str, events: Events, days: float | None, ratio: floa
         f"{sentence.partition(' by [split]')[0]} with {asked}: the {len(events.sessions):,} sessions begin within "
         f"{span:.1f} days; give other days or another ratio"
     )
+
+
+def _as_arguments(sentence: str) -> str:
+    """A sentence about settings, about the arguments of ``temporal_split`` instead."""
+    plain = re.sub(r"\[\w+\] ", "", sentence).replace(" = true", "=True")
+    return plain.replace('rule = "days"', "days=...").replace('rule = "ratio"', "ratio=...")
 
 
 # --- where work is done ----------------------------------------------------------------------------------------------

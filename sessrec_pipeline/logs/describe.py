@@ -21,6 +21,7 @@ from sessrec_pipeline.logs.ingest import Ingested, ingest_landed
 from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
+from sessrec_pipeline.quality import Evidence, examine_log
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
 from sessrec_pipeline.stopping import at_stop
 
@@ -137,7 +138,7 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             home.landing.mkdir()
             sample, part = _sample(path, look, home.landing)
             ingested = ingest_landed(home, sample.name, lambda _: None)
-            lines = [f"{READ_SO}{part}{path.name!r} would give:", *_outcome(ingested, sample, look)]
+            lines = [f"{READ_SO}{part}{path.name!r} would give:", *_outcome(home, ingested, sample, look)]
             counts = {name: int(ingested.events.stats[name]) for name in ("events", "quarantined")}
             if counts["quarantined"] <= settings.max_bad_share * sum(counts.values()):
                 return lines, True
@@ -182,7 +183,7 @@ def _rows_of_parquet(path: Path, target: Path) -> tuple[Path, str]:
     return target, f"the first {MOST_ROWS:,} rows of "
 
 
-def _outcome(ingested: Ingested, sample: Path, look: Look) -> list[str]:
+def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> list[str]:
     with duckdb.connect() as connection:
         for name, table in (("events", ingested.events), ("quarantine", ingested.quarantine)):
             connection.register(name, table.arrow())
@@ -197,13 +198,14 @@ def _outcome(ingested: Ingested, sample: Path, look: Look) -> list[str]:
             "SELECT reason, COUNT(*), MIN(line), ARG_MIN(COALESCE(text, CONCAT_WS(' | ', session, item, time)), line) "
             "FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
         ).fetchall()
+        found = [finding for _, finding in examine_log(Evidence(connection, home))] if rows else []
     texts = _lines_of(sample, look, {line for _, line in ingested.left_out.values()})
     lines.append(f"  {sum(rows for rows, _ in ingested.left_out.values()):,} rows left out by rule")
     for reason, (rows, line) in ingested.left_out.items():
         lines.append(f"    {rows:,} {reason}; the first on line {line}: {_short(texts.get(line, ''))}")
     lines.append(f"  {sum(rows for _, rows, *_ in bad):,} rows quarantined")
     lines += [f"    {rows:,} {reason}; the first on line {line}: {_short(text)}" for reason, rows, line, text in bad]
-    return lines
+    return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
 
 
 def _moment(microseconds: int) -> str:

@@ -3,11 +3,16 @@
 from pathlib import Path
 
 from sessrec_pipeline.engine import Engine, Lookup, integer
+from sessrec_pipeline.quality.clocks import stray_end
+from sessrec_pipeline.quality.rule import HOUR, lasting, moment, part
+from sessrec_pipeline.quality.splits import FEWEST
 from sessrec_pipeline.settings import SplitSettings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.sql import sql_text
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+SMALL_PART = 0.05
+"""Fewer than 10 test sessions are refused where they are less than this of all: a small feed has no more."""
 
 
 def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
@@ -48,15 +53,19 @@ def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path
     stats["events"] = integer(engine, "SELECT COUNT(*) FROM test")
     stats["sessions"] = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM test")
     stats["items"] = integer(engine, "SELECT COUNT(DISTINCT item) FROM test")
-    if not stats["events"]:
-        raise ValueError(_too_short("test", split, engine))
     in_test = f"{labelled}SELECT COUNT(*) FROM labelled WHERE part = 'test'"
     events_in = integer(engine, in_test, **values)
     unseen = integer(engine, f"{in_test} AND item NOT IN (SELECT item FROM seen_items)", **values)
+    if not stats["events"]:
+        all_new = unseen and not split.keep_unseen_items
+        raise ValueError(_all_new(split, unseen, events_in) if all_new else _too_short("test", split, engine))
     stats["events_in"] = events_in
     stats["unseen items"] = unseen
     stats["dropped: unseen items"] = 0 if split.keep_unseen_items else unseen
     stats["dropped: sessions too short"] = events_in - int(stats["dropped: unseen items"]) - int(stats["events"])
+    stats["training events later"] = integer(
+        engine, "SELECT COUNT(*) FROM train WHERE time >= (SELECT MIN(time) FROM test)"
+    )
     stats["predictions"] = int(stats["events"]) - int(stats["sessions"])
     return engine.table("test", stats)
 
@@ -70,6 +79,7 @@ def _label(engine: Engine, split: SplitSettings, sessions: Path) -> tuple[str, d
     if split.rule == "days":
         last = integer(engine, "SELECT MAX(time) FROM sessions")
         values["cutoff"] = last - int(split.days * MICROSECONDS_PER_DAY)
+        _refuse_stray_test(engine, split.days, values["cutoff"])
     elif split.rule == "ratio":
         sessions_in = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
         values["train_sessions"] = int(sessions_in * split.ratio)
@@ -85,3 +95,38 @@ def _too_short(part: str, split: SplitSettings, engine: Engine) -> str:
         f'no {part} session is left by [split] rule = "{split.rule}"{wanted}: the {count:,} sessions to divide span '
         f"{days:.1f} days; land more logs, or set another rule (the split inside train has [split] tuning_rule)"
     )
+
+
+def _all_new(split: SplitSettings, unseen: int, events: int) -> str:
+    return (
+        f'no test session is left by [split] rule = "{split.rule}": {unseen:,} of {events:,} test events were dropped '
+        "because training never saw their items; set [split] keep_unseen_items = true to count them as misses (a model "
+        "that knows items by their ids alone cannot recommend new ones), or choose a split whose training has them"
+    )
+
+
+def _refuse_stray_test(engine: Engine, days: float, cutoff: int) -> None:
+    """ValueError where a few stray sessions, or next to none, would be the whole test of the days rule."""
+    counted = engine.rows(sql_text("preparation", "session_hours")).sort_by("hour")
+    hours, sessions = (counted[name].to_numpy() for name in ("hour", "sessions"))
+    total = int(sessions.sum())
+    tests = integer(
+        engine, "SELECT COUNT(*) FROM sessions WHERE position = 0 AND session_start >= $cutoff", cutoff=cutoff
+    )
+    few = tests < FEWEST and tests < SMALL_PART * total
+    last = "the last day, which is to test, holds" if days == 1 else f"the last {days:g} days, which are to test, hold"
+    held = f"{last} {part(tests, total, 'sessions')}"
+    stray = stray_end(hours, sessions)
+    if (
+        stray is not None
+        and cutoff >= stray.before + HOUR
+        and (few or stray.gap > (stray.before - hours[0] * HOUR) / 4)
+    ):
+        session = engine.scalar("SELECT MAX(session) FROM sessions WHERE session_start >= $cutoff", cutoff=cutoff)
+        raise ValueError(
+            f"{held}, {lasting(stray.gap)} after all others: a clock that is ahead, as in session {session!r} "
+            f"({moment(stray.start)[:10]}), has chosen the test period; mend or take out its log, or set [split] days "
+            "so that the test begins before the gap"
+        )
+    if few and tests:
+        raise ValueError(f'{held}: too few for any figure; set [split] days higher, or rule = "ratio"')

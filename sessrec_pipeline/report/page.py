@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from sessrec_pipeline.quality.splits import LATE
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
 from sessrec_pipeline.report.beyond_accuracy import (
@@ -26,7 +27,7 @@ from sessrec_pipeline.report.beyond_accuracy import (
     protocol_rows,
 )
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
-from sessrec_pipeline.report.data import ReportData, TrainedModel, count
+from sessrec_pipeline.report.data import ReportData, TrainedModel, count, percent
 from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES, model_name
@@ -180,6 +181,16 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
                 "The models were measured on {n} predictions, but the test split now has {expected}; rank them again.",
                 n=f"{predictions[0]:,}",
                 expected=f"{expected:,}",
+            )
+        )
+    late, events = count(data.test, "training events later"), count(data.train, "events")
+    if data.settings.split.rule == "ratio" and data.settings.logs.time_unit != "order" and late > LATE * events:
+        found.append(
+            gettext(
+                "{share} of the training events ({n}) are not before the first test event, so the models knew what "
+                'happened while they were tested; [split] rule = "days" ends training when the test begins.',
+                share=percent(late / events),
+                n=f"{late:,}",
             )
         )
     if funnel.unaccounted:

@@ -38,6 +38,11 @@ class TrainingSettings(Section):
     rendezvous: str | None = Field(default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:\[\]-][^\s/:\[\]]*):\d{1,5}$")
     """torchrun, more than one node: ``host:port`` where they meet; the host is one of them."""
 
+    @property
+    def tunes(self) -> bool:
+        """Whether anything is chosen on the split inside train."""
+        return self.validate_epochs or self.tuning_trials > 0
+
     @field_validator("study")
     @classmethod
     def _a_url(cls, study: SecretStr | None) -> SecretStr | None:

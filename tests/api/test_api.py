@@ -32,7 +32,14 @@ from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.base import best_of
 from sessrec_pipeline.models.registry import CARDS, ModelNameError, cards
-from sessrec_pipeline.settings import SessionSettings, Settings, SettingsError, SplitSettings, SyntheticSettings
+from sessrec_pipeline.settings import (
+    SessionSettings,
+    Settings,
+    SettingsError,
+    SplitSettings,
+    SyntheticSettings,
+    TrainingSettings,
+)
 from sessrec_pipeline.storage.checkpoints import CorruptCheckpointError
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.training.device import DeviceError
@@ -109,8 +116,10 @@ def graph(landing: Path) -> Graph:
     )
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with dg.DagsterInstance.ephemeral() as instance:
-        outcome = materialize_all(settings, instance, up_to=["leaderboard", "tuning_test_split"])
-    assert outcome.success, outcome
+        outcome = materialize_all(settings, instance, up_to=["leaderboard"])
+        assert outcome.success, outcome
+        tuned = settings.model_copy(update={"training": TrainingSettings(tuning_trials=1)})
+        assert materialize_all(tuned, instance, up_to=["tuning_test_split"]).success
     return Graph(settings, Store(settings))
 
 
@@ -122,6 +131,22 @@ def test_splits_are_those_of_the_graph(graph: Graph, split: Split) -> None:
         ("tuning_train_split", "tuning_test_split"), temporal_split(split.train, days=1), strict=True
     ):
         assert graph.store.find(name).arrow().equals(events.table)
+
+
+def test_a_split_says_what_is_wrong_with_it() -> None:
+    """The rules of the pipeline's checks, in the words of the arguments."""
+    users = pd.DataFrame(
+        [(f"u{n}", f"i{(n + k) % 5}", 86_400 * (n + 40 * k)) for n in range(40) for k in range(4)],
+        columns=["session", "item", "time"],
+    )
+    with pytest.warns(UserWarning) as told:
+        temporal_split(users, time_unit="s")
+    (sentence,) = {str(warning.message) for warning in told}
+    assert sentence.startswith("96 of 128 training events (75.0 %) are not before the first test event")
+    assert "; days=... ends training when the test begins, and inactivity_gap_minutes cuts" in sentence
+    new = users.assign(item=[f"i{n}" for n in range(len(users))])
+    with pytest.raises(ValueError, match="32 of 32 test events were dropped .* set keep_unseen_items=True"):
+        temporal_split(new, time_unit="s")
 
 
 def test_checkpoints_are_those_of_the_graph(graph: Graph, fitted: dict[str, Model], tmp_path: Path) -> None:

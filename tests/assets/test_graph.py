@@ -73,9 +73,9 @@ GRAPH: dict[str, set[str]] = {
     "slices": EVERY_RANKING | {"popularity", "test_split", "train_split"},
     "test_split": {"sessions", "train_split"},
     "train_split": {"sessions"},
-    "tuning_test_split": {"train_split", "tuning_train_split"},
-    "tuning_train_split": {"train_split"},
 }
+FOR_TUNING = {"tuning_test_split": {"train_split", "tuning_train_split"}, "tuning_train_split": {"train_split"}}
+"""Assets beside these where something is tuned."""
 STUDIES = {
     "study_catalogue_size": {"popularity", "test_split", "train_split"},
     "study_markov_alpha": {"markov_checkpoint", "popularity_checkpoint", "test_split"},
@@ -103,6 +103,15 @@ def asset_graph(settings: FeedSettings) -> dict[str, set[str]]:
 
 def test_graph_is_the_one_that_is_documented(feed: Callable[..., FeedSettings]) -> None:
     assert asset_graph(feed(synthetic=SMALL)) == GRAPH | STUDIES_AND_PAGE
+
+
+@pytest.mark.parametrize("training", [{"tuning_trials": 2}, {"validate_epochs": True}])
+def test_train_is_split_once_more_where_something_is_tuned(
+    feed: Callable[..., FeedSettings], training: dict[str, Any]
+) -> None:
+    graph = asset_graph(feed(training=training, models=["markov", "gru4rec"]))
+    assert FOR_TUNING.items() <= graph.items()
+    assert FOR_TUNING.keys().isdisjoint(asset_graph(feed(models=["markov", "gru4rec"])))
 
 
 def test_code_location_loads(feed: Callable[..., FeedSettings]) -> None:
@@ -320,9 +329,9 @@ def test_lineage_lists_exactly_the_landed_files(outcome: Outcome, demo: FeedSett
 
 def test_all_checks_pass(outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance) -> None:
     verdicts = run_checks(demo, instance)
-    # Two epochs on 300 sessions are too few to rank the models as the default demo must.
-    assert {v.check for v in verdicts if v.outcome != "passed"} <= {"expected_order"}
-    assert len(verdicts) == 28
+    # Two epochs on 300 sessions are too few to rank the models as the default demo must, and 60 to test on.
+    assert {v.check for v in verdicts if v.outcome != "passed"} - {"expected_order"} == {"enough_test_sessions"}
+    assert len(verdicts) == 39
     assert all(v.expected for v in verdicts)
 
 
@@ -333,7 +342,7 @@ def test_check_that_cannot_run_says_why(outcome: Outcome, demo: FeedSettings, in
         verdicts = run_checks(demo, instance)
     finally:
         away.rename(metrics)
-    assert len(verdicts) == 28
+    assert len(verdicts) == 39
     stuck = [v for v in verdicts if v.outcome == "could not run"]
     assert [(v.asset, v.check) for v in stuck] == [("metrics", "values_make_sense")]
     assert stuck[0].seen == "metrics is not there yet; materialize metrics first" and stuck[0].red

@@ -228,6 +228,8 @@ def test_what_reads_tuned_settings_rests_on_the_trials(tmp_path: Path) -> None:
     tunings = {f"{model}_tuning" for model in TUNED}
     for name in tunings:
         assert on.pop(name) == {"tuning_train_split", "tuning_test_split"}
+    assert on.pop("tuning_train_split") == {"train_split"}
+    assert on.pop("tuning_test_split") == {"train_split", "tuning_train_split"}
     added = {name: parents - off[name] for name, parents in on.items() if parents != off[name]}
     studies = {name for name in on if name.startswith("study_")}
     expected = {f"{model}_checkpoint": {f"{model}_tuning"} for model in TUNED}

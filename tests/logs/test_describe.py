@@ -230,7 +230,7 @@ def test_long_file_is_read_in_part_and_said_so(tmp_path: Path, monkeypatch: pyte
     lines, readable = describe(path)
     assert readable
     assert "read so, the first 2 MiB (unpacked) of 'a.tsv' would give:" in lines
-    assert lines[-1] == "  0 rows quarantined"  # the part ends with a whole line
+    assert "  0 rows quarantined" in lines  # the part ends with a whole line
 
 
 def test_long_parquet_is_read_in_part_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -601,6 +601,10 @@ def test_doubtful_results_are_flagged(full: ReportData) -> None:
     assert "more than one version of sessions" in text_of(replace(full, lineages=[lineage(2), other]))
     board = full.leaderboard.assign(predictions=[900, 901, 900, 900])
     assert "different numbers of predictions (900, 901)" in text_of(replace(full, leaderboard=board))
+    late = replace(full, test={**full.test, "training events later": int(full.train["events"]) // 4})
+    assert 'class="warnings"' not in render(late).html, "which the check of the days rule refuses"
+    by_ratio = full.settings.model_copy(update={"split": SplitSettings(rule="ratio")})
+    assert "25.0 % of the training events" in text_of(replace(late, settings=by_ratio)).replace("\xa0", " ")
     assert "now has 950" in text_of(replace(full, test={**full.test, "predictions": 950}))
 
 

@@ -1,0 +1,100 @@
+"""The asset checks that are made from the rules of ``quality/``, a check for each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from assets.ingestion import landed_logs
+from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import Store, Stored
+
+
+def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> list[str]:
+    """The log that this run ingested, or all that are ingested; those that have landed and are not are named."""
+    everything = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+    names = [context.partition_key] if context.has_partition_key else everything
+    ingested = [name for name in names if store.has("raw_sessions", name)]
+    for name in sorted(set(names) - set(ingested)):
+        context.log.warning(f"{name} has landed but is not ingested")
+    return ingested
+
+
+def quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """The checks of logs, sessions and splits; of the splits for tuning where there are any."""
+    splits = [_of_split("", settings)]
+    if settings.training.tunes:
+        splits.append(_of_split("tuning_", settings))
+    return [_of_logs(), _of_sessions(), *splits]
+
+
+def _of_logs() -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name="log_quality", specs=_specs("raw_sessions", "raw_sessions"))
+    def checks(
+        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Of the logs that this run ingested, or of all logs together."""
+        logs = [store.find("raw_sessions", name) for name in ingested_logs(context, store)]
+        if not logs:
+            for rule in _rules("raw_sessions"):
+                yield _result(rule, "raw_sessions", passed=True, seen="no log is ingested")
+            return
+        with _evidence(settings, {"events": logs}) as evidence:
+            yield from _results("raw_sessions", "raw_sessions", evidence)
+
+    return checks
+
+
+def _of_sessions() -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name="session_quality", specs=_specs("sessions", "sessions"))
+    def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+        with _evidence(settings, {"sessions": [store.find("sessions")]}) as evidence:
+            yield from _results("sessions", "sessions", evidence)
+
+    return checks
+
+
+def _of_split(prefix: str, settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(name=f"{prefix}split_quality", specs=_specs("test_split", f"{prefix}test_split"))
+    def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+        split = settings.split.tuning if prefix else settings.split
+        tables = {part: [store.find(f"{prefix}{part}_split")] for part in ("train", "test")}
+        with _evidence(settings.model_copy(update={"split": split}), tables) as evidence:
+            yield from _results("test_split", f"{prefix}test_split", evidence)
+
+    return checks
+
+
+@contextmanager
+def _evidence(settings: Settings, tables: Mapping[str, Sequence[Stored]]) -> Iterator[Evidence]:
+    """Stored tables, in an engine that keeps to the feed's memory limit."""
+    with DuckDBEngine(settings) as engine:
+        for name, stored in tables.items():
+            engine.register(name, [artefact.path for artefact in stored])
+        stats = {name: stored[0].stats for name, stored in tables.items() if len(stored) == 1}
+        yield Evidence(engine.connection, settings, stats)
+
+
+def _rules(asset: Asset) -> list[Rule]:
+    return [rule for rule in RULES if rule.asset == asset]
+
+
+def _specs(asset: Asset, key: str) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(rule.name, asset=key, description=rule.expected, blocking=rule.blocking)
+        for rule in _rules(asset)
+    ]
+
+
+def _results(asset: Asset, key: str, evidence: Evidence) -> Iterator[dg.AssetCheckResult]:
+    for rule, finding in examine(asset, evidence):
+        yield _result(rule, key, passed=not finding.broken, seen=finding.sentence, worthless=finding.worthless)
+
+
+def _result(rule: Rule, key: str, *, passed: bool, seen: str, worthless: bool = False) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.ERROR if worthless else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        passed=passed, asset_key=key, check_name=rule.name, severity=severity, metadata={"seen": seen}
+    )

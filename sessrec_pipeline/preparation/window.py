@@ -1,0 +1,34 @@
+"""Whether ``[sessions] window_days`` takes what it is meant to take."""
+
+from collections.abc import Sequence
+
+from sessrec_pipeline.quality.rule import DAY, lasting, part
+from sessrec_pipeline.settings import SessionSettings
+from sessrec_pipeline.storage.store import Stored
+
+
+def check_window(rules: SessionSettings, logs: Sequence[Stored]) -> None:
+    """ValueError where the window drops most of the feed because a few logs lie long after all others.
+
+    logs: all that are ingested. The window counts back from the last event of all, which one clock that is ahead moves.
+    """
+    if rules.window_days is None:
+        return
+    window = int(rules.window_days * DAY)
+    timed = [log for log in logs if "last_time" in log.stats]
+    start = max((int(log.stats["last_time"]) for log in timed), default=0) - window
+    taken = [log for log in timed if int(log.stats["last_time"]) >= start]
+    left = [log for log in timed if int(log.stats["last_time"]) < start]
+    if not left:
+        return
+    earliest = min(taken, key=lambda log: int(log.stats["first_time"]))
+    before = max(int(log.stats["last_time"]) for log in left)
+    span = before - min(int(log.stats["first_time"]) for log in left)
+    gap = int(earliest.stats["first_time"]) - before
+    rows, total = (sum(log.node.rows or 0 for log in some) for some in (taken, timed))
+    if gap > max(window, span / 4) and rows < total / 2:
+        raise ValueError(
+            f"[sessions] window_days = {rules.window_days:g} would take {part(rows, total)} alone, which come "
+            f"{lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead moves the window; "
+            "mend or take out these logs, or set another window_days"
+        )

@@ -1,0 +1,157 @@
+"""Times that no clock of a shop has given: stray, gone back, or the same for all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sessrec_pipeline.quality.rule import DAY, HOUR, Evidence, Finding, lasting, moment, part, shown
+
+FEWEST_SESSIONS = 20
+"""With fewer, what most of them have in common says nothing."""
+STRAY_SHARE = 0.01
+LONGER = 3
+"""A gap is one that stray sessions leave where it is so many times the longest between all the others."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """The last sessions, where they are few and begin long after all others."""
+
+    start: int
+    """When they begin, and when the others last began: microseconds, to the hour."""
+    before: int
+    sessions: int
+
+    @property
+    def gap(self) -> int:
+        """Microseconds."""
+        return self.start - self.before
+
+
+def stray_end(hours: NDArray[np.int64], sessions: NDArray[np.int64]) -> Stray | None:
+    """The last sessions where a clock that is ahead may have given their times.
+
+    hours: in which sessions start, since 1970, rising. sessions: how many start in each. They are stray where they are
+    1 % of all at most (or fewer than 10 and 5 %) and begin a day or more after all others, and three times later than
+    the longest time that is between any of these.
+    """
+    total = int(sessions.sum())
+    most = max(STRAY_SHARE * total, min(9, 0.05 * total))
+    after = total - np.cumsum(sessions)  # sessions that start later than this hour
+    first = int(np.searchsorted(-after, -most))  # the last hour that cannot be stray, whatever comes then
+    gaps = np.diff(hours)
+    usual = int(gaps[_core_begins(sessions, most) : first].max(initial=0))
+    found = np.flatnonzero(gaps[first:] >= max(DAY // HOUR, LONGER * usual))
+    if not len(found):
+        return None
+    last = first + int(found[0])
+    return Stray(int(hours[last + 1]) * HOUR, int(hours[last]) * HOUR, int(after[last]))
+
+
+def _core_begins(sessions: NDArray[np.int64], most: float) -> int:
+    """The first hour that is not among those of stray sessions at the beginning, if there are such."""
+    return int(np.searchsorted(np.cumsum(sessions), most, side="right"))
+
+
+def strays(evidence: Evidence, threshold: float) -> Finding:
+    """Sessions that begin long after all others, or long before."""
+    found = evidence.rows(
+        f"SELECT session_start // {HOUR} AS hour, COUNT(*) FROM sessions WHERE position = 0 GROUP BY hour ORDER BY hour"
+    )
+    hours, counts = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    late, early = stray_end(hours, counts), stray_end(-hours[::-1], counts[::-1])
+    total = int(counts.sum())
+    if late is not None:
+        place, condition = f"after all others, from {moment(late.start)} UTC on", f"session_start >= {late.start}"
+        stray = late
+        advice = (
+            "a clock that is ahead chooses the test period of the days rule ([split] rule, days), the window "
+            "([sessions] window_days) and the last days of the drift; mend or take out their logs, or leave them if "
+            "only the logs between are missing"
+        )
+    elif early is not None:
+        first = HOUR - early.start
+        place, condition, stray = f"before all others, until {moment(first)} UTC", f"session_start < {first}", early
+        advice = "a clock that is behind makes the logs look longer than they are; mend or take out their logs"
+    else:
+        span = lasting(int(hours[-1] - hours[0]) * HOUR)
+        return Finding(False, f"{total:,} sessions begin within {span}, and none apart from the others")
+    examples = evidence.rows(
+        f"SELECT session, session_start FROM sessions WHERE position = 0 AND {condition} "
+        "ORDER BY session_start, session LIMIT 3"
+    )
+    return Finding(
+        stray.sessions > threshold * total,
+        f"{part(stray.sessions, total, 'sessions')} begin {lasting(stray.gap)} {place}",
+        [f"{shown(session)} ({moment(start)})" for session, start in examples],
+        advice,
+    )
+
+
+def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
+    """Sessions that start at the commonest time of day: midnight, where dates have no clock; all, in an export."""
+    clock, count, sessions, earliest, latest = evidence.row(
+        "WITH starts AS (SELECT MIN(time) AS start FROM events GROUP BY session), "
+        f"clocks AS (SELECT start % {DAY} AS clock, COUNT(*) AS n FROM starts GROUP BY clock) "
+        "SELECT ARG_MAX(clock, n), MAX(n), SUM(n), (SELECT MIN(time) FROM events), (SELECT MAX(time) FROM events) "
+        "FROM clocks"
+    )
+    time = f"the same time, {moment(earliest)}" if earliest == latest else f"the same time of day, {moment(clock)[11:]}"
+    return Finding(
+        sessions >= FEWEST_SESSIONS and count > threshold * sessions,
+        f"{part(count, sessions, 'sessions')} start at {time} UTC",
+        advice="these are dates without a clock, or the time of an export: what came first is not known; name the "
+        'column that has the time of the event ([logs] time, time_offset), or set [logs] time_unit = "order" if the '
+        "rows stand in order",
+    )
+
+
+def goes_back(evidence: Evidence, threshold: float) -> Finding:
+    """Events whose time is before that of the row before them in their session, in a log that is otherwise in order."""
+    hours = evidence.rows(
+        f"SELECT COUNT(*), COUNT(*) FILTER (time < before) AS back, MAX(before - time), "
+        f"ARG_MAX(session, before - time), before // {HOUR} AS hour FROM ("
+        "SELECT session, time, LAG(time) OVER (PARTITION BY log, session ORDER BY line) AS before FROM events) "
+        "WHERE before IS NOT NULL GROUP BY hour ORDER BY hour"
+    )
+    steps, back = sum(row[0] for row in hours), sum(row[1] for row in hours)
+    if back > UNORDERED * steps:
+        return Finding(False, "the rows of a session do not stand in the order of their times, and are put into it")
+    if not back:
+        return Finding(False, f"no step to the next row of a session goes back in time, of {steps:,}")
+    most = max(hours, key=lambda row: row[1])
+    furthest = max(row[2] for row in hours)
+    at_once = most[1] >= max(FEWEST_AT_ONCE, AT_ONCE * back, IN_THAT_HOUR * most[0])
+    return Finding(
+        at_once or back > threshold * steps,
+        f"{part(back, steps, 'steps')} to the next row of a session go back in time, by {lasting(furthest)} at most"
+        + (f", {most[1]:,} of them within an hour of {moment(most[4] * HOUR)[:16]} UTC" if at_once else ""),
+        [shown(most[3])],
+        "a clock was set back (the end of summer time, where times are local: [logs] time_zone) or rows were written "
+        "late; the events are put into the order of their times, which may not be that in which they came",
+    )
+
+
+UNORDERED = 0.2
+"""Where more steps go back, the log was not written in order of time at all."""
+AT_ONCE, FEWEST_AT_ONCE, IN_THAT_HOUR = 0.5, 3, 0.01
+"""A clock was set back where half of the steps back, and three at least, lie within one hour, of whose steps they are
+1 % or more."""
+
+
+def same_time_steps(evidence: Evidence, threshold: float) -> Finding:
+    """Steps inside sessions between two events of one time."""
+    steps, same, sessions, session = evidence.row(
+        "SELECT COUNT(*), COUNT(*) FILTER (time = before), COUNT(DISTINCT session), "
+        "ANY_VALUE(session) FILTER (time = before) FROM ("
+        "SELECT session, time, LAG(time) OVER (PARTITION BY session ORDER BY position) AS before FROM sessions) "
+        "WHERE before IS NOT NULL"
+    )
+    return Finding(
+        sessions >= FEWEST_SESSIONS and same > threshold * steps,
+        f"{part(same, steps, 'steps')} inside sessions are between events of the same time",
+        [shown(session)] if same else [],
+        "their order is that of the rows in the file, as in baskets, and models of order (Markov, SR, GRU4Rec) learn "
+        "it: believe them only if the file has the order in which the items were chosen",
+    )

@@ -1,0 +1,117 @@
+"""Ids that a program spoilt, that stand for nothing, or that only look as if they differed."""
+
+import unicodedata
+
+import pyarrow as pa
+
+from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
+
+SCIENTIFIC = r"[0-9]([.,][0-9]+)?[eE]\+[0-9]{1,3}"
+"""What spreadsheets, R and Python make of long numbers. Product codes such as 15E2 have no plus sign."""
+NOTHING = (
+    *("", "#n/a", "#ref!", "#value!", "-", "--", "?", "anonymous", "empty", "missing", "n/a", "na", "nan", "nil"),
+    *("no session", "none", "not available", "not provided", "not set", "null", "undefined", "unknown"),
+    "00000000-0000-0000-0000-000000000000",
+)
+"""What stands for "no id" in exports, in small letters and without brackets around it."""
+NUMBERS = ("0", "-1")
+"""What may do so too: where ids are not numbered (1 and 2 do not occur)."""
+VARIATION_SELECTORS = {chr(code) for code in range(0xFE00, 0xFE10)}
+
+
+def scientific(evidence: Evidence, threshold: float) -> Finding:
+    """Events with an id such as 4.46E+07."""
+    _make_ids(evidence)
+    kind, count, total, examples = evidence.row(
+        "SELECT kind, COALESCE(SUM(events) FILTER (wrong), 0) AS count, SUM(events), LIST(id ORDER BY id) "
+        "FILTER (wrong) FROM (SELECT *, id LIKE '%+%' AND REGEXP_FULL_MATCH(id, $pattern) AS wrong FROM ids) "
+        "GROUP BY kind ORDER BY count DESC, kind LIMIT 1",
+        pattern=SCIENTIFIC,
+    )
+    return Finding(
+        count > threshold * total,
+        f"{part(count, total)} have {f'the {kind} id' if count else 'an id'} in scientific notation",
+        [shown(text) for text in examples or ()],
+        f"a program has rounded the column {_column(evidence, kind)!r}, and made one id of many; export it as text",
+    )
+
+
+def nothing(evidence: Evidence, threshold: float) -> Finding:
+    """Events whose session or item is a word for "none"."""
+    _make_ids(evidence)
+    marked = evidence.rows(
+        "WITH marked AS (SELECT *, LOWER(TRIM(id, ' ()[]<>{}\"''')) AS plain FROM ids), "
+        "numbered AS (SELECT kind FROM ids WHERE id IN ('1', '2') GROUP BY kind HAVING COUNT(DISTINCT id) = 2) "
+        "SELECT kind, id, SUM(events) FROM marked WHERE plain IN (SELECT UNNEST($words)) OR "
+        "(plain IN (SELECT UNNEST($numbers)) AND kind NOT IN (FROM numbered)) "
+        "GROUP BY kind, id ORDER BY SUM(events) DESC, id",
+        words=list(NOTHING),
+        numbers=list(NUMBERS),
+    )
+    total = _events(evidence)
+    counts = {kind: sum(n for k, _, n in marked if k == kind) for kind in ("session", "item")}
+    kind = max(counts, key=lambda name: counts[name])
+    words = [text for k, text, _ in marked if k == kind]
+    rule = ", ".join(f'{{ column = "{_column(evidence, kind)}", not_prefix = "{text}" }}' for text in words[:1])
+    return Finding(
+        counts[kind] > threshold * total,
+        f"{part(counts[kind], total)} have a word for nothing as {kind if words else 'an'} id",
+        [shown(text) for text in words],
+        f"all of them are taken for one {kind}; leave such rows out, with [logs] keep = [{rule}]",
+    )
+
+
+def lookalikes(evidence: Evidence, threshold: float) -> Finding:
+    """Events on the rarer spellings of ids that differ by nothing that a person would see or mean."""
+    _make_ids(evidence)
+    odd = [text for (text,) in evidence.rows("SELECT DISTINCT id FROM ids WHERE NOT REGEXP_FULL_MATCH(id, '[!-~]*')")]
+    evidence.connection.register("folded", pa.table({"odd": odd, "folded": [fold(text) for text in odd]}, ODD))
+    found = evidence.rows(
+        "WITH folds AS (SELECT kind, id, events, COALESCE(folded, LOWER(id)) AS fold FROM ids "
+        "LEFT JOIN folded ON odd = id), "
+        # 7.0 and 007 are 7
+        "numbers AS (SELECT kind, id, SUM(events) AS events, COALESCE(NULLIF(LTRIM("
+        "REGEXP_EXTRACT(fold, '^([0-9]+)([.]0+)?$', 1), '0'), ''), fold) AS fold FROM folds GROUP BY kind, id, fold), "
+        "alike AS (SELECT kind, SUM(events) - MAX(events) AS rarer, LIST(id ORDER BY events DESC, id) AS spelled "
+        "FROM numbers GROUP BY kind, fold HAVING COUNT(*) > 1) "
+        "SELECT kind, SUM(rarer), LIST(spelled[:2] ORDER BY rarer DESC, spelled)[:3] FROM alike GROUP BY kind",
+    )
+    evidence.connection.unregister("folded")
+    total = _events(evidence)
+    kind, rarer, pairs = max(found, key=lambda row: (row[1], row[0]), default=("item", 0, []))
+    return Finding(
+        rarer > threshold * total,
+        f"{part(rarer, total)} are on {f'{kind} ids' if rarer else 'ids'} that differ from another one by nothing that "
+        "can be seen or is meant",
+        [" and ".join(map(shown, pair)) for pair in pairs],
+        "capitals, leading zeros, a trailing .0, invisible or compatibility characters make several ids of one; "
+        f"write the column {_column(evidence, kind)!r} one way in all logs",
+    )
+
+
+ODD = pa.schema([("odd", pa.string()), ("folded", pa.string())])
+
+
+def fold(text: str) -> str:
+    """What is left of an id without capitals, compatibility forms and characters that cannot be seen."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    seen = "".join(c for c in plain if unicodedata.category(c) not in ("Cc", "Cf") and c not in VARIATION_SELECTORS)
+    return " ".join(seen.split())
+
+
+def _make_ids(evidence: Evidence) -> None:
+    """Make ``ids`` (kind, id, events): every item id once, every session id once for each session that has it."""
+    session = "log, session" if evidence.settings.logs.session_scope == "log" else "session"
+    evidence.connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS ids AS "
+        f"SELECT 'session' AS kind, session AS id, COUNT(*) AS events FROM events GROUP BY {session} "
+        "UNION ALL SELECT 'item', item, COUNT(*) FROM events GROUP BY item"
+    )
+
+
+def _events(evidence: Evidence) -> int:
+    return int(evidence.row("SELECT COUNT(*) FROM events")[0])
+
+
+def _column(evidence: Evidence, kind: str) -> str:
+    return evidence.settings.logs.session if kind == "session" else evidence.settings.logs.item

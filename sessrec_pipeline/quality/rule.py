@@ -1,0 +1,115 @@
+"""What a rule is, what it looks at, and what it says."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import duckdb
+
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.lake import Stats
+
+Asset = Literal["raw_sessions", "sessions", "test_split"]
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+"""Microseconds."""
+EXAMPLES = 3
+SHOWN = 40
+"""Characters of an example."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule is asked of: tables in DuckDB, and what the steps that made them counted.
+
+    The tables by asset: raw_sessions has ``events`` (log, line, session, item, time); sessions has ``sessions``
+    (session, position, item, time, session_start); test_split has ``train`` and ``test``, with the same columns.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    settings: Settings
+    stats: Mapping[str, Stats] = field(default_factory=dict)
+    """By table, of those that a step made."""
+
+    def rows(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
+        """All rows of a query, of which there must be few."""
+        return self.connection.execute(sql, values or None).fetchall()
+
+    def row(self, sql: str, **values: object) -> tuple[Any, ...]:
+        """The one row of a query."""
+        return self.rows(sql, **values)[0]
+
+    def count(self, table: str, name: str) -> int:
+        """What a step counted; 0 where it counted no such thing."""
+        return int(self.stats.get(table, {}).get(name, 0))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found."""
+
+    broken: bool
+    seen: str
+    """The numbers, as a clause: ``372 of 930 events (40.0 %) belong to one session``."""
+    examples: Sequence[str] = ()
+    advice: str = ""
+    """What to do where the rule is broken: the setting that helps, by its name."""
+    worthless: bool = False
+    """Whether results would be worth nothing, so that nothing may be built on the data."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        if not self.broken:
+            return self.seen
+        such_as = f", such as {', '.join(self.examples[:EXAMPLES])}" if self.examples else ""
+        return f"{self.seen}{such_as}" + (f": {self.advice}" if self.advice else "")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something that holds for healthy data."""
+
+    name: str
+    asset: Asset
+    """Whose check it is."""
+    expected: str
+    """A sentence."""
+    threshold: float
+    """Above this the rule is broken: a share, unless ``expected`` names another unit."""
+    measure: Callable[[Evidence, float], Finding]
+    clock: bool = False
+    """Whether it judges times, which say nothing where ``time_unit = "order"``."""
+    blocking: bool = False
+    """Whether nothing may be built on data whose finding is ``worthless``."""
+
+
+def part(count: int, total: int, what: str = "events") -> str:
+    """A count as part of another one: ``372 of 930 events (40.0 %)``."""
+    return f"{count:,} of {total:,} {what} ({percent(count / total if total else 0)})"
+
+
+def percent(share: float) -> str:
+    """A share as text; a small one that is not zero is not shown as zero."""
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+
+
+def moment(microseconds: int) -> str:
+    """A time, UTC."""
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def lasting(microseconds: float) -> str:
+    """A duration in its largest unit: ``150 days``, ``59 minutes``."""
+    for unit, size in (("day", DAY), ("hour", HOUR), ("minute", HOUR // 60), ("second", 1_000_000)):
+        if microseconds >= 2 * size or unit == "second":
+            number = f"{microseconds / size:,.0f}" if microseconds >= 10 * size else f"{microseconds / size:.3g}"
+            return f"{number} {unit}{'' if number == '1' else 's'}"
+    raise AssertionError
+
+
+def shown(value: str) -> str:
+    """An id as an example, with what cannot be seen in it spelled out."""
+    text = ascii(value) if not value.isprintable() or not value.isascii() else repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...'"

@@ -1,0 +1,70 @@
+"""Splits whose test says little, or whose training knows what comes."""
+
+from sessrec_pipeline.quality.rule import Evidence, Finding, moment, part
+
+LATE = 0.01
+"""Share of training events after the first test event above which a split between sessions is warned of."""
+FEWEST = 10
+"""Test sessions without which there is no interval and no verdict."""
+
+
+def late_training(evidence: Evidence, threshold: float) -> Finding:
+    """Training events at or after the start of the first test session; under the days rule there are none."""
+    late, total, start = evidence.row(
+        "SELECT COUNT(*) FILTER (time >= start), COUNT(*), ANY_VALUE(start) FROM train, "
+        "(SELECT MIN(time) AS start FROM test)"
+    )
+    by_days = evidence.settings.split.rule == "days"
+    return Finding(
+        late > (0 if by_days else threshold * total),
+        f"{part(late, total, 'training events')} are not before the first test event, {moment(start)} UTC",
+        advice="train is not what rule = \"days\" promises; make the split again" if by_days else
+        "models know what happened while they are tested; [split] rule = \"days\" ends training when the test begins, "
+        "and [sessions] inactivity_gap_minutes cuts sessions that go on for long",
+        worthless=by_days,
+    )  # fmt: skip
+
+
+def few_sessions(evidence: Evidence, threshold: float) -> Finding:
+    """How many sessions test."""
+    sessions, predictions = evidence.row("SELECT COUNT(DISTINCT session), COUNT(*) - COUNT(DISTINCT session) FROM test")
+    says = "too few for any interval or verdict" if sessions < FEWEST else "few: their intervals are wide"
+    return Finding(
+        sessions < threshold,
+        f"{sessions:,} test session{'' if sessions == 1 else 's'} with {predictions:,} predictions",
+        advice=f"{says}; land more logs, or test on more of them ([split] ratio or days)",
+    )
+
+
+def same_moment(evidence: Evidence, threshold: float) -> Finding:
+    """Sessions that start in the very moment of the cut, on both sides of it."""
+    total, trains, tests, start = evidence.row(
+        "WITH cut AS (SELECT MIN(session_start) AS start FROM test), "
+        "all_starts AS ("
+        "SELECT 'train' AS part, session, ANY_VALUE(session_start) AS starts FROM train GROUP BY session UNION ALL "
+        "SELECT 'test', session, ANY_VALUE(session_start) FROM test GROUP BY session) "
+        "SELECT COUNT(*), COUNT(*) FILTER (part = 'train' AND starts = start), "
+        "COUNT(*) FILTER (part = 'test' AND starts = start), ANY_VALUE(start) FROM all_starts, cut"
+    )
+    undecided = trains + tests if trains else 0
+    return Finding(
+        undecided > max(threshold * total, 2),
+        f"{part(undecided, total, 'sessions')} start in the very moment of the cut between train and test"
+        + (f", {moment(start)} UTC" if undecided else ""),
+        advice="the text of their ids says which of them test, for time does not; name the column that has the time of "
+        'the event ([logs] time), or bring a split of your own ([split] rule = "given")',
+    )
+
+
+def unseen_items(evidence: Evidence, threshold: float) -> Finding:
+    """Test events that are dropped because training never saw their items."""
+    dropped, total = (evidence.count("test", name) for name in ("dropped: unseen items", "events_in"))
+    unseen = evidence.count("test", "unseen items")
+    if unseen > dropped:  # kept by setting
+        return Finding(False, f"{part(unseen, total, 'test events')} are on items that training never saw, and kept")
+    return Finding(
+        dropped > threshold * total,
+        f"{part(dropped, total, 'test events')} are dropped, for training never saw their items",
+        advice="the figures are about the others; [split] keep_unseen_items = true counts them as misses, and a "
+        "shorter test period ([split] days) has fewer of them",
+    )
