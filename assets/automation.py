@@ -104,7 +104,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=[
                 # With the time in the key a log that was changed and changed back is read both times.
-                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}:{found.seen[name].mtime_ns}")
+                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}:{found.seen[name].state}")
                 for name, sha256 in taken.items()
             ],
             dynamic_partitions_requests=[landed_logs.build_add_request(list(taken))] if taken else [],

@@ -54,13 +54,17 @@ class LandedLog:
 
 
 def is_log_name(name: str) -> bool:
-    """Whether a file of this name is taken at all; hidden files and files under way (.part, .tmp) are left alone."""
-    return not name.startswith(".") and not name.endswith((".part", ".tmp"))
+    """Whether a file of this name is taken at all.
+
+    Hidden files, files under way (.part, .tmp) and what cluster programs write beside their data (_SUCCESS, _metadata,
+    _temporary, .crc) are left alone.
+    """
+    return not name.startswith((".", "_")) and not name.endswith((".part", ".tmp", ".crc"))
 
 
 def check_name(name: str) -> None:
     """Refuse names that an engine, a URL or a terminal would read as more than a name."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=+@ -]{0,199}", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+@ -]{0,199}", name):
         raise LogRefusedError(
             f"{name!r}: a log's name may hold letters, digits, space and _ . = + @ - only (at most 200); rename it"
         )

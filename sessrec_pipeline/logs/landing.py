@@ -13,8 +13,9 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store
 class Seen:
     """A landed file as it was when it was last looked at."""
 
-    size: int
-    mtime_ns: int
+    state: tuple[int, ...]
+    """Size, inode, and the times of the last change of the content and of the file, in nanoseconds: a program that
+    replaces a file by one of the same size and time cannot keep the others."""
     sha256: str
     """Empty while the file is not settled: it was not read."""
 
@@ -32,9 +33,9 @@ class Scan:
 
 
 def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds: float = 0) -> Scan:
-    """Look at ``landing``; only files whose size or time differ from ``known`` are read again.
+    """Look at ``landing``; only files whose state differs from the ``known`` one are read again.
 
-    A file is settled when it was last written ``settle_seconds`` ago, or when its size and time are those of the look
+    A file is settled when it was last written ``settle_seconds`` ago, or when its state is that of the look
     before: the second holds whatever the clocks of this and other machines say.
     """
     seen: dict[str, Seen] = {}
@@ -52,19 +53,20 @@ def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds:
             continue
         status = path.stat()
         before = known.get(path.name)
-        same = before is not None and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        state = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        same = before is not None and before.state == state
         if before and same and before.sha256:
             seen[path.name] = before
             continue
         if settle_seconds > 0 and not same and time.time() - status.st_mtime < settle_seconds:
-            seen[path.name] = Seen(status.st_size, status.st_mtime_ns, "")
+            seen[path.name] = Seen(state, "")
             continue
         try:
             sha256 = sha256_of(path)
         except OSError as error:  # one that cannot be read does not keep the others from being taken
             refused[path.name] = f"{path.name}: cannot be read ({error.strerror}); mend that or land it again"
             continue
-        seen[path.name] = Seen(status.st_size, status.st_mtime_ns, sha256)
+        seen[path.name] = Seen(state, sha256)
         if ingested_sha256(store, path.name) != seen[path.name].sha256:
             new[path.name] = seen[path.name].sha256
     return Scan(seen, new, refused)
@@ -81,9 +83,9 @@ def ingested_sha256(store: Store, name: str) -> str | None:
 
 def to_cursor(seen: dict[str, Seen]) -> str:
     """``seen`` as the text of a sensor's cursor."""
-    return json.dumps({name: [s.size, s.mtime_ns, s.sha256] for name, s in seen.items()})
+    return json.dumps({name: [*s.state, s.sha256] for name, s in seen.items()})
 
 
 def from_cursor(cursor: str | None) -> dict[str, Seen]:
     """Inverse of ``to_cursor``."""
-    return {name: Seen(*values) for name, values in json.loads(cursor or "{}").items()}
+    return {name: Seen(tuple(state), sha256) for name, (*state, sha256) in json.loads(cursor or "{}").items()}

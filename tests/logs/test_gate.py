@@ -65,7 +65,9 @@ def test_plain_names_are_taken(name: str) -> None:
     assert is_log_name(name)
 
 
-@pytest.mark.parametrize("name", [".hidden.tsv", "a.tsv.part", "a.tsv.tmp", ".gitkeep"])
+@pytest.mark.parametrize(
+    "name", [".hidden.tsv", "a.tsv.part", "a.tsv.tmp", ".gitkeep", "_SUCCESS", "_metadata", ".a.parquet.crc", "a.crc"]
+)
 def test_hidden_files_and_files_under_way_are_left_alone(name: str) -> None:
     assert not is_log_name(name)
 

@@ -62,6 +62,30 @@ def test_changed_content_under_the_same_name_is_new(settings: FeedSettings, stor
     assert scan(settings.landing, store, first.seen).new == {"a.tsv": sha256_of(path)}
 
 
+def test_changed_content_of_the_same_size_and_time_is_new(settings: FeedSettings, store: Store) -> None:
+    """As ``cp -p``, ``rsync -t``, tar and reproducible exports leave it."""
+    path = settings.landing / "a.tsv"
+    path.write_text("SessionId\tItemId\tTime\ns\t1\t1700000000\n")
+    first = scan(settings.landing, store, {})
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    other = settings.home / "other"
+    other.write_text("SessionId\tItemId\tTime\ns\t2\t1700000000\n")
+    os.utime(other, ns=times)
+    other.replace(path)
+    second = scan(settings.landing, store, first.seen)
+    assert second.new["a.tsv"] != first.new["a.tsv"]
+    path.write_text("SessionId\tItemId\tTime\ns\t3\t1700000000\n")
+    os.utime(path, ns=times)
+    assert scan(settings.landing, store, second.seen).new["a.tsv"] not in (first.new["a.tsv"], second.new["a.tsv"])
+
+
+def test_a_cursor_of_an_earlier_version_only_means_another_look(settings: FeedSettings, store: Store) -> None:
+    (settings.landing / "a.tsv").write_text("SessionId\tItemId\tTime\ns\t1\t1700000000\n")
+    assert set(scan(settings.landing, store, from_cursor('{"a.tsv": [40, 1700000000000000000, "ab"]}')).new) == {
+        "a.tsv"
+    }
+
+
 def test_same_content_touched_again_is_not_new(settings: FeedSettings, store: Store) -> None:
     path = land(settings, "a.tsv")
     ingest(settings, store, "a.tsv")
@@ -69,7 +93,7 @@ def test_same_content_touched_again_is_not_new(settings: FeedSettings, store: St
     touch(path)
     second = scan(settings.landing, store, first.seen)
     assert second.new == {}
-    assert second.seen["a.tsv"].mtime_ns != first.seen["a.tsv"].mtime_ns
+    assert second.seen["a.tsv"].state != first.seen["a.tsv"].state
 
 
 def test_same_content_under_another_name_is_new(settings: FeedSettings, store: Store) -> None:
@@ -92,7 +116,7 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(settings: FeedSettings, s
 
 
 def test_hidden_files_and_files_under_way_are_left_alone(settings: FeedSettings, store: Store) -> None:
-    for name in (".gitkeep", "a.tsv.part", "a.tsv.tmp"):
+    for name in (".gitkeep", "a.tsv.part", "a.tsv.tmp", "_SUCCESS", "_committed_1", "part-0.parquet.crc"):
         land(settings, name)
     look = scan(settings.landing, store, {})
     assert (look.seen, look.new, look.refused) == ({}, {}, {})
@@ -110,6 +134,6 @@ def test_no_landing_folder_is_an_empty_one(settings: FeedSettings, store: Store)
 
 
 def test_cursor_keeps_what_was_seen() -> None:
-    seen = {"a.tsv": Seen(3, 1_700_000_000_123_456_789, "ab"), "Day 1.csv": Seen(0, 1, "")}
+    seen = {"a.tsv": Seen((3, 7, 1_700_000_000_123_456_789, 2), "ab"), "Day 1.csv": Seen((0, 1, 1, 1), "")}
     assert from_cursor(to_cursor(seen)) == seen
     assert from_cursor(None) == from_cursor("") == {}
