@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 import pyarrow as pa
 
 from assets.retries import retried
@@ -167,4 +166,4 @@ def _shown(leaderboard: pa.Table, settings: Settings) -> str:
         cells["against the next"] = row["vs_next"] or ""
         cells |= {name.replace("_at_", "@"): f"{row[name]:.4f}" for name in others}
         rows.append(cells | {"tuned": row["tuned"]})
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return pa.Table.from_pylist(rows).to_pandas().to_markdown(index=False, disable_numparse=True)

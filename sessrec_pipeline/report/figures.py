@@ -266,7 +266,7 @@ def draw_rows(axes: Axes, rows: pd.DataFrame, metric: str, k: int) -> None:
         axes.axvline(ceiling.value, color=GREY, linewidth=1.6, linestyle="--")
         text = gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling)
         annotate_top(axes, text, ceiling.value, (0, 2), "right", "bottom")
-    axes.margins(x=0.14)  # room for the values
+    axes.margins(x=0.22 if len(oracle) else 0.14)  # room for the values
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=name))
 

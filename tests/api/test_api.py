@@ -162,7 +162,7 @@ def test_checkpoints_are_those_of_the_graph(graph: Graph, fitted: dict[str, Mode
 
 
 def test_results_are_those_of_the_graph(graph: Graph, split: Split, fitted: dict[str, Model]) -> None:
-    asked = _settings(None, (5, 10, 20), "conservative", 1000, 10_000, 0.05, 42, 256)
+    asked = _settings(None, (5, 10, 20), "conservative", 1000, 10_000, 0.05, None, 0.05, 42, 256)
     with _ranked(list(fitted.values()), split.test, Columns(), asked, False) as (rankings, _):
         for name, path in rankings.items():
             assert pq.read_table(path).equals(graph.store.find(f"{name}_rankings").arrow())
