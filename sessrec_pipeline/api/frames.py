@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
-from sessrec_pipeline.logs.ingest import TIME
+from sessrec_pipeline.logs.times import iso_instant
 
 TimeUnit = Literal["s", "ms", "us"]
 PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000}
@@ -231,7 +231,7 @@ def _parsed(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("frame", pa.table({"time": array.cast(pa.string())}))
-        sql = f"SELECT CAST({TIME['iso8601'].format(column='time')} AS BIGINT) AS time FROM frame"
+        sql = f"SELECT CAST({iso_instant("time")} AS BIGINT) AS time FROM frame"
         numbers: pa.ChunkedArray = connection.sql(sql).to_arrow_table()["time"]
     if (row := _first(numbers.is_null())) is not None:
         raise FrameError(
