@@ -67,6 +67,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     """The next items of an anonymous session."""
     settings = existing_feed(home)
     from sessrec_pipeline.feed import cards_of
+    from sessrec_pipeline.logs.ids import id_text
     from sessrec_pipeline.training.fit import load_checkpoint
 
     store, cards = store_of(settings), {card.name: card for card in cards_of(settings)}
@@ -80,7 +81,7 @@ def recommend(home: Path | None, items: str, k: int, model: str | None) -> None:
     checkpoint = find_asset(store, card.checkpoint).checkpoint()
     recommender = load_checkpoint(card, checkpoint)  # on the CPU: one session is not worth waking a GPU for
     index = {item: i for i, item in enumerate(checkpoint.items)}
-    session = [item.strip() for item in items.split(",") if item.strip()]
+    session = [item for item in map(id_text, items.split(",")) if item]
     unknown = [item for item in session if item not in index]
     known = [index[item] for item in session if item in index]
     if unknown:

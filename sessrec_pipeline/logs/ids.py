@@ -49,12 +49,13 @@ def id_text(value: object) -> str:
     if isinstance(value, int | np.integer | UUID):
         return str(value)
     if isinstance(value, float | np.floating):
-        if not math.isfinite(value) or value != math.trunc(value):
+        number = float(value)
+        if not math.isfinite(number) or number % 1:
             raise TypeError(f"has {value!r}, but ids are whole numbers or text")
-        limit = 2.0 ** (np.finfo(value.dtype).nmant + 1) if isinstance(value, np.floating) else UNSURE
-        if abs(value) >= limit:
+        digits = np.finfo(value.dtype).nmant + 1 if isinstance(value, np.floating) else 53
+        if abs(number) >= 2**digits:
             raise TypeError(f"has {value!r}, a number with a point, which cannot hold so many digits: give text")
-        return str(int(value))
+        return str(int(number))
     if isinstance(value, Decimal):
         if not value.is_finite() or value != value.to_integral_value():
             raise TypeError(f"has {value!r}, but ids are whole numbers or text")
@@ -99,7 +100,7 @@ END"""
 def whole(column: str) -> str:
     """SQL: the id, of text that ``trimmed`` made."""
     number = f"TRY_CAST({column} AS DOUBLE)"
-    digits = f"CAST(CAST({number} AS BIGINT) AS VARCHAR)"
+    digits = f"CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR)"
     return f"""CASE
     WHEN NOT CONTAINS({column}, '.') THEN {column}
     WHEN {column} LIKE '%.0' AND ABS({number}) < {UNSURE} AND {digits} || '.0' = {column} THEN {digits}

@@ -85,7 +85,7 @@ def ingest_landed(
         report(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
             f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
-            + "".join(f", {n:,} {what} of {zone}" for what, n in moved.items() if n)
+            + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
         )
         _refuse_swallowed(name, counts)
         _refuse_mostly_bad(name, counts, settings.logs, _first_bad(engine))
@@ -248,8 +248,8 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
         """
     )
     return {
-        "in the hour that is there twice": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour > 0"),
-        "in an hour that is skipped": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour < 0"),
+        "in_doubled_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour > 0"),
+        "in_skipped_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour < 0"),
     }
 
 
@@ -258,7 +258,7 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
     kinds = {"session": settings.session, "item": settings.item}
     lost = {kind: f"COALESCE(reason = '{kind}_digits_lost', false)" for kind in kinds}
     spoilt = {kind: f"(NOT {kind}_simple AND ({lost[kind]} OR {is_spoilt(kind)}))" for kind in kinds}
-    lists = {kind: f"(NOT {kind}_simple AND {is_list(kind)} AND COALESCE(reason, '') <> '{kind}_not_text_or_number')" for kind in kinds}
+    lists = {kind: f"(NOT {kind}_simple AND reason IS NULL AND {is_list(kind)})" for kind in kinds}
     counted = ", ".join(f"COUNT(*) FILTER ({spoilt[kind]}), COUNT(*) FILTER ({lists[kind]})" for kind in kinds)
     rows = integer(engine, "SELECT COUNT(*) FROM typed")
     (counts,) = engine.connection.execute(
@@ -275,8 +275,8 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
                 ).fetchall()
                 raise LogRefusedError(
                     f"{log.name}: column {column!r} holds ids that {what}, {count:,} of {rows:,} "
-                    f"({', '.join(text[:60] for (text,) in found)}): what they were cannot be known; {advice}, and land "
-                    "the log again"
+                    f"({', '.join(text[:60] for (text,) in found)}): what they were cannot be known; {advice}, and "
+                    "land the log again"
                 )
     if settings.format in ("tsv", "csv") and log.time_unit in POWERS:
         column = f"c{log.columns.index(settings.time)}"
@@ -285,8 +285,8 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
         ).fetchall()
         if count > 0.5 * rows:
             raise LogRefusedError(
-                f"{log.name}: column {settings.time!r} holds times that are rounded to more than a second, {count:,} of "
-                f"{rows:,} ({example}): export it as whole numbers, and land the log again"
+                f"{log.name}: column {settings.time!r} holds times that are rounded to more than a second, {count:,} "
+                f"of {rows:,} ({example}): export it as whole numbers, and land the log again"
             )
 
 

@@ -107,7 +107,9 @@ NO_ID = """
         WHEN {kind} = 'DOUBLE' AND {lost} THEN '{role}_digits_lost'
 """
 """A number that is too large for 64 bits is a DOUBLE, too; its text is exact all the same, unless it has a point."""
-WHOLE_NUMBERS = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
+WHOLE_NUMBERS = {
+    f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+}
 FLOATS = {"FLOAT": 2.0**24, "DOUBLE": UNSURE}
 """From where on they stand for several whole numbers."""
 

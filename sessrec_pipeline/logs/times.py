@@ -107,8 +107,8 @@ def clock_of(zone: str, first: int, last: int) -> Clock:
     for day in days:
         named.setdefault((at(day).tzname() or "").upper(), set()).add(offset(day))
     changes = []
-    for low, high in pairwise(days):
-        before, after = offset(low), offset(high)
+    for day, next_day in pairwise(days):
+        low, high, before, after = day, next_day, offset(day), offset(next_day)
         if before == after:
             continue
         while high - low > SECOND:
@@ -187,5 +187,6 @@ def _offset(local: str, bounds: Sequence[int], offsets: Sequence[int]) -> str:
     if not bounds:
         return str(offsets[0])
     half = len(bounds) // 2
-    low, high = _offset(local, bounds[:half], offsets[: half + 1]), _offset(local, bounds[half + 1 :], offsets[half + 1 :])
+    low = _offset(local, bounds[:half], offsets[: half + 1])
+    high = _offset(local, bounds[half + 1 :], offsets[half + 1 :])
     return f"CASE WHEN {local} < {bounds[half]} THEN {low} ELSE {high} END"

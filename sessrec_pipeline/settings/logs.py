@@ -78,9 +78,9 @@ class LogSettings(Section):
     """Instead of ``time_unit``: how the time is written, in the letters of strptime, such as ``%d/%m/%Y %H:%M:%S`` or
     ``%m/%d/%Y %I:%M %p``. Leading zeros may be missing, and seconds may have a fraction."""
     time_zone: str | None = None
-    """IANA name, such as Europe/Berlin, of the zone whose clock texts of time without a zone were written by; by default
-    UTC. The hour that is there twice when the clock is set back is the first one, or the second where the events of a
-    session would go back in time; a time that is skipped when it is set forward is read as if it had not been."""
+    """IANA name, such as Europe/Berlin, of the zone whose clock wrote the times that name none; by default UTC. In the
+    hour that a clock set back shows twice, an event is in the first one, or in the second where its session would go
+    back in time; a time that a clock set forward skips is read as if it had not been."""
     time_offset: str | None = None
     """Column with milliseconds to add to the time, where that is a date or the start of a session."""
     earliest_year: Annotated[int, Field(ge=1971, le=2100)] = 2000
@@ -171,8 +171,8 @@ class LogSettings(Section):
         numbers = self.time_format is None and self.time_unit != "iso8601" and self.format != "parquet"
         if self.time_zone is not None and numbers:
             raise ValueError(
-                f'time_zone is for times that are text, and time_unit is "{self.time_unit}": numbers count from 1970 in '
-                "UTC wherever they are written"
+                f'time_zone is for times that are text, and time_unit is "{self.time_unit}": numbers count from 1970 '
+                "in UTC wherever they are written"
             )
         return self
 

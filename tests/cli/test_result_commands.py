@@ -22,10 +22,10 @@ def test_recommend_lists_items_of_the_catalogue(demo: Path, model: str) -> None:
     store = Store(load_settings(demo))
     catalogue = store.find("popularity").arrow()["item"].to_pylist()
     result = sessrec(
-        demo, "recommend", "--items", f"{catalogue[3]}, nonsense,{catalogue[7]}", "-k", "5", "--model", model
+        demo, "recommend", "--items", f"{catalogue[3]}.0, nonsense,{catalogue[7]}\u00a0", "-k", "5", "--model", model
     )
     assert result.exit_code == 0, result.output
-    assert "left out: nonsense" in result.output
+    assert "left out: nonsense\n" in result.output
     rows = [line.split() for line in result.output.splitlines() if line[:1].isdigit()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
     assert {row[1] for row in rows} <= set(catalogue)
