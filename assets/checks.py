@@ -21,7 +21,7 @@ from assets.rankings import shard_partitions
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
 from sessrec_pipeline.feed import cards_of
-from sessrec_pipeline.logs.ingest import DAY
+from sessrec_pipeline.logs.times import DAY
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.monitoring.drift import Row, seen
 from sessrec_pipeline.quality.rule import moment

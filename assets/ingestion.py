@@ -27,8 +27,11 @@ landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
                 columns={
                     "log": ("string", "Name of the landed file"),
                     "line": ("int64", "Line of the event in the file (its number, where a line is a session)"),
-                    "session": ("string", "Session id, trimmed and in Unicode NFC"),
-                    "item": ("string", "Item id, trimmed and in Unicode NFC"),
+                    "session": (
+                        "string",
+                        "Session id, trimmed, in Unicode NFC; a whole number is its digits",
+                    ),
+                    "item": ("string", "Item id, likewise"),
                     "time": ("int64", "Microseconds since 1970-01-01 UTC"),
                 },
             ),

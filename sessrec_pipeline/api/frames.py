@@ -1,7 +1,6 @@
 """What callers have, as one kind of table: ids as text, times as microseconds; or a sentence on what is wrong."""
 
 import difflib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
-from sessrec_pipeline.logs.ingest import TIME
+from sessrec_pipeline.logs.ids import MOST_SPOILT, UNSURE, has_control, id_text, is_spoilt, trimmed, whole
+from sessrec_pipeline.logs.times import iso_instant, unclear_zone
 
-TimeUnit = Literal["s", "ms", "us"]
-PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000}
+TimeUnit = Literal["s", "ms", "us", "ns"]
+PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+YEAR_1990, YEAR_2100 = 631_152_000, 4_102_444_800
 LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 """Seconds; what comes later is a wrong unit."""
-SPACE = " \t\r\n"
-"""What is trimmed from ids, as from those of landed logs."""
 
 
 class FrameError(ValueError):
@@ -66,11 +65,10 @@ def texts(ids: Iterable[object], what: str) -> list[str]:
 
 def text_of(value: object, what: str) -> str:
     """One id, likewise."""
-    if isinstance(value, str):
-        return unicodedata.normalize("NFC", value).strip(SPACE)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
-    raise TypeError(f"{what} has {value!r}, but ids are whole numbers or text")
+    try:
+        return id_text(value)
+    except TypeError as error:
+        raise TypeError(f"{what} {error}") from None
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------
@@ -81,7 +79,7 @@ def _taken(frame: object, names: Sequence[str]) -> list[pa.ChunkedArray]:
     if isinstance(frame, pd.DataFrame):
         index = [str(name) for name in frame.index.names if name is not None]
         _check_names(names, [str(name) for name in frame.columns], index)
-        return [_from_pandas(frame[name], name) for name in names]
+        return [_from_pandas(frame[name], name, is_id=name != names[-1]) for name in names]
     if isinstance(frame, str | Path):
         path = Path(frame)
         if not path.exists():
@@ -123,10 +121,12 @@ def _check_names(wanted: Sequence[str], there: Sequence[str], index: Sequence[st
         )
 
 
-def _from_pandas(series: "pd.Series[Any]", name: str) -> pa.ChunkedArray:
+def _from_pandas(series: "pd.Series[Any]", name: str, *, is_id: bool) -> pa.ChunkedArray:
     try:
         array = pa.array(series, from_pandas=True)
     except (pa.ArrowException, OverflowError) as error:  # objects of several kinds
+        if is_id:
+            return pa.chunked_array([_mixed_ids(series, name)])
         kinds = series.map(lambda value: type(value).__name__)
         row = int(np.argmax((kinds != kinds.iloc[0]).to_numpy()))
         raise FrameError(
@@ -134,6 +134,19 @@ def _from_pandas(series: "pd.Series[Any]", name: str) -> pa.ChunkedArray:
             f"{series.iloc[row]!r}): make them one, for example with astype(str)"
         ) from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _mixed_ids(series: "pd.Series[Any]", name: str) -> pa.Array:
+    """Objects of several kinds, each as the id that it is."""
+    found: list[str | None] = []
+    for row, (value, missing) in enumerate(zip(series, series.isna(), strict=True)):
+        try:
+            found.append(None if missing else id_text(value))
+        except TypeError as error:
+            raise FrameError(
+                f"column {name!r} {error} (row {row}): make it one, for example with astype(str)"
+            ) from None
+    return pa.array(found, pa.string())
 
 
 def _first(condition: pa.ChunkedArray) -> int | None:
@@ -145,34 +158,76 @@ def _first(condition: pa.ChunkedArray) -> int | None:
 def _without_nulls(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(array.type):  # categories
         array = pc.cast(array, array.type.value_type)
-    if array.null_count:
-        more = f" (and {array.null_count - 1:,} others have none)" if array.null_count > 1 else ""
-        raise FrameError(
-            f"column {name!r} has no value in row {_first(array.is_null())}{more}: drop such rows or fill them"
-        )
+    missing = array.is_null(nan_is_null=True)
+    if (row := _first(missing)) is not None:
+        count = pc.sum(missing).as_py() - 1
+        more = f" (and {count:,} others have none)" if count else ""
+        raise FrameError(f"column {name!r} has no value in row {row}{more}: drop such rows or fill them")
     return array
 
 
 def _ids(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Ids as text: whole numbers in decimal digits; text composed (NFC) and without spaces around it."""
-    if pa.types.is_floating(array.type):
-        row = _first(array.is_null(nan_is_null=True))
-        missing = "" if row is None else f" and no value in row {row}"
-        raise FrameError(
-            f"column {name!r} holds numbers with a point (row 0: {array[0].as_py()}){missing}, as a join leaves them: "
-            "drop or fill what is missing, then make ids of it again, for example with astype('int64')"
-        )
+    """Ids as the text that landed logs have for them."""
     array = _without_nulls(array, name)
-    if pa.types.is_integer(array.type):
+    kind = array.type
+    if pa.types.is_integer(kind):
         return array.cast(pa.string())
-    if not _is_text(array.type):
-        raise FrameError(f"column {name!r} holds {array.type} (row 0: {array[0].as_py()!r}): ids are whole numbers or "
-                         "text, for example by astype(str)")  # fmt: skip
-    text = array.cast(pa.string())
-    if not pc.all(pc.match_substring_regex(text, "^[!-~]+$")).as_py():  # most ids are plain, and looking is faster
-        text = pc.utf8_trim(pc.utf8_normalize(text, "NFC"), SPACE)
-        if (row := _first(pc.equal(text, ""))) is not None:
-            raise FrameError(f"column {name!r} has an empty text in row {row}: drop such rows or fill them")
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _whole_numbers(array, name)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_text(kind):
+        try:
+            text = array.cast(pa.string())
+        except pa.ArrowInvalid:
+            raise FrameError(f"column {name!r} holds {kind} that is no UTF-8: ids are whole numbers or text") from None
+        # Most ids are plain, and looking is faster.
+        return text if pc.all(pc.match_substring_regex(text, "^[0-9A-Za-z_-]+$")).as_py() else _texts(text, name)
+    if isinstance(kind, pa.UuidType):
+        return pa.chunked_array([[str(value) for value in array.to_pylist()]], pa.string())
+    raise FrameError(f"column {name!r} holds {kind} (row 0: {array[0].as_py()!r}): ids are whole numbers or text, for "
+                     "example by astype(str)")  # fmt: skip
+
+
+def _whole_numbers(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Numbers with a point that are whole, as a column has them that once had a gap."""
+    limit = {16: 2.0**11, 32: 2.0**24}.get(array.type.bit_width, UNSURE) if pa.types.is_floating(array.type) else None
+    numbers = array if limit is None else array.cast(pa.float64())
+    split = pc.invert(pc.fill_null(pc.equal(numbers, pc.trunc(numbers)), False))
+    if limit is not None:
+        split = pc.or_(split, pc.is_inf(numbers))
+    if (row := _first(split)) is not None:
+        raise FrameError(
+            f"column {name!r} holds the number {array[row].as_py()} in row {row}: ids are whole numbers or text, for "
+            "example by astype(str)"
+        )
+    if limit is None:
+        return pc.replace_substring_regex(array.cast(pa.string()), "[.]0+$", "")
+    if (row := _first(pc.greater_equal(pc.abs(numbers), limit))) is not None:
+        raise FrameError(
+            f"column {name!r} holds the number {array[row].as_py()} in row {row}, which has more digits than a "
+            f"{array.type} can: what id it was cannot be known; read the column as text or int64 from the start"
+        )
+    return numbers.cast(pa.int64()).cast(pa.string())
+
+
+def _texts(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    with duckdb.connect() as connection:
+        connection.register("frame", pa.table({"id": array}))
+        table = connection.sql(
+            f"SELECT {whole('id')} AS id, control FROM "
+            f"(SELECT {trimmed('id')} AS id, {has_control('id')} AS control FROM frame)"
+        ).to_arrow_table()
+        connection.register("ids", table)
+        (spoilt,) = connection.sql(f"SELECT COUNT(*) FILTER ({is_spoilt('id')}) FROM ids").fetchall()[0]
+    text: pa.ChunkedArray = table["id"].cast(pa.string())
+    if (row := _first(pc.equal(text, ""))) is not None:
+        raise FrameError(f"column {name!r} has an empty text in row {row}: drop such rows or fill them")
+    if (row := _first(table["control"])) is not None:
+        raise FrameError(f"column {name!r} has a control character in row {row}: {array[row].as_py()!r}; mend it")
+    if spoilt > MOST_SPOILT * len(text):
+        raise FrameError(
+            f"column {name!r} holds ids that have lost digits, {spoilt:,} of {len(text):,}, as a spreadsheet leaves "
+            "them (4.46E+07): what they were cannot be known; export it as text"
+        )
     return text
 
 
@@ -187,6 +242,7 @@ def _times(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chunk
     if pa.types.is_date(kind):
         array = array.cast(pa.timestamp("us"))
     if pa.types.is_timestamp(array.type):  # one without a zone is UTC
+        _refuse_wrong_unit(array, name)
         numbers = pc.cast(array, pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64())
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         numbers = _scaled(array, name, unit)
@@ -200,19 +256,38 @@ def _times(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chunk
     return numbers
 
 
+def _refuse_wrong_unit(array: pa.ChunkedArray, name: str) -> None:
+    """Datetimes made of seconds that were taken for nanoseconds are all in January 1970."""
+    nanoseconds = 1000 * pc.max(pc.cast(array, pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64())).as_py()
+    likely = next((unit for unit, scale in PER_SECOND.items() if YEAR_1990 <= nanoseconds / scale < YEAR_2100), "ns")
+    if likely != "ns":
+        raise FrameError(
+            f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers that were "
+            f'taken for nanoseconds: make them anew with pandas.to_datetime(..., unit="{likely}")'
+        )
+
+
 def _scaled(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.ChunkedArray:
     values = array.to_numpy()
     if not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values)))
         raise FrameError(f"column {name!r} has {values[row]} in row {row}, which is no time")
     if unit is None:
-        likely = "s" if values.max() < 1e11 else "ms" if values.max() < 1e14 else "us"
+        guess = next((guess for guess, scale in PER_SECOND.items() if values.max() / scale < YEAR_2100), "ns")
         raise FrameError(
             f"column {name!r} holds numbers (row 0: {values[0]}): say their unit since 1970 with "
-            f'time_unit="s", "ms" or "us" (here likely "{likely}")'
+            f'time_unit="s", "ms", "us" or "ns" (here likely "{guess}")'
         )
     if unit not in PER_SECOND:
-        raise FrameError(f'time_unit is "s", "ms" or "us", not {unit!r}')
+        raise FrameError(f'time_unit is "s", "ms", "us" or "ns", not {unit!r}')
+    early = YEAR_1990 * PER_SECOND[unit]
+    likely = next((u for u, scale in PER_SECOND.items() if YEAR_1990 <= values.max() / scale < YEAR_2100), None)
+    if likely is not None and values.max() < early:
+        year = datetime.fromtimestamp(float(values.max()) / PER_SECOND[unit], UTC).year
+        raise FrameError(
+            f'column {name!r} holds numbers up to {values.max()}, which are before {year + 1} as time_unit="{unit}": '
+            f'they are likely "{likely}"'
+        )
     if (values < 0).any():
         row = int(np.argmax(values < 0))
         raise FrameError(f"column {name!r} has a time before 1970 in row {row}: {values[row]}")
@@ -220,6 +295,8 @@ def _scaled(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chun
         row = int(np.argmax(late))
         raise FrameError(f"column {name!r} has {values[row]} in row {row}, after the year 9999 if that is in {unit}: "
                          "give another time_unit")  # fmt: skip
+    if unit == "ns":
+        return pa.chunked_array([(values // 1000).astype(np.int64)])
     factor = 1_000_000 // PER_SECOND[unit]
     if np.issubdtype(values.dtype, np.floating):
         return pa.chunked_array([np.rint(values * factor).astype(np.int64)])
@@ -231,8 +308,14 @@ def _parsed(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("frame", pa.table({"time": array.cast(pa.string())}))
-        sql = f"SELECT CAST({TIME['iso8601'].format(column='time')} AS BIGINT) AS time FROM frame"
+        sql = f"SELECT {iso_instant('time')} AS time FROM frame"
         numbers: pa.ChunkedArray = connection.sql(sql).to_arrow_table()["time"]
+        unclear = connection.sql(f"SELECT {unclear_zone('time')} AS unclear FROM frame").to_arrow_table()["unclear"]
+    if (row := _first(unclear)) is not None:
+        raise FrameError(
+            f"column {name!r} has a time in row {row} whose zone could be several: {array[row].as_py()!r}; write the "
+            "offset (+05:30), or make datetimes of it with a zone"
+        )
     if (row := _first(numbers.is_null())) is not None:
         raise FrameError(
             f"column {name!r} has a text in row {row} that is no time: {array[row].as_py()!r}; write ISO 8601 "

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.settings import ComputeSettings, Section, SettingsError
+from sessrec_pipeline.settings.base import in_words
 from sessrec_pipeline.training.device import Compute, DeviceError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -34,7 +35,7 @@ def validated(kind: type[S], values: Mapping[str, Any], owner: str) -> S:
     except ValidationError as error:
         problems = [
             f"{owner}: {'.'.join(str(part) for part in problem['loc']) or 'settings'} = {problem['input']!r}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
+            f"{in_words(problem)}"
             for problem in error.errors()
         ]
         raise SettingsError("\n".join(problems)) from None

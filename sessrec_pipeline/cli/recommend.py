@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import tempfile
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,19 +146,17 @@ def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["C
 
 def _ids(values: Sequence[str], index: dict[str, int]) -> list[str]:
     """The ids in the values of an option."""
+    from sessrec_pipeline.logs.ids import id_text
+
     found: list[str] = []
     for value in values:
         if value == "-":
             found += [line.rstrip("\r\n") for line in sys.stdin]
-        elif _id(value) in index:  # an id with a comma, as it stands in the catalogue
+        elif id_text(value) in index:  # an id with a comma, as it stands in the catalogue
             found.append(value)
         else:
             found += next(csv.reader([value], skipinitialspace=True), [])
-    return [text for text in map(_id, found) if text]
-
-
-def _id(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip()
+    return [text for text in map(id_text, found) if text]
 
 
 def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> list[tuple[str | None, list[str]]]:

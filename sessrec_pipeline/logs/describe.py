@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from sessrec_pipeline.logs.gate import LogRefusedError, check_name
-from sessrec_pipeline.logs.ingest import Ingested, ingest_landed
+from sessrec_pipeline.logs.ingest import ADVICE, Ingested, ingest_landed
 from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.quality import Evidence, examine_log
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
+from sessrec_pipeline.settings.base import in_words
 from sessrec_pipeline.stopping import at_stop
 
 MOST_BYTES = 64 << 20
@@ -63,15 +64,19 @@ def proposed(lines: Sequence[str]) -> str | None:
 
 
 def _proposal(path: Path, look: Look, logs: dict[str, Any]) -> tuple[list[str], bool]:
+    """The settings and what they would give; no settings where they would not read the file."""
     try:
         settings = LogSettings.model_validate(logs)
     except ValidationError as error:
-        return [f"These settings cannot be used: {error.errors()[0]['msg']}."], False
-    lines = [PROPOSAL, "", "[logs]", *(f"{key} = {toml(value)}" for key, value in logs.items()), ""]
+        return [f"No settings are proposed: {in_words(error.errors()[0])}."], False
+    trial, readable = _trial(path, look, settings)
+    values = [f"{key} = {toml(value)}" for key, value in logs.items()]
+    if not readable:
+        return [f"No settings are proposed, for the likeliest ({', '.join(values)}) do not fit.", "", *trial], False
+    lines = [PROPOSAL, "", "[logs]", *values, ""]
     if settings.preset is not None:
         lines.insert(0, f"preset {settings.preset}: {log_presets()[settings.preset]['source']}")
-    trial, readable = _trial(path, look, settings)
-    return lines + trial, readable
+    return lines + trial, True
 
 
 def _headline(path: Path, look: Look) -> str:
@@ -140,6 +145,9 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             ingested = ingest_landed(home, sample.name, lambda _: None)
             lines = [f"{READ_SO}{part}{path.name!r} would give:", *_outcome(home, ingested, sample, look)]
             counts = {name: int(ingested.events.stats[name]) for name in ("events", "quarantined")}
+            left_out = sum(rows for rows, _ in ingested.left_out.values())
+            if not counts["events"] and left_out:
+                return [*lines, "and nothing would be left"], False
             if counts["quarantined"] <= settings.max_bad_share * sum(counts.values()):
                 return lines, True
             share = f"more than max_bad_share = {settings.max_bad_share} of the rows"
@@ -205,6 +213,7 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
         lines.append(f"    {rows:,} {reason}; the first on line {line}: {_short(texts.get(line, ''))}")
     lines.append(f"  {sum(rows for _, rows, *_ in bad):,} rows quarantined")
     lines += [f"    {rows:,} {reason}; the first on line {line}: {_short(text)}" for reason, rows, line, text in bad]
+    lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
 
 

@@ -50,7 +50,8 @@ class LandedLog:
     """All columns, in order; of JSON Lines the keys that the settings name."""
     compression: Compression
     time_unit: str
-    """Unit of the time column: the settings', or iso8601 for a Parquet timestamp, which has a unit of its own."""
+    """Unit of the time column: the settings', "format" where they have a ``time_format``, or iso8601 for a date or a
+    timestamp of Parquet, which has a unit of its own."""
 
 
 def is_log_name(name: str) -> bool:
@@ -117,9 +118,11 @@ def _admit_text(path: Path, settings: LogSettings, size: int) -> LandedLog:
     else:
         columns = _columns(name, first, settings)
         lines -= settings.columns is None
-    return LandedLog(
-        path, name, sha256_of(path), size, lines, blank_lines, columns, compression, settings.time_unit
-    )  # fmt: skip
+    return LandedLog(path, name, sha256_of(path), size, lines, blank_lines, columns, compression, _unit(settings))
+
+
+def _unit(settings: LogSettings) -> str:
+    return settings.time_unit if settings.time_format is None else "format"
 
 
 def _lines(path: Path, compression: Compression) -> tuple[bytes, int, int]:
@@ -191,8 +194,9 @@ def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
         raise
     except (pa.ArrowInvalid, OSError) as error:
         raise LogRefusedError(f"{path.name}: not a readable Parquet file ({error}); land it again") from error
-    stamped = settings.time in columns and pa.types.is_timestamp(file.schema_arrow.field(settings.time).type)
-    unit = "iso8601" if stamped else settings.time_unit
+    kind = file.schema_arrow.field(settings.time).type if columns.count(settings.time) == 1 else pa.null()
+    stamped = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    unit = "iso8601" if stamped else _unit(settings)
     lower = [c.lower() for c in columns]  # the engine does not tell capitals apart
     _check_columns(path.name, columns, [c for c in columns if lower.count(c.lower()) > 1], settings)
     return LandedLog(path, path.name, sha256_of(path), size, rows, 0, columns, "none", unit)

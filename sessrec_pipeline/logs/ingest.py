@@ -14,41 +14,26 @@ import duckdb
 
 from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
+from sessrec_pipeline.logs.ids import MOST_SPOILT, has_control, is_list, is_spoilt, simple, trimmed, whole
 from sessrec_pipeline.logs.readers import read
+from sessrec_pipeline.logs.times import DAY, NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
 
-DAY = 86_400_000_000
 MAX_ID_BYTES = 256
-
-NUMBER = """CASE
-    WHEN REGEXP_FULL_MATCH({column}, '[0-9]{{1,18}}') THEN CAST({column} AS HUGEINT) * {times}
-    ELSE CAST(ROUND(TRY_CAST({column} AS DECIMAL(28, 9)) * {times}) AS HUGEINT)
-END"""
-"""Whole numbers, which most logs have, are read several times as fast as decimal ones."""
-TIME = {
-    "s": NUMBER.replace("{times}", "1000000"),
-    "ms": NUMBER.replace("{times}", "1000"),
-    "us": NUMBER.replace("{times}", "1"),
-    "iso8601": "CAST(EPOCH_US(TRY_CAST({column} AS TIMESTAMPTZ)) AS HUGEINT)",
-    "order": NUMBER.replace("{times}", "1") + " + $earliest",
-}
-"""Microseconds by the unit of the column; wide enough for sums that no BIGINT holds."""
-TEXT = """CASE
-    WHEN REGEXP_FULL_MATCH({column}, '[!-~]+') THEN {column}
-    ELSE NFC_NORMALIZE(TRIM({column}, ' ' || CHR(9) || CHR(13) || CHR(10)))
-END"""
-"""Printable ASCII, which most ids are, stays as it is; looking is several times as fast as trimming."""
 
 REASON = """
 CASE
     WHEN wrong IS NOT NULL THEN wrong
     WHEN session IS NULL OR session = '' THEN 'session_missing'
     WHEN item IS NULL OR item = '' THEN 'item_missing'
+    WHEN session_control THEN 'session_with_control_character'
+    WHEN item_control THEN 'item_with_control_character'
     WHEN STRLEN(session) > $max_id_bytes THEN 'session_too_long'
     WHEN STRLEN(item) > $max_id_bytes THEN 'item_too_long'
+    WHEN time IS NULL AND zone_unclear THEN 'time_zone_unclear'
     WHEN time IS NULL THEN 'time_unreadable'
     WHEN time < $earliest THEN 'time_before_{earliest_year}'
     WHEN time > $latest THEN 'time_in_the_future'
@@ -91,14 +76,20 @@ def ingest_landed(
             ) from error
         if _version(path) != before:
             raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
-        left_out = _cast(log, settings.logs, engine, latest=int(now() * 1_000_000) + DAY)
+        latest = int(now() * 1_000_000) + DAY
+        zone = settings.logs.time_zone
+        clock = None if zone is None else clock_of(zone, settings.logs.earliest, latest)
+        left_out = _cast(log, settings.logs, engine, clock, latest)
         counts |= _count(engine, left_out)
+        moved: dict[str, int] = {} if clock is None else _changed_clocks(engine, clock)
         report(
             f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
             f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
+            + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
         )
         _refuse_swallowed(name, counts)
-        _refuse_mostly_bad(name, counts, settings.logs.max_bad_share, _first_bad(engine))
+        _refuse_mostly_bad(name, counts, settings.logs, _first_bad(engine))
+        counts |= moved
         span: Stats = {}
         if counts["events"]:
             span["first_time"] = integer(engine, "SELECT MIN(time) FROM typed WHERE reason IS NULL")
@@ -156,33 +147,47 @@ def _landed(log: LandedLog, rows: int) -> Lineage:
     )
 
 
-def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: int) -> dict[str, tuple[int, int]]:
+def _cast(
+    log: LandedLog, settings: LogSettings, engine: DuckDBEngine, clock: Clock | None, latest: int
+) -> dict[str, tuple[int, int]]:
     """Fill ``typed`` (events with a reason where they are bad) and ``quarantine``, from ``raw`` and ``rejected``.
 
     Return what the rules left out, as ``Ingested`` has it.
     """
     names = {column: f"c{i}" for i, column in enumerate(log.columns)}
 
-    def text(column: str) -> str:
-        return TEXT.format(column=column)
-
     rules = [_rule(i, rule, names[rule.column]) for i, rule in enumerate(settings.keep)]
     values = {key: value for _, bound in rules for key, value in bound.items()}
     values |= {f"reason{i}": rule.reason for i, rule in enumerate(settings.keep)}
+    bound = dict(values)
     broken = [f"WHEN NOT COALESCE({condition}, false) THEN $reason{i}" for i, (condition, _) in enumerate(rules)]
     broken_rule = f"CASE {' '.join(broken)} END" if rules else "NULL"
-    session = text("session_of_line" if settings.events is not None else names[settings.session])
-    time = TIME[log.time_unit].format(column=names[settings.time])
+    session = "session_of_line" if settings.events is not None else names[settings.session]
+    item, moment = names[settings.item], names[settings.time]
+    reading = reading_of(moment, log.time_unit, settings, clock)
+    time = "instant" if clock is None else f"COALESCE(instant, {clock.to_utc('wall')})"
     if settings.time_offset is not None:
-        time += f" + {TIME['ms'].format(column=names[settings.time_offset])}"
+        time += f" + {NUMBERS['ms'].format(column=names[settings.time_offset])}"
+    offset = "" if settings.time_offset is None else f", {names[settings.time_offset]}"
+    if log.time_unit == "format":
+        values["formats"] = formats_of(settings.time_format or "")
     extra = "".join(f", {names[c]} AS extra{i}" for i, c in enumerate(settings.extra_columns))
+    kept = "".join(f", extra{i}" for i, _ in enumerate(settings.extra_columns))
     connection = engine.connection
     connection.execute(
-        f"CREATE TABLE typed AS SELECT *, {REASON.format(earliest_year=settings.earliest_year)} AS reason FROM ("
-        f"SELECT line, row, wrong, {session} AS session, {text(names[settings.item])} AS item, "
-        f"TRY_CAST({time} AS BIGINT) AS time{extra} FROM raw WHERE {broken_rule} IS NULL)",
+        "CREATE TABLE typed AS "
+        f"SELECT line, row, session, item, session_simple, item_simple, time{', wall' if clock else ''}{kept}, "
+        f"{REASON.format(earliest_year=settings.earliest_year)} AS reason FROM ("
+        f"SELECT * EXCLUDE (session, item), {whole('session')} AS session, {whole('item')} AS item, "
+        f"TRY_CAST({time} AS BIGINT) AS time FROM ("
+        f"SELECT line, row, wrong, {trimmed(session)} AS session, {has_control(session)} AS session_control, "
+        f"{trimmed(item)} AS item, {has_control(item)} AS item_control, {simple(session)} AS session_simple, "
+        f"{simple(item)} AS item_simple, {reading.instant} AS instant, "
+        f"{reading.local} AS wall, {reading.unclear} AS zone_unclear{offset}{extra} "
+        f"FROM raw WHERE {broken_rule} IS NULL))",
         {"max_id_bytes": MAX_ID_BYTES, "earliest": settings.earliest, "latest": latest} | values,
     )
+    _refuse_spoilt(log, settings, engine)
     shown = [names[c] for c in (settings.time, settings.time_offset) if c is not None]
     connection.execute(
         "CREATE TABLE quarantine AS "
@@ -192,18 +197,105 @@ def _cast(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, latest: i
         "UNION ALL SELECT line, NULL, reason, NULL, NULL, NULL, text FROM rejected"
     )
     left_out = connection.execute(
-        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", values or None
+        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", bound or None
     ).fetchall()
     for read_through in ("raw", "fields_rows", "text_rows"):
         engine.drop(read_through)
     return {reason: (rows, line) for reason, rows, line in left_out if reason is not None}
 
 
+def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
+    """Put events of an hour that the clock shows twice into the second one, where their session would go back in time.
+
+    A session whose other events do not stand in order says nothing about it. Return how many events lie in hours that
+    are there twice, and in hours that are skipped.
+    """
+    connection = engine.connection
+    (first, last), *_ = connection.execute(
+        "SELECT COALESCE(MIN(wall), 1), COALESCE(MAX(wall), 0) FROM typed WHERE reason IS NULL"
+    ).fetchall()
+    changes = [change for change in clock.changes if first < change.end and last >= change.first]
+    connection.execute("CREATE TABLE changes (first BIGINT, beyond BIGINT, hour BIGINT)")
+    if changes:
+        rows = [[change.first, change.end, change.before - change.after] for change in changes]
+        connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
+    connection.execute(
+        "CREATE TABLE unsure AS SELECT row, session, first, hour "
+        "FROM typed JOIN changes ON wall >= first AND wall < beyond WHERE reason IS NULL"
+    )
+    connection.execute(
+        """
+        UPDATE typed SET time = typed.time + second.hour FROM (
+            SELECT row, hour FROM (
+                SELECT row, hour, BOOL_OR(gone_back) OVER (PARTITION BY session, first ORDER BY row) AS again,
+                    BOOL_OR(stray) OVER (PARTITION BY session) AS strays
+                FROM (
+                    SELECT *,
+                        hour > 0 AND time < before AND time + hour >= before AS gone_back,
+                        hour IS NULL AND time < MAX(time) FILTER (hour IS NULL) OVER past AS stray
+                    FROM (
+                        SELECT typed.row, typed.session, time, first, hour, MAX(time) OVER past AS before
+                        FROM typed LEFT JOIN unsure ON typed.row = unsure.row
+                        WHERE reason IS NULL AND typed.session IN (SELECT session FROM unsure WHERE hour > 0)
+                        WINDOW past AS (PARTITION BY typed.session ORDER BY typed.row
+                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                    ) AS events
+                    WINDOW past AS (PARTITION BY session ORDER BY row
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                ) AS judged
+            ) AS marked WHERE again AND hour > 0 AND NOT COALESCE(strays, false)
+        ) AS second WHERE typed.row = second.row
+        """
+    )
+    return {
+        "in_doubled_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour > 0"),
+        "in_skipped_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour < 0"),
+    }
+
+
+def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
+    """Refuse a log whose ids, or times, a program has rounded or written as lists: nobody knows what they were."""
+    kinds = {"session": settings.session, "item": settings.item}
+    lost = {kind: f"COALESCE(reason = '{kind}_digits_lost', false)" for kind in kinds}
+    spoilt = {kind: f"(NOT {kind}_simple AND ({lost[kind]} OR {is_spoilt(kind)}))" for kind in kinds}
+    lists = {kind: f"(NOT {kind}_simple AND reason IS NULL AND {is_list(kind)})" for kind in kinds}
+    counted = ", ".join(f"COUNT(*) FILTER ({spoilt[kind]}), COUNT(*) FILTER ({lists[kind]})" for kind in kinds)
+    rows = integer(engine, "SELECT COUNT(*) FROM typed")
+    (counts,) = engine.connection.execute(
+        f"SELECT {counted} FROM typed WHERE NOT session_simple OR NOT item_simple"
+    ).fetchall()
+    for (kind, column), rounded, listed in zip(kinds.items(), counts[::2], counts[1::2], strict=True):
+        for wrong, count, most, what, advice in (
+            (spoilt[kind], rounded, MOST_SPOILT, "have lost digits", "export it as text or whole numbers"),
+            (lists[kind], listed, 0.5, "are lists or structures", "write one row for each of them"),
+        ):
+            if count > most * rows:
+                found = engine.connection.execute(
+                    f"SELECT {kind} FROM typed WHERE {wrong} GROUP BY {kind} ORDER BY COUNT(*) DESC, {kind} LIMIT 3"
+                ).fetchall()
+                raise LogRefusedError(
+                    f"{log.name}: column {column!r} holds ids that {what}, {count:,} of {rows:,} "
+                    f"({', '.join(text[:60] for (text,) in found)}): what they were cannot be known; {advice}, and "
+                    "land the log again"
+                )
+    if settings.format in ("tsv", "csv") and log.time_unit in POWERS:
+        column = f"c{log.columns.index(settings.time)}"
+        (count, example), *_ = engine.connection.execute(
+            f"SELECT COUNT(*), MIN({column}) FROM raw WHERE {is_rounded(column, log.time_unit)}"
+        ).fetchall()
+        if count > 0.5 * rows:
+            raise LogRefusedError(
+                f"{log.name}: column {settings.time!r} holds times that are rounded to more than a second, {count:,} "
+                f"of {rows:,} ({example}): export it as whole numbers, and land the log again"
+            )
+
+
 def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, object]]:
     """A rule as a SQL condition over bound values."""
     name = f"rule{number}"
     if rule.one_of is not None:
-        return f"list_contains(${name}, {column})", {name: rule.one_of}
+        # Not list_contains, which is IN: of many values the engine makes a join, which keeps no order of rows.
+        return f"LIST_POSITION(${name}, {column}) > 0", {name: rule.one_of}
     if rule.not_prefix is not None:
         return f"NOT starts_with({column}, ${name})", {name: rule.not_prefix}
     value = f"TRY_CAST({column} AS DOUBLE)"  # NaN would be the greatest of all
@@ -239,15 +331,28 @@ def _first_bad(engine: DuckDBEngine) -> str:
     return "".join(f" (the first on line {line}, {reason}: {text[:60]!r})" for reason, line, text in rows)
 
 
-def _refuse_mostly_bad(name: str, counts: dict[str, int], max_bad_share: float, example: str) -> None:
+ADVICE = {
+    "time_zone_unclear": "its letters mean several zones; set [logs] time_zone to the place, or write the offset",
+}
+"""What to do about a reason that is not the settings' fault."""
+
+
+def _refuse_mostly_bad(name: str, counts: dict[str, int], settings: LogSettings, example: str) -> None:
     quarantined = counts["quarantined"]
     judged = counts["events"] + quarantined
-    if not judged or quarantined / judged <= max_bad_share:
+    if not judged or quarantined / judged <= settings.max_bad_share:
         return
     reasons = {k.removeprefix("quarantined: "): n for k, n in counts.items() if k.startswith("quarantined: ")}
     worst = max(reasons, key=lambda reason: reasons[reason])
+    columns = {"session": settings.session, "item": settings.item, "time": settings.time}
+    column = columns.get(worst.partition("_")[0])
+    where = "" if column is None else f", in column {column!r}"
+    advice = ADVICE.get(
+        worst,
+        "the settings [logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names); mend "
+        "them and materialize again",
+    )
     raise LogRefusedError(
-        f"{name}: {quarantined:,} of {judged:,} rows cannot be read ({worst}: {reasons[worst]:,}){example}; the "
-        "settings [logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names); mend them "
-        "and materialize again"
+        f"{name}: {quarantined:,} of {judged:,} rows cannot be read ({worst}: {reasons[worst]:,}){example}{where}; "
+        f"{advice}"
     )

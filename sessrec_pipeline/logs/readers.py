@@ -6,7 +6,8 @@ whose order it is. ``rejected`` holds line, reason and text of lines that could 
 """
 
 from sessrec_pipeline.engine import DuckDBEngine, Value, integer
-from sessrec_pipeline.logs.gate import LandedLog
+from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError
+from sessrec_pipeline.logs.ids import UNSURE, is_spoilt
 from sessrec_pipeline.settings import LogSettings
 from sessrec_pipeline.storage.sql import quoted
 
@@ -88,8 +89,8 @@ SELECT
     CASE
         WHEN COALESCE(json_type(event), 'NULL') <> 'OBJECT' THEN 'event_not_an_object'
         WHEN LIST_UNIQUE(keys) < LEN(keys) THEN 'key_stands_twice'
-        WHEN {bad_session} THEN 'session_not_text_or_number'
-        WHEN {bad_item} THEN 'item_not_text_or_number'
+        {bad_session}
+        {bad_item}
     END AS wrong
 FROM (
     SELECT
@@ -100,31 +101,81 @@ ASOF LEFT JOIN text_gaps ON ordinal > reads_before
 ORDER BY row
 """
 NO_ID = """
-    {kind} NOT IN ('NULL', 'VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')
-    OR ({kind} = 'DOUBLE' AND {text} IN ('NaN', 'Infinity', '-Infinity'))
+        WHEN {kind} NOT IN ('NULL', 'VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')
+            OR ({kind} = 'DOUBLE' AND {text} IN ('NaN', 'Infinity', '-Infinity')) THEN '{role}_not_text_or_number'
+        WHEN {kind} = 'DOUBLE' AND NOT REGEXP_FULL_MATCH({text}, '-?[0-9]+([.]0+)?') THEN '{role}_not_whole'
+        WHEN {kind} = 'DOUBLE' AND {lost} THEN '{role}_digits_lost'
 """
-"""A number that is too large for 64 bits is a DOUBLE, too; its text is exact all the same."""
+"""A number that is too large for 64 bits is a DOUBLE, too; its text is exact all the same, unless it has a point."""
+WHOLE_NUMBERS = {
+    f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+}
+FLOATS = {"FLOAT": 2.0**24, "DOUBLE": UNSURE}
+"""From where on they stand for several whole numbers."""
 
 
 def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
     """Fill ``raw`` and ``rejected``; return how many rows there must be, by the gate's count of lines."""
     if settings.format == "parquet":
-        return _parquet(log, engine)
+        return _parquet(log, settings, engine)
     if settings.format == "jsonl":
         return _json_lines(log, settings, engine)
     return _delimited(log, settings, engine)
 
 
-def _parquet(log: LandedLog, engine: DuckDBEngine) -> int:
-    columns = "".join(f"CAST({quoted(column)} AS VARCHAR) AS c{i}, " for i, column in enumerate(log.columns))
+def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
+    rows = engine.connection.execute("DESCRIBE FROM read_parquet($file)", {"file": str(log.path)}).fetchall()
+    kinds = {name: kind for name, kind, *_ in rows}
+    ids = {"session": settings.session, "item": settings.item}
+    values, wrong = [], []
+    for i, column in enumerate(log.columns):
+        if column not in settings.needed_columns:
+            continue
+        name, kind = quoted(column), kinds[column]
+        roles = [role for role, taken in ids.items() if taken == column]
+        if not _readable(kind, roles, is_time=column == settings.time):
+            raise LogRefusedError(
+                f"{log.name}: column {column!r} holds {kind}; "
+                + ("an id is text or a whole number" if roles else "only text, numbers and times are read")
+                + ": write the log with such a column, one row for each event"
+            )
+        text = f"CAST({name} AS VARCHAR)"
+        if kind == "BLOB":  # text of writers that do not say so
+            text = f"TRY(DECODE({name}))"
+            wrong += [f"WHEN {name} IS NOT NULL AND {text} IS NULL THEN '{role}_not_text'" for role in roles]
+        elif roles and kind in FLOATS:
+            number = f"CAST({name} AS DOUBLE)"
+            text = f"CASE WHEN NOT ISNAN({name}) THEN CAST({number} AS VARCHAR) END"
+            wrong += [
+                f"WHEN ABS({number}) >= {FLOATS[kind]} AND ISFINITE({number}) THEN '{role}_digits_lost' "
+                f"WHEN NOT ISNAN({number}) AND {number} IS DISTINCT FROM TRUNC({number}) OR ISINF({number}) "
+                f"THEN '{role}_not_whole'"
+                for role in roles
+            ]
+        elif roles and kind.startswith("DECIMAL"):
+            wrong += [f"WHEN {name} <> TRUNC({name}) THEN '{role}_not_whole'" for role in roles]
+            text = f"REGEXP_REPLACE({text}, '[.]0+$', '')"
+        values.append(f"{text} AS c{i}, ")
+    judged = f"CASE {' '.join(wrong)} END" if wrong else "CAST(NULL AS VARCHAR)"
     engine.connection.execute(
-        f"CREATE TABLE raw AS SELECT {columns} CAST(NULL AS VARCHAR) AS session_of_line, CAST(NULL AS VARCHAR) AS "
-        "wrong, file_row_number + 1 AS line, file_row_number + 1 AS row "
+        f"CREATE TABLE raw AS SELECT {''.join(values)} CAST(NULL AS VARCHAR) AS session_of_line, "
+        f"{judged} AS wrong, "
+        "file_row_number + 1 AS line, file_row_number + 1 AS row "
         "FROM read_parquet($file, file_row_number = true)",
         {"file": str(log.path)},
     )
     engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
     return log.records
+
+
+def _readable(kind: str, roles: list[str], *, is_time: bool) -> bool:
+    """Whether a column of this type of DuckDB can be an id, a time, or what else is asked for."""
+    name = kind.partition("(")[0]
+    if kind.endswith("]") or name in ("STRUCT", "MAP", "UNION", "VARIANT", "GEOMETRY"):
+        return False
+    if roles:
+        return kind in WHOLE_NUMBERS or kind in FLOATS or name in ("VARCHAR", "ENUM", "UUID", "BLOB", "DECIMAL")
+    return not is_time or not (kind.startswith(("TIME ", "TIME_")) or kind in ("TIME", "BOOLEAN", "INTERVAL", "UUID"))
 
 
 def _delimited(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
@@ -183,8 +234,8 @@ def _json_lines(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> 
     connection.execute(
         JSON_ROWS.format(
             columns=", ".join(f"texts[{i}] AS c{i - 1}" for i in place.values()),
-            bad_session=NO_ID.format(**session),
-            bad_item=NO_ID.format(**item),
+            bad_session=NO_ID.format(role="session", lost=is_spoilt(session["text"]), **session),
+            bad_item=NO_ID.format(role="item", lost=is_spoilt(item["text"]), **item),
             events=(SESSION_A_LINE if lists else EVENT_A_LINE).format(good=good),
         ),
         values,

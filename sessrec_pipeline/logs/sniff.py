@@ -8,7 +8,9 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +21,56 @@ from sessrec_pipeline.logs.gate import MAX_HEADER, PARQUET_MAGIC, LogRefusedErro
 from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, unpacked
 
 HEAD = 1 << 20
-MAX_ROWS = 1_000
+MAX_ROWS = 10_000
+MAX_TRIED = 1_000
+"""Lines that delimiters are tried on."""
 SURE = 0.8
 """Share of the looked-at values that must agree before a column gets a role."""
 
-ISO = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
+ISO = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d\d(?!.*([AaPp][Mm]| [+-])).*)?")
+DATES = (
+    (r"\d{1,2}([/.-])\d{1,2}\1\d{4}", ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")),
+    (r"\d{1,2}([/.-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y")),
+    (r"\d{4}([/.-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d",)),
+    (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{4}", ("%d{0}%b{0}%Y",)),
+    (r"\d{1,2}([ -])[A-Za-z]{4,9}\1\d{4}", ("%d{0}%B{0}%Y",)),
+    (r"[A-Za-z]{3}( )\d{1,2} \d{4}", ("%b %d %Y",)),
+    (r"[A-Za-z]{3}( )\d{1,2}, \d{4}", ("%b %d, %Y",)),
+    (r"[A-Za-z]{4,9}( )\d{1,2}, \d{4}", ("%B %d, %Y",)),
+    (r"\d{8}()(?=$|[ T]|\d{4,6}$)", ("%Y%m%d",)),
+)
+"""Ways to write a date, and what they are in ``time_format``; where day and month could be either, both."""
+CLOCK = re.compile(
+    r"(?P<gap>$|T|:| |, )(?:(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d)?(?P<fraction>[.,]\d{1,6})?"
+    r"(?P<half> ?[AaPp][Mm])?(?P<zone> ?[+-]\d\d:?\d\d)?)?"
+)
+COMPACT = re.compile(r"\d{4}(\d\d)?")
+WEEKDAY = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? ")
 BOMS = {
     codecs.BOM_UTF8: "UTF-8 with a byte-order mark",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "session": (
+        *("session", "sessionid", "usersession", "sess", "visit", "visitid", "basket", "basketid", "order", "orderid"),
+        *("invoiceno", "invoice", "visitorid", "visitor", "userid", "user", "customerid", "customer", "clientid"),
+    ),
+    "item": (
+        *("item", "itemid", "aid", "product", "productid", "stockcode", "sku", "article", "articleid", "movieid"),
+        *("trackid", "songid", "newsid", "contentid", "asin"),
+    ),
+    "time": (
+        *("time", "timestamp", "ts", "eventtime", "datetime", "createdat", "eventdate", "date", "invoicedate"),
+        *("unixtime", "eventtimestamp"),
+    ),
+    "time_offset": ("timeframe",),
+    "event type": ("eventtype", "event", "type", "behavior", "behaviour", "action"),
+}
+"""Usual column names by role, letters and digits only, the likeliest first."""
+KNOWN = {name for names in NAMES.values() for name in names}
 
 
 @dataclass
@@ -165,22 +207,27 @@ def _as_text(value: Any) -> str:
 
 def _delimited(lines: Sequence[str], look: Look) -> None:
     best: tuple[float, int] = (0, 0)
+    kept: Literal[0, 3] = csv.QUOTE_NONE
     for delimiter in ("\t", ",", ";", "|", "\x01", " "):
         quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         try:
-            rows = list(csv.reader(lines, delimiter=delimiter, quoting=quoting))
+            rows = list(csv.reader(lines[:MAX_TRIED], delimiter=delimiter, quoting=quoting))
         except csv.Error:
             continue
         (width, count), *_ = Counter(len(row) for row in rows).most_common(1)
         fit = (count / len(rows), width)
-        words = delimiter == " " and (len(rows) == 1 or count < len(rows))
+        words = delimiter == " " and (look.delimiter or len(rows) == 1 or count < len(rows))
         if width >= 3 and fit[0] >= SURE and fit > best and not words:
             best, look.delimiter, look.rows = fit, delimiter, rows
+            kept = quoting
     if not look.delimiter:
         look.columns, look.rows = [], [[line] for line in lines[:3]]
         look.notes.append("No delimiter (tab , ; | ^A space) parts the lines into three columns or more.")
         return
     look.format = "tsv" if look.delimiter == "\t" else "csv"
+    if len(lines) > MAX_TRIED:
+        with suppress(csv.Error):
+            look.rows = list(csv.reader(lines, delimiter=look.delimiter, quoting=kept))
     first, rest = look.rows[0], look.rows[1:]
     look.header = _is_header(first, rest)
     if look.header:
@@ -193,20 +240,70 @@ def _delimited(lines: Sequence[str], look: Look) -> None:
 
 
 def _is_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: none of it is empty, a number or a date, though there are some below."""
-    if any(not cell.strip() or _is_value(cell) for cell in first):
+    """Whether the first row names the columns: by names that we know, or because it holds no values and others do.
+
+    The name of a column may be empty, as pandas leaves that of an index.
+    """
+    named = [cell for cell in first if cell.strip()]
+    known = sum(plain(cell) in KNOWN for cell in named)
+    if known >= min(2, len(first)):
+        return True
+    if any(map(_is_value, named)) or (known == 0 and len(named) < len(first)):
         return False
-    return not rest or any(_is_value(cell) for row in rest for cell in row)
+    return known > 0 or not rest or any(_is_value(cell) for row in rest for cell in row)
 
 
 def _is_value(cell: str) -> bool:
-    return bool(ISO.fullmatch(cell.strip())) or number(cell) is not None
+    return bool(ISO.fullmatch(cell.strip())) or number(cell) is not None or bool(time_formats(cell))
+
+
+def time_formats(text: str) -> list[str]:
+    """The values of ``time_format`` that the look of a text allows."""
+    text = text.strip()
+    weekday = WEEKDAY.match(text)
+    named = "" if weekday is None else f"%a{weekday[0][3:]}"
+    text = text[weekday.end() :] if weekday else text
+    if re.fullmatch(r"[A-Z][a-z]{2} {1,2}\d{1,2} \d\d:\d\d:\d\d (UTC |GMT )?\d{4}", text):  # of ctime and Java
+        zone = next((f" {name}" for name in ("UTC", "GMT") if name in text), "")
+        return [f"{named}%b %d %H:%M:%S{zone} %Y"]
+    for shape, formats in DATES:
+        if (date := re.match(shape, text)) is None:
+            continue
+        rest = text[date.end() :]
+        if COMPACT.fullmatch(rest) and "%Y%m%d" in formats:
+            return [f"{named}%Y%m%d%H%M{'%S' if len(rest) == 6 else ''}"]
+        if (clock := CLOCK.fullmatch(rest)) is None:
+            continue
+        time = ""
+        if clock["hour"]:
+            hour = "%I" if clock["half"] else "%H"
+            half, zone = (
+                "" if clock[part] is None else f" {letter}" if clock[part].startswith(" ") else letter
+                for part, letter in (("half", "%p"), ("zone", "%z"))
+            )
+            time = f"{clock['gap']}{hour}:%M{':%S' if clock['second'] else ''}{half}{zone}"
+        return [f"{named}{form.format(date[1])}{time}" for form in formats]
+    return []
+
+
+def parsed(text: str, time_format: str) -> datetime:
+    """The time that a text says, to the second; ValueError where it says none so."""
+    return datetime.strptime(re.sub(r"(:\d\d)[.,]\d+", r"\1", text.strip()), time_format).replace(tzinfo=UTC)
+
+
+def fits(text: str, time_format: str) -> bool:
+    """Whether a text can be read so."""
+    try:
+        parsed(text, time_format)
+    except ValueError:
+        return False
+    return True
 
 
 def number(text: str) -> float | None:
-    """A finite number, or None."""
+    """A finite number, perhaps with a decimal comma, or None."""
     try:
-        value = float(text)
+        value = float(text.replace(",", ".", 1))
     except ValueError:
         return None
     return value if math.isfinite(value) else None

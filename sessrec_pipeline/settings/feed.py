@@ -23,7 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from sessrec_pipeline.settings.base import Section, SettingsError
+from sessrec_pipeline.settings.base import Section, SettingsError, in_words
 from sessrec_pipeline.settings.compute import AutomationSettings, ComputeSettings, EngineSettings
 from sessrec_pipeline.settings.drift import DriftSettings
 from sessrec_pipeline.settings.evaluation import EvaluationSettings, PublishedFigure
@@ -235,7 +235,7 @@ def read_settings(settings: type[S], home: Path | None = None) -> S:
 def _sentence(settings: type[BaseModel], problem: ErrorDetails) -> str:
     """What is wrong with a field, in words of ours where pydantic's are not for the person who wrote the file."""
     if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
+        return in_words(problem)
     model = settings
     *path, name = problem["loc"]
     for part in path:

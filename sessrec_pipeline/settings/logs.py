@@ -1,10 +1,13 @@
 """What the landed logs look like."""
 
+import difflib
+import re
 import tomllib
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,8 +42,13 @@ class RowRule(Section):
 
 @cache
 def log_presets() -> dict[str, dict[str, Any]]:
-    """Values of ``[logs]`` for public logs, by name; ``source``, which is no setting, says which files are meant."""
+    """Values of ``[logs]`` for public logs, by name; ``source`` and ``editions`` are no settings, but say which files
+    are meant, and how other editions of them spell their columns."""
     return tomllib.loads((files("sessrec_pipeline") / "logs" / "presets.toml").read_text(encoding="utf-8"))
+
+
+DIRECTIVES = "aAbBdfHIjmMpSyYz%"
+"""Of ``time_format``: what strptime of Python and of DuckDB have in common."""
 
 
 class LogSettings(Section):
@@ -62,9 +70,17 @@ class LogSettings(Section):
     """Column with the item id, any text."""
     time: str = "Time"
     """Column with the time of the event."""
-    time_unit: Literal["s", "ms", "us", "iso8601", "order"] = "s"
-    """Unit of the time since 1970-01-01 UTC, fractions allowed; or ISO 8601 text, UTC where it names no zone; or order:
-    the numbers only say what came first, and stand as so many microseconds after the start of ``earliest_year``."""
+    time_unit: Literal["s", "ms", "us", "ns", "iso8601", "order"] = "s"
+    """Unit of the time since 1970-01-01 UTC, fractions allowed; or ISO 8601 text, UTC where neither it nor
+    ``time_zone`` names a zone; or order: the numbers only say what came first, and stand as so many microseconds after
+    the start of ``earliest_year``."""
+    time_format: str | None = None
+    """Instead of ``time_unit``: how the time is written, in the letters of strptime, such as ``%d/%m/%Y %H:%M:%S`` or
+    ``%m/%d/%Y %I:%M %p``. Leading zeros may be missing, and seconds may have a fraction."""
+    time_zone: str | None = None
+    """IANA name, such as Europe/Berlin, of the zone whose clock wrote the times that name none; by default UTC. In the
+    hour that a clock set back shows twice, an event is in the first one, or in the second where its session would go
+    back in time; a time that a clock set forward skips is read as if it had not been."""
     time_offset: str | None = None
     """Column with milliseconds to add to the time, where that is a date or the start of a session."""
     earliest_year: Annotated[int, Field(ge=1971, le=2100)] = 2000
@@ -87,7 +103,38 @@ class LogSettings(Section):
         presets = log_presets()
         if name not in presets:
             raise ValueError(f"no preset {name!r}; there are {', '.join(presets)}")
-        return {key: value for key, value in presets[name].items() if key != "source"} | given
+        values = {key: value for key, value in presets[name].items() if key not in ("source", "editions")}
+        if given.get("time_format") is not None:
+            values.pop("time_unit", None)
+        return values | given
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str | None) -> str | None:
+        zones = available_timezones()
+        if name is None or name in zones:
+            return name
+        places = {part.lower(): zone for zone in sorted(zones) for part in (zone, zone.rpartition("/")[2])}
+        near = difflib.get_close_matches(name.lower().replace(" ", "_"), places, 1)
+        hint = f"did you mean {places[near[0]]!r}?" if near else "give the name of a place, such as Europe/Berlin"
+        raise ValueError(f"{name!r} is no time zone of the IANA; {hint}")
+
+    @field_validator("time_format")
+    @classmethod
+    def _says_a_moment(cls, time_format: str | None) -> str | None:
+        if time_format is None:
+            return None
+        found = re.findall("%(.?)", time_format)
+        unknown = [letter for letter in found if letter not in DIRECTIVES or not letter]
+        if unknown:
+            zone = "; a zone's name is not read: write UTC as it stands, others as time_zone" if "Z" in unknown else ""
+            raise ValueError(f"%{unknown[0]} is not read; there are %{' %'.join(DIRECTIVES)}{zone}")
+        year, month, day = (bool(set(found) & set(letters)) for letters in ("yY", "bBm", "d"))
+        if not year or not ("j" in found or (month and day)):
+            raise ValueError("it must say year, month and day, as %d/%m/%Y does")
+        if ("I" in found) != ("p" in found):
+            raise ValueError("%I, an hour of 12, goes with %p, which is AM or PM; an hour of 24 is %H")
+        return time_format
 
     @field_validator("extra_columns")
     @classmethod
@@ -115,6 +162,18 @@ class LogSettings(Section):
         for name in ("columns", "delimiter"):
             if getattr(self, name) is not None and self.format not in ("tsv", "csv"):
                 raise ValueError(f"{name} is for tsv and csv, not for {self.format}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read_the_time(self) -> Self:
+        if self.time_format is not None and "time_unit" in self.model_fields_set:
+            raise ValueError("time_format says how the time is written: leave time_unit away")
+        numbers = self.time_format is None and self.time_unit != "iso8601" and self.format != "parquet"
+        if self.time_zone is not None and numbers:
+            raise ValueError(
+                f'time_zone is for times that are text, and time_unit is "{self.time_unit}": numbers count from 1970 '
+                "in UTC wherever they are written"
+            )
         return self
 
     @property

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,10 +236,25 @@ REFUSED: list[tuple[Any, str]] = [
     (pd.concat([small(), small()[["item"]]], axis=1), "2 columns called 'item'"),
     (small().iloc[:0], "no rows"),
     (small(item=[*"abc", None, *"efgh"]), "'item' has no value in row 3: drop"),
-    (small(session=[1, 2, None, 4, 5, 6, 7, None]), "'session' holds numbers with a point .*no value in row 2, as a"),
-    (small(item=[1.0, 2, 3, 4, 5, 6, 7, 8]), r"'item' holds numbers with a point \(row 0: 1.0\), as a join.*int64"),
+    (small(session=[1, 2, None, 4, 5, 6, 7, None]), r"'session' has no value in row 2 \(and 1 others have none\)"),
+    (small(item=[1.0, 2, 3, 4.5, 5, 6, 7, 8]), "'item' holds the number 4.5 in row 3: ids are whole numbers or text"),
+    (
+        small(item=[1.0, 2, 2.0**53, 4, 5, 6, 7, 8]),
+        "'item' holds the number 9007199254740992.0 in row 2, which has more",
+    ),
+    (small(item=np.array([2**24] * 8, np.float32)), "'item' holds the number 16777216.0 in row 0, which has more"),
+    (small(item=[float("inf"), 2, 3, 4, 5, 6, 7, 8]), "'item' holds the number inf in row 0"),
+    (small(item=[Decimal("1.5")] * 8), "'item' holds the number 1.5 in row 0"),
+    (small(item=[b"\xff"] * 8), "'item' holds binary that is no UTF-8"),
+    (small(item=[[1]] * 8), "'item' holds list"),
+    (small(item=[*"ab", "c\x00d", *"efgh1"]), "'item' has a control character in row 2"),
+    (small(item=["4.46E+07"] * 8), "'item' holds ids that have lost digits, 8 of 8"),
     (small(item=[*"ab", " ", *"defgh"]), "'item' has an empty text in row 2"),
-    (small(item=[*"ab", 3, *"defgh"]), "'item' mixes values of several types.*row 2: int 3.*astype"),
+    (small(item=[*"ab", True, *"defgh"]), r"'item' has True, but ids are whole numbers or text \(row 2\).*astype"),
+    (small(time=[*range(7), "x"]), "'time' mixes values of several types.*row 7: str 'x'.*astype"),
+    (small(time=["2026-01-01 10:00:00 IST"] * 8), "'time' has a time in row 0 whose zone could be several"),
+    (small(time=pd.to_datetime([1_700_000_000] * 8)), "'time' holds datetimes of January 1970.*unit=\"s\""),
+    (small(time=pd.to_datetime([1_700_000_000_000] * 8)), "'time' holds datetimes of January 1970.*unit=\"ms\""),
     (small(item=[True] * 8), "'item' holds bool"),
     (small(item=pd.to_datetime(range(8))), "'item' holds timestamp"),
     (small(time=[0, 1, 2, -3, 4, 5, 6, 7]), "'time' has a time before 1970 in row 3: -3"),
@@ -264,7 +280,7 @@ def test_a_bad_frame_is_refused_by_column_and_row(frame: Any, sentence: str) -> 
 def test_numbers_of_time_need_a_unit(tmp_path: Path) -> None:
     with pytest.raises(FrameError, match=r"'time' holds numbers \(row 0: 1700000000000\): .*likely \"ms\""):
         temporal_split(small(time=[1_700_000_000_000] * 8))
-    with pytest.raises(FrameError, match='time_unit is "s", "ms" or "us", not \'h\''):
+    with pytest.raises(FrameError, match='time_unit is "s", "ms", "us" or "ns", not \'h\''):
         temporal_split(small(), time_unit="h")  # type: ignore[arg-type]
     with pytest.raises(FrameError, match="three columns"):
         temporal_split(small(), item="session")

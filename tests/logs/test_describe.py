@@ -123,6 +123,124 @@ def test_proposals_read_what_they_were_made_from(tmp_path: Path, content: str | 
     assert lines[-1] == "  0 rows quarantined"
 
 
+@pytest.mark.parametrize(
+    ("times", "found"),
+    [
+        (["12/1/2010 8:26", "12/13/2010 9:26"], {"time_format": "%m/%d/%Y %H:%M"}),
+        (["1/12/2010 8:26", "13/12/2010 9:26"], {"time_format": "%d/%m/%Y %H:%M"}),
+        (["01.03.2024 12:03:15", "31.03.2024 12:03:15.5"], {"time_format": "%d.%m.%Y %H:%M:%S"}),
+        (["1/13/24 1:05 PM", "1/14/24 12:05 am"], {"time_format": "%m/%d/%y %I:%M %p"}),
+        (["01/Mar/2024:12:03:15 -0700", "02/Mar/2024:12:03:15 -0700"], {"time_format": "%d/%b/%Y:%H:%M:%S %z"}),
+        (["Mar 1, 2024 12:03", "Apr 1, 2024 12:03"], {"time_format": "%b %d, %Y %H:%M"}),
+        (["1 March 2024", "2 April 2024"], {"time_format": "%d %B %Y"}),
+        (["Fri Mar 01 12:03:15 UTC 2024", "Sat Mar 02 12:03:15 UTC 2024"], {"time_format": "%a %b %d %H:%M:%S UTC %Y"}),
+        (["20240301120315", "20240331120315"], {"time_format": "%Y%m%d%H%M%S"}),
+        (["20240301", "20240331"], {"time_format": "%Y%m%d"}),
+        (["2024-03-01 01:03 PM", "2024-03-01 02:03 PM"], {"time_format": "%Y-%m-%d %I:%M %p"}),
+        (["2024/03/01 12:03:15", "2024/03/01 12:03:16"], {"time_unit": "iso8601"}),
+        (["2024-03-01 12:03:15,250", "2024-03-01 12:03:16,250"], {"time_unit": "iso8601"}),
+        (["1704068861000000000", "1704068945000000000"], {"time_unit": "ns"}),
+        (["1704068861,5", "1704068945,25"], {}),
+    ],
+)
+def test_unit_and_format_are_found_in_the_data(tmp_path: Path, times: list[str], found: dict[str, str]) -> None:
+    for header, named in (
+        ("session\titem\ttime\n", {"session": "session", "item": "item", "time": "time"}),
+        ("", None),
+    ):
+        rows = "".join(f"s{n // 2}\ti{n}\t{time}\n" for n, time in enumerate(times * 2))
+        lines, readable = describe(written(tmp_path, header + rows))
+        assert readable
+        logs = proposal(lines)
+        assert {key: logs[key] for key in logs if key.startswith("time_")} == found
+        assert lines[-1] == "  0 rows quarantined"
+        if named is None:
+            assert logs["columns"] == ["column1", "column2", "column3"]
+        else:
+            assert named.items() <= logs.items()
+
+
+def test_of_two_formats_the_likelier_is_proposed_and_the_other_named(tmp_path: Path) -> None:
+    content = "session,item,time\n1,a,03/01/2010 08:26\n1,b,04/01/2010 09:26\n1,c,05/01/2010 09:26\n"
+    lines, _ = describe(written(tmp_path, content))
+    assert proposal(lines)["time_format"] == "%d/%m/%Y %H:%M"
+    assert any("nothing decides it: %d/%m/%Y %H:%M is proposed, %m/%d/%Y %H:%M would be the other" in s for s in lines)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "session,item,time",
+        "Session ID,Product,When",
+        ",session,item,time",  # the index of pandas
+        "session,item,2024",  # a column that is named by a number
+        "user,sku,when",
+    ],
+)
+def test_a_plain_header_is_one(tmp_path: Path, first: str) -> None:
+    row = ["s1", "a", "5 Mar 2024"] if first.count(",") == 2 else ["0", "s1", "a", "5 Mar 2024"]
+    assert look_at(written(tmp_path, f"{first}\n{','.join(row)}\n{','.join(row)}\n")).header
+
+
+@pytest.mark.parametrize("first", ["s1,a,5 Mar 2024", "s1,,1700000000", "s1,a,01/03/2024"])
+def test_rows_alone_have_no_header(tmp_path: Path, first: str) -> None:
+    assert not look_at(written(tmp_path, f"{first}\n{first}\n")).header
+
+
+def test_header_above_nothing_but_text(tmp_path: Path) -> None:
+    look = look_at(written(tmp_path, "session,item,time\ns1,a,yesterday\ns1,b,today\n"))
+    assert (look.header, look.columns) == (True, ["session", "item", "time"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "logs"),
+    [
+        ({"Invoice": "489434", "Price": 2.5}, {"session": "Invoice", "format": "parquet"}),
+        ({"InvoiceNo": "489434", "UnitPrice": 2.5}, {"format": "parquet"}),
+    ],
+)
+def test_public_log_is_known_in_another_edition(tmp_path: Path, columns: dict[str, Any], logs: dict[str, Any]) -> None:
+    order = next(iter(columns))
+    frame: dict[str, list[Any]] = {key: [value] * 3 for key, value in columns.items()}
+    frame |= {order: ["489434", "C489435", "489436"], "StockCode": ["a", "b", "c"], "Quantity": [1, -1, -2]}
+    frame |= {"InvoiceDate": ["2009-12-01 07:45:00"] * 3}
+    lines, readable = describe(written(tmp_path, parquet(**frame)))
+    found = proposal(lines)
+    keep = found.pop("keep", None)
+    assert readable
+    assert found == {"preset": "online_retail", **logs}
+    renamed = [{"column": "Invoice", "not_prefix": "C"}, {"column": "Quantity", "minimum": 1}]
+    assert keep == (renamed if order == "Invoice" else None)
+    assert "  2 rows left out by rule" in lines
+
+
+def test_cancelled_orders_and_returns_are_asked_about(tmp_path: Path) -> None:
+    rows = f"1,a,2,{T}\n2,b,-1,{T}\nC3,c,1,{T}\n4,d,1,{T}\n"
+    lines, _ = describe(written(tmp_path, f"order_id,product_id,qty,time\n{rows}"))
+    assert proposal(lines)["keep"] == [{"column": "order_id", "not_prefix": "C"}, {"column": "qty", "minimum": 1}]
+    assert "note: 1 rows have a qty below zero: `keep` takes them for returns." in lines
+    assert any("rows have a order_id such as C3" in line for line in lines)
+    none, _ = describe(written(tmp_path, f"order_id,product_id,qty,time\n1,a,2,{T}\n"))
+    assert "keep" not in proposal(none)
+
+
+def test_what_cannot_work_is_not_proposed(tmp_path: Path) -> None:
+    spoilt = "SessionId\tItemId\tTime\n" + f"s\t4.46E+07\t{T}\n" * 3
+    for content, words in (
+        (spoilt, "column 'ItemId' holds ids that have lost digits, 3 of 3"),
+        ("SessionId\tItemId\tTime\n1\ta\t17000000000000000000\n", "time_unreadable"),
+        (
+            "event_time,event_type,product_id,user_session\n2019-10-01 00:00:00 UTC,cart,1,s\n",
+            "and nothing would be left",
+        ),
+    ):
+        lines, readable = describe(written(tmp_path, content))
+        assert not readable
+        assert "[logs]" not in lines
+        assert any(line.startswith("No settings are proposed, for the likeliest (") for line in lines)
+        assert any(words in line for line in lines), lines
+
+
 def test_description_says_what_becomes_of_the_rows(tmp_path: Path) -> None:
     rows = "2019-10-01 00:00:00 UTC,cart,1,7,s\n\n2019-10-01 00:00:00 UTC,view,1,7,\n2019-10-01 00:0"
     lines, readable = describe(written(tmp_path, OF_PRESETS["rees46"] + rows, "o.csv"))
@@ -158,7 +276,10 @@ def test_event_types_without_a_rule_are_pointed_out(tmp_path: Path) -> None:
         ("name,colour,size\nx,y,z\n", "No column looks like the time"),
         (f"session,item,time\n1,caf\u00e9,{T}\n".encode("latin-1"), "not UTF-8 (Latin-1?)"),
         (f"session,session,item,time\n1,1,a,{T}\n", "Column 'session' stands twice"),
-        ("session,item,time\n1,a,12/1/2010 8:26\n", "The time '12/1/2010 8:26' is neither"),
+        ("session,item,time\n1,a,12/1/2010 8:26\n", "could have the day first or the month first, and nothing decides"),
+        ("session,item,time\n1,a,1/2\n", "The time '1/2' is neither"),
+        (f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n", "No settings are proposed"),
+        ("session,item,time\n1,a,2024-01-01 10:00:00 IST\n", "set [logs] time_zone to the place"),
         ("session,item,time\n1,a,7\n1,b,8\n", 'set time_unit = "order"'),
         ('[{"a": 1}]', "jq -c"),
         ("x" * 2_000_000, "one line without end"),
@@ -202,6 +323,8 @@ def test_mostly_bad_file_is_told_row_by_row_before_it_is_refused(tmp_path: Path)
         (["1700000000", "1700000000.5"], "s"),
         (["1700000000123"], "ms"),
         (["1700000000123456"], "us"),
+        (["1700000000123456789"], "ns"),
+        (["1700000000,5", "1700000000"], "s"),
         (["2014-04-07", "2014-04-07T10:51:09.277Z", "2019-10-01 00:00:00 UTC"], "iso8601"),
         (["1700000000"] * 9 + ["x"], "s"),
         (["1700000000", "1700000000123"], None),  # never guessed row by row
@@ -263,7 +386,8 @@ def test_command(tmp_path: Path) -> None:
     assert sessrec(written(tmp_path, "rubbish"))[0] == 1
     code, output = sessrec(tmp_path / "nowhere.tsv")
     assert code == 2
-    assert "cannot be opened" in output
+    assert output.count("nowhere.tsv") == 1
+    assert "cannot be opened (No such file or directory)" in output
     assert sessrec(tmp_path)[0] == 2
     with pytest.raises(LogRefusedError):
         look_at(Path("a\0b"))
@@ -279,6 +403,13 @@ def test_command(tmp_path: Path) -> None:
         ),
         ("raw_formats/diginetica_train-purchases.csv", {"preset": "diginetica"}),
         ("raw_formats/diginetica_product-categories.csv", None),
+        (
+            "online_retail_2009/online_retail.parquet",
+            {
+                **{"preset": "online_retail", "format": "parquet", "session": "Invoice"},
+                "keep": [{"column": "Invoice", "not_prefix": "C"}, {"column": "Quantity", "minimum": 1}],
+            },
+        ),
         ("raw_formats/retailrocket_sample.csv", {"session": "session_id", "item": "item_id", "time": "timestamp"}),
         ("rees46_head/2019-Oct.csv", {"preset": "rees46"}),
         ("online_retail/by-day/2010-12-01.csv", {"preset": "online_retail"}),

@@ -1,10 +1,13 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from sessrec_pipeline.feed import FeedSettings, load_settings
-from sessrec_pipeline.settings import LogSettings, RowRule, SettingsError, default_home, log_presets
+from sessrec_pipeline.settings import LogSettings, RowRule, SettingsError, SplitSettings, default_home, log_presets
+from sessrec_pipeline.settings.base import in_words
 
 
 def home_with(folder: Path, toml: str | bytes) -> Path:
@@ -222,3 +225,46 @@ def test_windows_in_days_need_a_clock(tmp_path: Path) -> None:
     text = refusal(home_with(tmp_path, f"{order}[studies]\nwindow_test_days = 2\n"))
     assert 'time_unit = "order" knows no minutes and days, which studies.window_test_days counts' in text
     assert load_settings(home_with(tmp_path, f"{order}[studies]\nwindows = 3\n")).studies.windows == 3
+
+
+@pytest.mark.parametrize(
+    ("logs", "sentence"),
+    [
+        ({"time_zone": "Europe/Berln", "time_unit": "iso8601"}, "did you mean 'Europe/Berlin'"),
+        ({"time_zone": "berlin", "time_unit": "iso8601"}, "did you mean 'Europe/Berlin'"),
+        ({"time_zone": "new york", "time_unit": "iso8601"}, "did you mean 'America/New_York'"),
+        ({"time_zone": "xyz", "time_unit": "iso8601"}, "give the name of a place, such as Europe/Berlin"),
+        ({"time_zone": "Europe/Berlin"}, 'time_unit is "s": numbers count from 1970'),
+        ({"time_format": "%d/%m/%Y", "time_unit": "ms"}, "leave time_unit away"),
+        ({"time_format": "%d/%m %H:%M"}, "must say year, month and day"),
+        ({"time_format": "%d/%m/%Y %Q"}, "%Q is not read"),
+        ({"time_format": "%d/%m/%Y %"}, "% is not read"),
+        ({"time_format": "%d/%m/%Y %H:%M %Z"}, "write UTC as it stands, others as time_zone"),
+        ({"time_format": "%d/%m/%Y %I:%M"}, "goes with %p"),
+    ],
+)
+def test_zones_and_formats_that_cannot_be_used(logs: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(sentence)):
+        LogSettings.model_validate(logs)
+
+
+def test_a_format_stands_for_the_unit_of_a_preset() -> None:
+    logs = LogSettings(preset="online_retail", time_format="%m/%d/%Y %H:%M")
+    assert (logs.time_format, logs.time_unit, logs.item) == ("%m/%d/%Y %H:%M", "s", "StockCode")
+    assert LogSettings(preset="online_retail", time_zone="Europe/London").time_unit == "iso8601"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"ratio": 2}, "must be less than 1"),
+        ({"ratio": "x"}, "must be a number"),
+        ({"rule": "x"}, "must be 'ratio', 'days' or 'given'"),
+        ({"keep_unseen_items": 3}, "must be true or false"),
+        ({"test_logs": 3}, "must be a list"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_ours(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SplitSettings.model_validate(values)
+    assert in_words(caught.value.errors()[0]) == words
