@@ -147,8 +147,8 @@ def temporal_split(
             test = made.arrow()
         except ValueError as error:
             raise ValueError(_nothing_left(str(error), events, days, ratio)) from error
-        for rule, finding in examine("test_split", Evidence(engine.connection, settings, {"test": made.stats})):
-            if finding.broken and rule.measure is not few_sessions:  # the size of the test is in its ``repr``
+        for asked, finding in examine("test_split", Evidence(engine.connection, settings, {"test": made.stats})):
+            if finding.broken and asked.measure is not few_sessions:  # the size of the test is in its ``repr``
                 warnings.warn(_as_arguments(finding.sentence), stacklevel=2)
     return train, Events(test)
 

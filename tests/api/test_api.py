@@ -145,7 +145,7 @@ def test_a_split_says_what_is_wrong_with_it() -> None:
     assert sentence.startswith("96 of 128 training events (75.0 %) are not before the first test event")
     assert "; days=... ends training when the test begins, and inactivity_gap_minutes cuts" in sentence
     new = users.assign(item=[f"i{n}" for n in range(len(users))])
-    with pytest.raises(ValueError, match="32 of 32 test events were dropped .* set keep_unseen_items=True"):
+    with pytest.raises(ValueError, match=r"32 of 32 test events were dropped .* set keep_unseen_items=True"):
         temporal_split(new, time_unit="s")
 
 
