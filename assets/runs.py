@@ -25,6 +25,7 @@ from assets.ingestion import landed_logs
 from assets.logger import reason
 from assets.staleness import out_of_date, unread
 from assets.studies import GROUP, PAGE
+from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
@@ -63,6 +64,8 @@ class Outcome:
     """Steps after ingestion that failed, with the reason; what rests on them was not made."""
     rebuilt: list[str] = field(default_factory=list)
     """Assets that were made."""
+    without: list[str] = field(default_factory=list)
+    """Models that failed and whose place is empty: what compares models was made over the others."""
 
     @property
     def success(self) -> bool:
@@ -117,7 +120,27 @@ def materialize_all(
         return Outcome(list(found.seen), refused)
     rebuild = definitions.resolve_job_def(REBUILD)
     failed = _failures(execute(rebuild, instance, asset_selection=late))
-    return Outcome(list(found.seen), refused, failed, [key.to_user_string() for key in late])
+    made = [key.to_user_string() for key in late]
+    lost = _fallen(settings, graph, store, logs) if failed else []
+    if lost:
+        report(f"going on without {', '.join(lost)}: the others are compared with each other")
+        others = [name for name in settings.models if name not in lost]
+        definitions = build(settings.model_copy(update={"models": others}), store)
+        graph = definitions.resolve_asset_graph()
+        wanted &= graph.materializable_asset_keys
+        late = [key for key in out_of_date(graph, store, logs) if key in wanted]
+        job = definitions.resolve_job_def(REBUILD)
+        again = _failures(execute(job, instance, asset_selection=late)) if late else {}
+        if again:
+            failed, lost = failed | again, []
+    return Outcome(list(found.seen), refused, failed, made, lost)
+
+
+def _fallen(settings: Settings, graph: AssetGraph, store: Store, logs: Sequence[str]) -> list[str]:
+    """The models that have no ranking of today; none where that is true of one that every feed must have."""
+    late = {key.to_user_string() for key in out_of_date(graph, store, logs)}
+    lost = [card.name for card in cards_of(settings) if card.rankings in late]
+    return lost if set(lost) <= set(settings.models) - {"popularity"} else []
 
 
 def _above(graph: AssetGraph, assets: Sequence[str]) -> set[dg.AssetKey]:
@@ -289,15 +312,18 @@ def _cancel(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """Why each failed step failed, and each blocking check that did not pass."""
+    """Why each failed step failed, and what each blocking check saw that did not pass."""
     reasons = {}
     for event in result.all_events:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            reasons[str(event.step_key)] = reason(event)
-    if not result.success and not reasons:
+            error = event.step_failure_data.error
+            if error is None or error.cls_name != "DagsterAssetCheckFailedError":
+                reasons[str(event.step_key)] = reason(event)
+    if not result.success:
         for check in result.get_asset_check_evaluations():
             if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR:
-                reasons[check.asset_key.to_user_string()] = f"check {check.check_name} did not pass"
+                asset = check.asset_key.to_user_string()
+                reasons[asset] = f"check {check.check_name} did not pass: {_seen(check)}"
     return reasons if reasons or result.success else {"run": "failed"}
 
 

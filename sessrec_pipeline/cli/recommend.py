@@ -219,7 +219,7 @@ def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str])
         mask = np.zeros(len(index), dtype=bool)
         for value in values:
             from_file = Path(value).read_text(encoding="utf-8-sig").splitlines() if _is_file(value) else None
-            ids = _ids([value], index) if from_file is None else map(_id, from_file)
+            ids = _ids([value], index) if from_file is None else map(id_text, from_file)
             mask[[index[item] for item in ids if item in index]] = True
         return mask
 

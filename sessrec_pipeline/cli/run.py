@@ -67,12 +67,13 @@ def demo(home: Path | None, null: bool) -> None:
     prepare_home(settings)
     logs = write_logs(settings.synthetic, settings.landing)
     click.echo(f"{len(logs)} logs in {settings.landing}", err=True)
-    _materialize(settings)
+    outcome = _materialize(settings)
     _print_leaderboard(settings)
     click.echo(f"\nReport: {settings.reports / 'report.html'}")
     click.echo(
         f"UI:     make dev   (or: sessrec --home {_relative_to_here(settings.home)} dev), then http://127.0.0.1:3000"
     )
+    _exit_if_incomplete(outcome)
 
 
 @click.command()
@@ -85,7 +86,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
 
     With ASSETS, only these and what they rest on, and no leaderboard.
 
-    Exit code 1 when a log was not taken (the others went on), 2 when there is no result.
+    Exit code 1 when a log was not taken or a model failed (the others went on), 2 when there is no result.
     """
     settings = begun_feed(home)
     prepare_home(settings)
@@ -93,8 +94,17 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
     if not assets:
         _print_leaderboard(settings)
         click.echo(f"\nReport: {settings.reports / 'report.html'}")
-    if outcome.refused:
-        _print_refused_logs(outcome)
+    _exit_if_incomplete(outcome)
+
+
+def _exit_if_incomplete(outcome: "Outcome") -> None:
+    """Exit code 1 where a log or a model is not in the result, with the reason."""
+    _print_refused_logs(outcome)
+    if outcome.without:
+        click.echo(f"not on the leaderboard: {', '.join(outcome.without)}", err=True)
+        for step, reason in outcome.failed.items():
+            click.echo(f"  {step}: {reason}", err=True)
+    if outcome.refused or outcome.without:
         sys.exit(1)
 
 
@@ -108,7 +118,7 @@ def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: b
             )
         except UnknownAssetError as error:
             raise Failure(str(error)) from error
-    if not outcome.success:
+    if not outcome.success and (assets or not outcome.without):
         _print_refused_logs(outcome)
         if not outcome.landed:
             raise Failure(f"no log has landed: put logs into {settings.landing}")

@@ -17,12 +17,14 @@ from assets.staleness import unread
 from sessrec_pipeline.feed import FeedSettings, cards_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.synthetic import write_logs
+from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.models.counts.markov import MarkovSettings
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.training.fit import fit_from_tables
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
 
@@ -358,6 +360,31 @@ def test_leak_turns_the_check_red(outcome: Outcome, demo: FeedSettings, instance
         assert {"no_session_in_both", "nothing_lost"} <= red
     finally:
         store.restore("train_split", train.node.data_version)
+
+
+def test_a_model_that_fails_takes_down_itself_alone(
+    feed: Callable[..., FeedSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = feed(synthetic=SMALL, models=["markov", "stan"])
+    write_logs(SMALL, settings.landing)
+    store, told = Store(settings), list[str]()
+
+    def broken(card: Card[Any], *arguments: Any) -> Any:
+        if card.name == "stan":
+            raise ValueError("no similarity is left")
+        return fit_from_tables(card, *arguments)
+
+    with dg.DagsterInstance.ephemeral() as fresh:
+        with monkeypatch.context() as patch:
+            patch.setattr("assets.models.fit_from_tables", broken)
+            outcome = materialize_all(settings, fresh, report=told.append)
+        assert (outcome.without, outcome.success) == (["stan"], False)
+        assert outcome.failed == {"stan_checkpoint": "no similarity is left"}, "the cause, not what followed from it"
+        assert told == ["going on without stan: the others are compared with each other"]
+        assert set(store.find("leaderboard").arrow()["model"].to_pylist()) == {"markov", "popularity", "oracle"}
+        assert store.has("report")
+        assert materialize_all(settings, fresh).success
+        assert "stan" in store.find("leaderboard").arrow()["model"].to_pylist()
 
 
 def test_refused_log_does_not_stop_the_others(feed: Callable[..., FeedSettings], instance: dg.DagsterInstance) -> None:
