@@ -215,6 +215,8 @@ def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str])
     """Which items may be listed, bool (n_items,)."""
     import numpy as np
 
+    from sessrec_pipeline.logs.ids import id_text
+
     def marked(values: Iterable[str]) -> Any:
         mask = np.zeros(len(index), dtype=bool)
         for value in values:
