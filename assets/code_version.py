@@ -37,9 +37,11 @@ PACKAGES = ("assets", "sessrec_pipeline")
 SETTINGS = "sessrec_pipeline.settings"
 EXCLUDED = (
     # How results are stored, shown and logged, and when and where something runs. None of it decides the content.
+    "sessrec_pipeline.caches",
     "sessrec_pipeline.cli",
     "sessrec_pipeline.definitions",
     "sessrec_pipeline.progress",
+    "sessrec_pipeline.stopping",
     "sessrec_pipeline.storage",
     "assets.alerts",
     "assets.automation",

@@ -62,9 +62,10 @@ def cut_sessions(engine: Engine, settings: Settings, since: int | None = None) -
     groups and sorts them; ``session_ids`` and ``item_ids`` (id, code) have their ids.
     """
     landed, values = landed_events(settings, since)
-    for name in ("session_ids", "item_ids"):
-        engine.write(name, f"WITH landed AS ({landed}) {sql_text('preparation', name)}", **values)
-    encoded = f"WITH landed AS ({landed}) {sql_text('preparation', 'encoded')}"
+    events = f"WITH landed AS ({landed}) "
+    engine.write("session_ids", events + sql_text("preparation", "session_ids"), **values)
+    engine.write("item_ids", events + sql_text("preparation", "item_ids"), **values)
+    encoded = events + sql_text("preparation", "encoded")
     if settings.sessions.drop_duplicates:
         encoded = f"WITH encoded AS ({encoded}) {sql_text('preparation', 'deduplicated')}"
     gap = int((settings.sessions.inactivity_gap_minutes or 0) * 60_000_000)

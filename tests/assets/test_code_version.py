@@ -545,7 +545,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
      CHECKPOINTS | VALIDATIONS),
     ("assets/tuning.py", "done += 1", "done += 2", {TUNING}),
     ("assets/rankings.py", "WARM_UP = 32", "WARM_UP = 33", {RANKINGS}),
-    ("assets/evaluation.py", 'shown["metric"] == "recall"', 'shown["metric"] != "recall"', {"comparisons"}),
+    ("assets/evaluation.py", 'shown["metric"] == metric', 'shown["metric"] != metric', {"comparisons"}),
     ("assets/analyses.py", "path.stat().st_size", "path.stat().st_ino", {"costs"}),
     ("assets/studies.py", "finding = study.finding(frame)", "finding = study.finding(frame[:1])", {STUDIES}),
     # models: how they are fitted, loaded and trained
@@ -592,7 +592,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     ("sessrec_pipeline/preparation/deduplicated.sql", "MIN(place)", "MAX(place)", {"sessions", "drift"} | NULL_FEED),
     ("sessrec_pipeline/preparation/kept.sql", "item = e.item", "item <> e.item", {"sessions"} | NULL_FEED),
     ("sessrec_pipeline/preparation/labelled_days.sql", "time < $cutoff", "time <= $cutoff", SPLITS | {STUDIES}),
-    ("sessrec_pipeline/preparation/train.sql", ">= $shortest", "> $shortest",
+    ("sessrec_pipeline/preparation/train_sessions.sql", "CASE WHEN events >= $shortest\n", "CASE WHEN events > $shortest\n",
      {"train_split", "tuning_train_split", STUDIES}),
     ("sessrec_pipeline/models/counts/popularity.sql", "events DESC", "events ASC",
      {"popularity", TUNING, STUDIES} | VALIDATIONS),
