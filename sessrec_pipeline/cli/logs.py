@@ -42,7 +42,7 @@ def init(home: Path | None, file: Path, force: bool) -> None:
     from sessrec_pipeline.logs.describe import proposed
     from sessrec_pipeline.logs.gate import LogRefusedError
 
-    folder = home or Path(os.environ.get("SESSREC_HOME") or "data")
+    folder = (home or Path(os.environ.get("SESSREC_HOME") or "data")).expanduser()
     target = folder / "sessrec.toml"
     if target.exists() and not force:
         raise Failure(f"{target} is there already and stays as it is; --force replaces it by what FILE asks for")

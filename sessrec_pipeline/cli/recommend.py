@@ -5,7 +5,6 @@ import difflib
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +136,13 @@ def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["C
     from sessrec_pipeline.evaluation.recommendation import recommended_by, sentence
 
     find_asset(store, "leaderboard")
-    found = recommended_by(store, settings.evaluation)
+    try:
+        found = recommended_by(store, settings.evaluation)
+    except KeyError:  # a column that is not there
+        raise Failure(
+            "what the models are compared by was made by an earlier version of sessrec: run `sessrec materialize`, or "
+            "name a --model"
+        ) from None
     return cards[found.model], f"by {sentence(found)}"
 
 
@@ -166,9 +171,10 @@ def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> lis
         return [(str(n), _ids([line], index)) for n, line in enumerate(lines, 1) if line.strip()]
     from sessrec_pipeline.logs.gate import LogRefusedError
     from sessrec_pipeline.logs.ingest import ingest_landed
+    from sessrec_pipeline.storage.files import passing_folder
 
-    with tempfile.TemporaryDirectory(prefix="sessrec-recommend-") as folder:
-        elsewhere = settings.model_copy(update={"home": Path(folder)})
+    with passing_folder("recommend") as folder:
+        elsewhere = settings.model_copy(update={"home": folder})
         elsewhere.landing.mkdir()
         shutil.copyfile(path, elsewhere.landing / path.name)
         try:

@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, c
 from sessrec_pipeline.quality import Evidence, examine_log
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
 from sessrec_pipeline.settings.base import in_words
-from sessrec_pipeline.stopping import at_stop
+from sessrec_pipeline.storage.files import passing_folder
 
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
@@ -132,14 +130,11 @@ def _note_on_name(path: Path) -> str | None:
 
 def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bool]:
     """Ingest the file, or the start of a long one, in a home that is gone afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="sessrec-describe-") as folder,
-        at_stop(partial(shutil.rmtree, folder, ignore_errors=True)),
-    ):
+    with passing_folder("describe") as folder:
         sample = path
         try:
             lenient = settings.model_copy(update={"max_bad_share": 1})  # say all that is wrong before refusing
-            home = Settings.model_validate({"home": Path(folder), "logs": lenient})
+            home = Settings.model_validate({"home": folder, "logs": lenient})
             home.landing.mkdir()
             sample, part = _sample(path, look, home.landing)
             ingested = ingest_landed(home, sample.name, lambda _: None)

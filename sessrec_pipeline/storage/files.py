@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
+from sessrec_pipeline.caches import private_folder
+
 
 class DamagedFileError(ValueError):
     """A published file that cannot be read, or whose content is not what was written; the text says what to do."""
@@ -129,6 +131,15 @@ def sweep(root: Path) -> int:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed
+
+
+@contextmanager
+def passing_folder(purpose: str) -> Iterator[Path]:
+    """A folder outside any home, gone at the end; what processes that died left of the same purpose goes first."""
+    place = private_folder(purpose)
+    sweep(place)
+    with tempfile.TemporaryDirectory(dir=place, prefix=temporary_prefix()) as folder:
+        yield Path(folder)
 
 
 def alive(pid: int) -> bool:

@@ -137,6 +137,17 @@ def test_settings_that_are_no_file_are_not_passed_over(tmp_path: Path) -> None:
     assert f"{home / 'sessrec.toml'} is no file, or leads to none" in sentence(sessrec(home, "materialize"))
 
 
+def test_init_takes_the_tilde_of_the_variable_for_what_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.tsv").write_text(LOG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("SESSREC_HOME", "~/shop")
+    assert unnamed("init", "log.tsv").exit_code == 0
+    assert (tmp_path / "user" / "shop" / "sessrec.toml").is_file() and not (tmp_path / "~").exists()
+
+
 class OtherUser:
     """Runs the program as a user without a folder, who may read everything and write what is his."""
 

@@ -105,17 +105,20 @@ def test_a_command_that_is_stopped_goes_on_and_ends_as_one_in_peace(tmp_path: Pa
     assert not list(home.rglob(".tmp-*"))
 
 
-def test_describe_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_describe_leaves_is_gone_after_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
+    (short := tmp_path / "short.tsv").write_text("SessionId\tItemId\tTime\n1\t2\t1700000000\n")
     log = tmp_path / "log.tsv"
     log.write_text("SessionId\tItemId\tTime\n" + "".join(f"{i // 9}\t{i % 97}\t{i}\n" for i in range(2_000_000)))
     with program("describe", str(log)) as process:
-        while not list((tmp_path / "temporary").glob("sessrec-describe-*/scratch/*")):
+        while not list((tmp_path / "temporary").glob("sessrec-describe-*/*/scratch/*")):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60)[0] == f"{LINE}\n" and process.returncode == 130
-    assert not list((tmp_path / "temporary").rglob("*.t*"))
+    with program("describe", str(short)) as process:
+        assert "1 events in 1 sessions" in process.communicate(timeout=60)[0]
+    assert not list((tmp_path / "temporary").glob("*/*"))
 
 
 def free_port() -> int:
