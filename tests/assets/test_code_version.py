@@ -592,7 +592,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     ("sessrec_pipeline/preparation/deduplicated.sql", "MIN(place)", "MAX(place)", {"sessions", "drift"} | NULL_FEED),
     ("sessrec_pipeline/preparation/kept.sql", "item = e.item", "item <> e.item", {"sessions"} | NULL_FEED),
     ("sessrec_pipeline/preparation/labelled_days.sql", "time < $cutoff", "time <= $cutoff", SPLITS | {STUDIES}),
-    ("sessrec_pipeline/preparation/train_sessions.sql", "CASE WHEN events >= $shortest\n", "CASE WHEN events > $shortest\n",
+    ("sessrec_pipeline/preparation/train_sessions.sql", "WHEN events >= $shortest\n", "WHEN events > $shortest\n",
      {"train_split", "tuning_train_split", STUDIES}),
     ("sessrec_pipeline/models/counts/popularity.sql", "events DESC", "events ASC",
      {"popularity", TUNING, STUDIES} | VALIDATIONS),
