@@ -153,7 +153,7 @@ def test_unit_and_format_are_found_in_the_data(tmp_path: Path, times: list[str],
         assert readable
         logs = proposal(lines)
         assert {key: logs[key] for key in logs if key.startswith("time_")} == found
-        assert lines[-1] == "  0 rows quarantined"
+        assert "  0 rows quarantined" in lines
         if named is None:
             assert logs["columns"] == ["column1", "column2", "column3"]
         else:
