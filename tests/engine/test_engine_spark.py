@@ -266,7 +266,7 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
     law = SyntheticSettings(sessions=900, items=150, days=3)
     made = []
     for name, engine in (("duckdb", {}), ("spark", {"kind": "spark", "url": sail})):
-        settings = feed(name, engine=engine, synthetic=law, training={"tuning_trials": 1})
+        settings = feed(name, engine=engine, synthetic=law, training={"validate_epochs": True})
         write_logs(law, settings.landing)
         definitions, logs = build(settings), sorted(path.name for path in settings.landing.iterdir())
         with dg.DagsterInstance.ephemeral() as instance:
@@ -293,7 +293,7 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
 
 
 def test_every_asset_on_an_engine_is_compared(feed: Callable[..., Settings]) -> None:
-    graph = build(feed(training={"tuning_trials": 1})).resolve_asset_graph()
+    graph = build(feed(training={"validate_epochs": True})).resolve_asset_graph()
     on_engines = {
         node.key.to_user_string()
         for node in graph.asset_nodes
