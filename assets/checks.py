@@ -18,13 +18,12 @@ import pyarrow.parquet as pq
 from assets.drift import over_time
 from assets.quality import ingested_logs, quality_checks
 from assets.rankings import shard_partitions
+from sessrec_pipeline.clock import DAY, moment
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
 from sessrec_pipeline.feed import cards_of
-from sessrec_pipeline.logs.times import DAY
 from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.monitoring.drift import Row, seen
-from sessrec_pipeline.quality.rule import moment
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import Store, Stored

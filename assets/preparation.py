@@ -38,7 +38,8 @@ def sessions(
     """
     if not raw_sessions:
         raise dg.Failure(f"no log has been ingested yet: put logs into {settings.landing} and materialize raw_sessions")
-    check_window(settings.sessions, [store.find("raw_sessions", log) for log in store.partitions("raw_sessions")])
+    if (window := settings.sessions.window_days) is not None:
+        check_window(window, raw_sessions, list(store.partitions("raw_sessions").values()))
     with open_engine(settings) as engine:
         table = prepare_sessions(engine, settings, [log.path for log in raw_sessions], context.log.info)
         items = engine.rows("SELECT COUNT(*) AS n FROM ordered GROUP BY item")["n"]

@@ -3,7 +3,6 @@
 In-process runs cost a third of the CPU of a process per step, and show their progress in the terminal.
 """
 
-import difflib
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.studies.study import Study
+from sessrec_pipeline.text import did_you_mean
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
@@ -147,8 +147,7 @@ def _above(graph: AssetGraph, assets: Sequence[str]) -> set[dg.AssetKey]:
     """These assets and all that they rest on; all assets where none is named."""
     known = {key.to_user_string() for key in graph.materializable_asset_keys if graph.get(key).group_name != GROUP}
     if unknown := [name for name in assets if name not in known]:
-        near = difflib.get_close_matches(unknown[0], known, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
+        meant = did_you_mean(unknown[0], known)
         raise UnknownAssetError(f"no asset {unknown[0]!r}{meant}; this feed has {', '.join(sorted(known))}")
     named = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
     return set((named if assets else dg.AssetSelection.all()).resolve(graph))

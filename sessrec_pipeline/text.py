@@ -1,6 +1,8 @@
 """Text that is safe anywhere: in a page, an XML file, a message or a terminal."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -10,6 +12,12 @@ def printable(text: str) -> str:
         "\ufffd",
         text,
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that asks for the one of ``known`` that is nearly ``name``; "" where none is."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def N_(text: str) -> str:  # noqa: N802 - its usual name

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from sessrec_pipeline.api.frames import Columns, FrameError, TimeUnit, read_frame
 from sessrec_pipeline.api.options import validated
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.preparation.sessions import prepare_sessions
-from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY, test_split, train_split
+from sessrec_pipeline.preparation.split import test_split, train_split
 from sessrec_pipeline.quality import Evidence, examine
 from sessrec_pipeline.quality.splits import few_sessions
 from sessrec_pipeline.settings import SessionSettings, Settings, SplitSettings
@@ -184,7 +185,7 @@ def _nothing_left(sentence: str, events: Events, days: float | None, ratio: floa
     if "session is left by" not in sentence or "keep_unseen_items" in sentence:
         return _as_arguments(sentence)
     times = pc.min_max(events.table["session_start"]).as_py()
-    span = (times["max"] - times["min"]) / MICROSECONDS_PER_DAY
+    span = (times["max"] - times["min"]) / DAY
     asked = f"days={days:g}" if days is not None else f"ratio={0.8 if ratio is None else ratio:g}"
     return (
         f"{sentence.partition(' by [split]')[0]} with {asked}: the {len(events.sessions):,} sessions begin within "

@@ -256,11 +256,16 @@ def _times(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chunk
     return numbers
 
 
+def _likely_unit(latest: float) -> TimeUnit | None:
+    """The unit in which a number is a time from 1990 to 2100."""
+    return next((unit for unit, scale in PER_SECOND.items() if YEAR_1990 <= latest / scale < YEAR_2100), None)
+
+
 def _refuse_wrong_unit(array: pa.ChunkedArray, name: str) -> None:
     """Datetimes made of seconds that were taken for nanoseconds are all in January 1970."""
     nanoseconds = 1000 * pc.max(pc.cast(array, pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64())).as_py()
-    likely = next((unit for unit, scale in PER_SECOND.items() if YEAR_1990 <= nanoseconds / scale < YEAR_2100), "ns")
-    if likely != "ns":
+    likely = _likely_unit(nanoseconds)
+    if likely not in (None, "ns"):
         raise FrameError(
             f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers that were "
             f'taken for nanoseconds: make them anew with pandas.to_datetime(..., unit="{likely}")'
@@ -281,7 +286,7 @@ def _scaled(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chun
     if unit not in PER_SECOND:
         raise FrameError(f'time_unit is "s", "ms", "us" or "ns", not {unit!r}')
     early = YEAR_1990 * PER_SECOND[unit]
-    likely = next((u for u, scale in PER_SECOND.items() if YEAR_1990 <= values.max() / scale < YEAR_2100), None)
+    likely = _likely_unit(values.max())
     if likely is not None and values.max() < early:
         year = datetime.fromtimestamp(float(values.max()) / PER_SECOND[unit], UTC).year
         raise FrameError(

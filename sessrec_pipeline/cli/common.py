@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sessrec_pipeline.caches import matplotlib_cache
-from sessrec_pipeline.text import printable
+from sessrec_pipeline.text import did_you_mean, printable
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
@@ -223,12 +223,6 @@ def _print_rich(names: Sequence[str], table: Sequence[Sequence[str]], right: Seq
     for row in table:
         shown.add_row(*map(Text, row))
     Console(width=_width(names, table), highlight=False).print(shown)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that asks for the one of ``known`` that is nearly ``name``; "" where none is."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def shortened(value: Any, longest: int = 60) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sessrec_pipeline.cli.common import Failure, did_you_mean, existing_feed, print_table, store_of, wide_option
+from sessrec_pipeline.cli.common import Failure, existing_feed, print_table, store_of, wide_option
+from sessrec_pipeline.text import did_you_mean
 
 if TYPE_CHECKING:
     from sessrec_pipeline.evaluation.between_runs import Change
@@ -103,21 +104,19 @@ def history(home: Path | None, model: str | None, last: int, as_json: bool) -> N
     ceilings = _ceilings(settings)
     shown: list[list[object]] = []
     details: list[str] = []
-    before: dict[str, Run] = {}
-    for run in runs[-last - 1 :]:
+    earlier = runs[-last - 1] if len(runs) > last else None
+    before: dict[str, Run] = dict.fromkeys(earlier.rows, earlier) if earlier else {}
+    for run in runs[-last:]:
         for name in [model] if model else known if as_json else [run.best(ceilings)]:
             if name not in run.rows:
                 continue
-            earlier = before.get(name)
-            change = changes(earlier.origin(name), run.origin(name)) if earlier else None
-            recall, mrr = run.rows[name]["recall"], run.rows[name]["mrr"]
-            if run not in runs[-last:]:
-                continue
+            change = changes(before[name].origin(name), run.origin(name)) if name in before else None
             if as_json:
                 _print_json(run, name, change)
                 continue
             if change is not None and (words := change.in_words()):
                 details.append(f"{run.name}: {words}")
+            recall, mrr = run.rows[name]["recall"], run.rows[name]["mrr"]
             values = [f"{cell['value']:.4f} [{cell['low']:.3f} {cell['high']:.3f}]" for cell in (recall, mrr)]
             shown.append([run.when, run.name, name, f"{recall['sessions']:,}", *values, change.kinds if change else ""])
         before |= dict.fromkeys(run.rows, run)
@@ -167,7 +166,8 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
     that run and the last. With --model, they may also be versions of its rankings, as `sessrec versions` shows them.
     """
     settings = existing_feed(home)
-    from sessrec_pipeline.evaluation.between_runs import FEWEST, changes_between
+    from sessrec_pipeline.evaluation.between_runs import changes_between
+    from sessrec_pipeline.quality.splits import LEAST_SESSIONS
     from sessrec_pipeline.storage.lineage import changes
 
     store = store_of(settings)
@@ -215,7 +215,8 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
         )
         click.echo(
             "\nsessions: those of which both runs ranked the same predictions, with a paired sign-flip test over\n"
-            f"them, p corrected by Holm over the models; below {FEWEST} sessions there is no interval and no test"
+            f"them, p corrected by Holm over the models; below {LEAST_SESSIONS} sessions there is no interval and no "
+            "test"
         )
     for names, what in (
         (same, "the same rankings in both"),

@@ -9,13 +9,13 @@ import click
 
 from sessrec_pipeline.cli.common import (
     Failure,
-    did_you_mean,
     existing_feed,
     find_asset,
     print_table,
     store_of,
     wide_option,
 )
+from sessrec_pipeline.text import did_you_mean
 
 if TYPE_CHECKING:
     from sessrec_pipeline.storage.store import Store

@@ -1,6 +1,6 @@
 """Where the SQL of bulk work runs: inside this process with DuckDB, or on a Spark cluster."""
 
-from sessrec_pipeline.engine.base import Engine, EngineError, EngineLostError, Value, integer, parquet_files
+from sessrec_pipeline.engine.base import Coded, Engine, EngineError, EngineLostError, Value, integer, parquet_files
 from sessrec_pipeline.engine.duckdb import DuckDBEngine
 from sessrec_pipeline.engine.lookup import Lookup
 from sessrec_pipeline.settings import Settings
@@ -8,6 +8,7 @@ from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.sql import sql_text
 
 __all__ = [
+    "Coded",
     "DuckDBEngine",
     "Engine",
     "EngineError",

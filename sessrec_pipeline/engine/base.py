@@ -5,6 +5,7 @@ stays in the engine. Rows leave it as a stream; only the store publishes them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -24,6 +25,19 @@ class EngineError(RuntimeError):
 
 class EngineLostError(EngineError, ConnectionError):
     """The server does not answer, or has stopped answering; it may pass by itself."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A query whose rows stand for a table, with codes where values belong that would take long to sort."""
+
+    sql: str
+    order: str | None = None
+    """Columns of numbers by which its rows are put in order where they are not; None where it ends with its order."""
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    """What takes the place of codes, by column; rows for which that is null are left out."""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """Of the query."""
 
 
 class Engine(Protocol):
@@ -55,22 +69,11 @@ class Engine(Protocol):
         ...
 
     def table(
-        self,
-        name: str,
-        stats: Stats | None = None,
-        origins: tuple[Lineage, ...] = (),
-        *,
-        rows: str | None = None,
-        order: str | None = None,
-        values: Mapping[str, Value] | None = None,
-        lookups: Mapping[str, Lookup] | None = None,
+        self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = (), coded: Coded | None = None
     ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then.
 
-        They come in the order that the query of ``write`` ends with. ``rows``, with its ``values``, is a query that
-        stands for the table, and ``order`` columns of numbers that say its order; rows that are in it already are not
-        sorted again. ``lookups`` says of columns of codes what takes their place; rows for which that is null are left
-        out.
+        They come in the order that the query of ``write`` ends with, or else are those of ``coded``.
         """
         ...
 

@@ -1,5 +1,6 @@
 """DuckDB inside this process: the engine that needs nothing else."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,9 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from sessrec_pipeline.engine.base import Value, parquet_files
-from sessrec_pipeline.engine.lookup import Lookup, looked_up
+from sessrec_pipeline.caches import private_folder
+from sessrec_pipeline.engine.base import Coded, Value, parquet_files
+from sessrec_pipeline.engine.lookup import looked_up
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import temporary_prefix
 from sessrec_pipeline.storage.lake import ROWS, Stats, Table
@@ -26,9 +28,7 @@ class DuckDBEngine:
     """
 
     def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
-        scratch = scratch or settings.scratch
-        scratch.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=temporary_prefix()))
+        self.folder = _own_folder(scratch or settings.scratch)
         self.unread: set[str] = set()
         self.closed = False
         self.connection = duckdb.connect()
@@ -84,24 +84,19 @@ class DuckDBEngine:
         return self.connection.sql(sql, params=values or None).to_arrow_table()
 
     def table(
-        self,
-        name: str,
-        stats: Stats | None = None,
-        origins: tuple[Lineage, ...] = (),
-        *,
-        rows: str | None = None,
-        order: str | None = None,
-        values: Mapping[str, Value] | None = None,
-        lookups: Mapping[str, Lookup] | None = None,
+        self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = (), coded: Coded | None = None
     ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then."""
-        rows = rows or f"FROM {identifier(name)}"
-        if order is not None and not self._is_sorted(rows, order, values or {}):
-            rows = f"FROM ({rows}) ORDER BY {order}"
         # Connections of their own, for one connection reads one result at a time.
-        reader = self.connection.cursor().sql(rows, params=values).to_arrow_reader(ROWS)
-        if lookups:
-            reader = looked_up(self.connection, reader, lookups)
+        connection = self.connection.cursor()
+        if coded is None:
+            reader = connection.sql(f"FROM {identifier(name)}").to_arrow_reader(ROWS)
+        else:
+            rows = coded.sql
+            if coded.order is not None and not self._is_sorted(rows, coded.order, coded.values):
+                rows = f"FROM ({rows}) ORDER BY {coded.order}"
+            reader = connection.sql(rows, params=coded.values or None).to_arrow_reader(ROWS)
+            reader = looked_up(self.connection, reader, coded.lookups)
         self.unread.add(name)
         stream = pa.RecordBatchReader.from_batches(reader.schema, self._read(name, reader))
         return Table(stream, stats or {}, origins, self.label)
@@ -137,3 +132,14 @@ class DuckDBEngine:
         if error is not None:
             self.unread.clear()
         self.close()
+
+
+def _own_folder(scratch: Path) -> Path:
+    """A folder for one engine in ``scratch``; among the user's temporary files where the home may only be read."""
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=scratch, prefix=temporary_prefix()))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return Path(tempfile.mkdtemp(dir=private_folder("scratch"), prefix=temporary_prefix()))

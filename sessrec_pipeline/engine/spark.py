@@ -11,7 +11,7 @@ import platform
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -22,9 +22,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sessrec_pipeline.engine.base import EngineError, EngineLostError, Value, parquet_files
+from sessrec_pipeline.engine.base import Coded, EngineError, EngineLostError, Value, parquet_files
 from sessrec_pipeline.engine.duckdb import DuckDBEngine
-from sessrec_pipeline.engine.lookup import Lookup
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import sweep
 from sessrec_pipeline.storage.lake import Stats, Table
@@ -165,29 +164,20 @@ class SparkEngine:
             return self.spark.sql(spark_text(sql), values).toArrow()
 
     def table(
-        self,
-        name: str,
-        stats: Stats | None = None,
-        origins: tuple[Lineage, ...] = (),
-        *,
-        rows: str | None = None,
-        order: str | None = None,
-        values: Mapping[str, Value] | None = None,
-        lookups: Mapping[str, Lookup] | None = None,
+        self, name: str, stats: Stats | None = None, origins: tuple[Lineage, ...] = (), coded: Coded | None = None
     ) -> Table:
         """The rows of ``name`` for the store to publish, to be read once; they outlive the engine until then.
 
-        ValueError where neither the query that wrote them ended with an order nor one is given.
+        ValueError where the query that wrote them did not end with an order, and ``coded`` gives none.
         """
-        if order is None:
+        if coded is None:
             order = self._kept(name).order
-        if order is None:
-            raise ValueError(f"{name} has no order to leave in: end its SQL with ORDER BY, over its columns")
+            if order is None:
+                raise ValueError(f"{name} has no order to leave in: end its SQL with ORDER BY, over its columns")
+            coded = Coded(f"FROM {identifier(name)} ORDER BY {order}")
         for other, kept in self.tables.items():
             self.door.register(other, kept.files)
-        rows = f"FROM ({rows or f'FROM {identifier(name)}'}) ORDER BY {order}"
-        table = self.door.table(name, stats, origins, rows=rows, values=values, lookups=lookups)
-        return replace(table, engine=self.label)
+        return replace(self.door.table(name, stats, origins, coded), engine=self.label)
 
     def close(self) -> None:
         """Give back what the engine holds, once the tables that it handed out have been read."""

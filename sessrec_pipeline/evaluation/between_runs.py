@@ -13,8 +13,6 @@ from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view
 
-FEWEST = 10
-"""Sessions below which there is no interval and no test."""
 COMMON = """
 SELECT session FROM before INTERSECT SELECT session FROM now
 EXCEPT
@@ -40,7 +38,7 @@ class Change:
     before: float | None = None
     now: float | None = None
     low: float | None = None
-    """Of the 95 % interval of now - before; None, as all that follows, with fewer than ``FEWEST`` sessions."""
+    """Of the 95 % interval of now - before; None, as all that follows, with fewer than ``LEAST_SESSIONS`` sessions."""
     high: float | None = None
     p: float | None = None
     """Of the paired sign-flip test over sessions, corrected by Holm over the models."""
@@ -89,7 +87,6 @@ def _of_model(model: str, pair: tuple[Path, Path], settings: EvaluationSettings)
             if row["metric"] == metric and row["tie_rule"] == settings.tie_rule
         }
         [test] = [row for row in tested if row["metric"] == metric]
-        enough = sessions >= FEWEST
         changes.append(
             Change(
                 model,
@@ -99,9 +96,9 @@ def _of_model(model: str, pair: tuple[Path, Path], settings: EvaluationSettings)
                 predictions,
                 value["before"],
                 value["now"],
-                -test["high"] if enough else None,
-                -test["low"] if enough else None,
-                test["p"] if enough else None,
+                None if test["high"] is None else -test["high"],
+                None if test["low"] is None else -test["low"],
+                test["p"],
             )
         )
     return changes

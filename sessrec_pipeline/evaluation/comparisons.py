@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import CHUNK, LEAST_SESSIONS, Sums, estimates, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, resampled
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.estimates import Estimate
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 
 CHUNK = 64
 """Resamples held at once: with 16,000 sessions 8 MB."""
-LEAST_SESSIONS = 10
-"""From fewer sessions there is no interval and no p-value: what resampling them gives is far too narrow."""
 
 
 class Sums(NamedTuple):

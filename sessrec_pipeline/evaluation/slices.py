@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS, Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view, sql_text
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from sessrec_pipeline.clock import moment
 from sessrec_pipeline.logs.gate import LogRefusedError, check_name
 from sessrec_pipeline.logs.ingest import ADVICE, Ingested, ingest_landed
 from sessrec_pipeline.logs.propose import propose
@@ -193,10 +193,10 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
         (rows, sessions, items, first, last), *_ = connection.execute(
             "SELECT COUNT(*), COUNT(DISTINCT session), COUNT(DISTINCT item), MIN(time), MAX(time) FROM events"
         ).fetchall()
-        span = f", {_moment(first)} to {_moment(last)} UTC" if rows else ""
+        span = f", {moment(first)} to {moment(last)} UTC" if rows else ""
         lines = [f"  {rows:,} events in {sessions:,} sessions on {items:,} items{span}"]
         shown = connection.execute("SELECT session, item, time FROM events ORDER BY line LIMIT 3").fetchall()
-        lines += [f"    session {_short(s)}, item {_short(i)}, {_moment(t)}" for s, i, t in shown]
+        lines += [f"    session {_short(s)}, item {_short(i)}, {moment(t)}" for s, i, t in shown]
         bad = connection.execute(
             "SELECT reason, COUNT(*), MIN(line), ARG_MIN(COALESCE(text, CONCAT_WS(' | ', session, item, time)), line) "
             "FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
@@ -210,10 +210,6 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
     lines += [f"    {rows:,} {reason}; the first on line {line}: {_short(text)}" for reason, rows, line, text in bad]
     lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
-
-
-def _moment(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _lines_of(sample: Path, look: Look, numbers: set[int]) -> dict[int, str]:

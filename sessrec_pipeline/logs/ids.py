@@ -14,6 +14,8 @@ from uuid import UUID
 
 import numpy as np
 
+from sessrec_pipeline.quality.ids import SCIENTIFIC
+
 BLANK = "".join(
     chr(code)
     for first, last in (
@@ -34,7 +36,7 @@ _BLANKS = "".join(f"\\x{{{ord(character):X}}}" for character in BLANK)
 FLOAT = r"-?(?:(?:0|[1-9][0-9]{0,15})\.0+|[1-9]\.[0-9]{1,16}[eE][0-9]{1,2})"
 UNSURE = 2.0**53
 """From here on a double stands for several whole numbers."""
-SPOILT = r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}|-?[1-9]\.[0-9]+[eE][0-9]{2,3}|-?[0-9]{16,}\.0+"
+SPOILT = rf"-?{SCIENTIFIC}|-?[1-9]\.[0-9]+[eE][0-9]{{2,3}}|-?[0-9]{{16,}}\.0+"
 """What spreadsheets, R and floating numbers make of long ids. Product codes such as 15E2 are none of these."""
 MOST_SPOILT = 0.05
 """A larger share of an id column makes the whole log useless; single ones may be codes that look so."""

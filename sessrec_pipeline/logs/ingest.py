@@ -12,11 +12,12 @@ from pathlib import Path
 
 import duckdb
 
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
 from sessrec_pipeline.logs.ids import MOST_SPOILT, has_control, is_list, is_spoilt, simple, trimmed, whole
 from sessrec_pipeline.logs.readers import read
-from sessrec_pipeline.logs.times import DAY, NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
+from sessrec_pipeline.logs.times import NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage, Node

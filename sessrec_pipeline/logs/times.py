@@ -7,10 +7,9 @@ from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from sessrec_pipeline.clock import DAY, SECOND
 from sessrec_pipeline.settings import LogSettings
 
-SECOND = 1_000_000
-DAY = 86_400 * SECOND
 DECIMAL = "TRY_CAST(REPLACE({column}, ',', '.') AS DECIMAL(28, 9))"
 NUMBER = f"""CASE
     WHEN REGEXP_FULL_MATCH({{column}}, '[0-9]{{{{1,18}}}}') THEN CAST({{column}} AS HUGEINT) * {{times}}

@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.preparation.sessions import cut_sessions
 from sessrec_pipeline.settings import DriftSettings, Settings
 from sessrec_pipeline.storage.sql import sql_text
 
-DAY = 86_400_000_000
-"""Microseconds."""
 LAST_HOUR = DAY - DAY // 24
 """The last day is under way until it has an event at or after this time of day."""
 FLOOR = 0.01

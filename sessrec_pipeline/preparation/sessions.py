@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sessrec_pipeline.engine import Engine, Lookup, integer
+from sessrec_pipeline.engine import Coded, Engine, Lookup, integer
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.sql import quoted, sql_text
@@ -52,7 +52,7 @@ def prepare_sessions(engine: Engine, settings: Settings, raw: Sequence[Path], lo
         "item": Lookup("item_ids", "id"),
     }
     rows = sql_text("preparation", "sessions")
-    return engine.table("ordered", steps.stats, rows=rows, order="session_number, position", lookups=lookups)
+    return engine.table("ordered", steps.stats, coded=Coded(rows, "session_number, position", lookups))
 
 
 def cut_sessions(engine: Engine, settings: Settings, since: int | None = None) -> None:

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from sessrec_pipeline.engine import Engine, Lookup, integer
+from sessrec_pipeline.clock import DAY, HOUR, lasting, moment
+from sessrec_pipeline.engine import Coded, Engine, Lookup, integer
 from sessrec_pipeline.quality.clocks import stray_end
-from sessrec_pipeline.quality.rule import HOUR, lasting, moment, part
-from sessrec_pipeline.quality.splits import FEWEST
+from sessrec_pipeline.quality.rule import part
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import SplitSettings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.sql import sql_text
 
-MICROSECONDS_PER_DAY = 86_400_000_000
 SMALL_PART = 0.05
 """Fewer than 10 test sessions are refused where they are less than this of all: a small feed has no more."""
 
@@ -38,7 +38,7 @@ def train_split(engine: Engine, split: SplitSettings, sessions: Path) -> Table:
     stats["dropped: unlabelled"] = sum(events.values())
     rows = labelled + sql_text("preparation", "train")
     numbers = {"session_number": Lookup("train_sessions", "session_number", in_order=True)}
-    return engine.table("train", stats, rows=rows, values=values, order="session_number, position", lookups=numbers)
+    return engine.table("train", stats, coded=Coded(rows, "session_number, position", numbers, values))
 
 
 def test_split(engine: Engine, split: SplitSettings, sessions: Path, train: Path) -> Table:
@@ -78,7 +78,7 @@ def _label(engine: Engine, split: SplitSettings, sessions: Path) -> tuple[str, d
     values: dict[str, int] = {}
     if split.rule == "days":
         last = integer(engine, "SELECT MAX(time) FROM sessions")
-        values["cutoff"] = last - int(split.days * MICROSECONDS_PER_DAY)
+        values["cutoff"] = last - int(split.days * DAY)
         _refuse_stray_test(engine, split.days, values["cutoff"])
     elif split.rule == "ratio":
         sessions_in = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
@@ -88,7 +88,7 @@ def _label(engine: Engine, split: SplitSettings, sessions: Path) -> tuple[str, d
 
 
 def _too_short(part: str, split: SplitSettings, engine: Engine) -> str:
-    days = integer(engine, "SELECT MAX(time) - MIN(time) FROM sessions") / MICROSECONDS_PER_DAY
+    days = integer(engine, "SELECT MAX(time) - MIN(time) FROM sessions") / DAY
     count = integer(engine, "SELECT COUNT(DISTINCT session_number) FROM sessions")
     wanted = f", days = {split.days:g}" if split.rule == "days" else ""
     return (
@@ -113,7 +113,7 @@ def _refuse_stray_test(engine: Engine, days: float, cutoff: int) -> None:
     tests = integer(
         engine, "SELECT COUNT(*) FROM sessions WHERE position = 0 AND session_start >= $cutoff", cutoff=cutoff
     )
-    few = tests < FEWEST and tests < SMALL_PART * total
+    few = tests < LEAST_SESSIONS and tests < SMALL_PART * total
     last = "the last day, which is to test, holds" if days == 1 else f"the last {days:g} days, which are to test, hold"
     held = f"{last} {part(tests, total, 'sessions')}"
     stray = stray_end(hours, sessions)

@@ -2,33 +2,31 @@
 
 from collections.abc import Sequence
 
-from sessrec_pipeline.quality.rule import DAY, lasting, part
-from sessrec_pipeline.settings import SessionSettings
+from sessrec_pipeline.clock import DAY, lasting
+from sessrec_pipeline.quality.rule import part
 from sessrec_pipeline.storage.store import Stored
 
 
-def check_window(rules: SessionSettings, logs: Sequence[Stored]) -> None:
+def check_window(window_days: float, taken: Sequence[Stored], logs: Sequence[Stored]) -> None:
     """ValueError where the window drops most of the feed because a few logs lie long after all others.
 
-    logs: all that are ingested. The window counts back from the last event of all, which one clock that is ahead moves.
+    taken: the logs in the window; logs: all that are ingested. The window counts back from the last event of all, which
+    one clock that is ahead moves.
     """
-    if rules.window_days is None:
-        return
-    window = int(rules.window_days * DAY)
-    timed = [log for log in logs if "last_time" in log.stats]
-    start = max((int(log.stats["last_time"]) for log in timed), default=0) - window
-    taken = [log for log in timed if int(log.stats["last_time"]) >= start]
-    left = [log for log in timed if int(log.stats["last_time"]) < start]
-    if not left:
+    window = int(window_days * DAY)
+    inside = {log.node.id for log in taken}
+    left = [log for log in logs if log.node.id not in inside]
+    taken = [log for log in taken if "last_time" in log.stats]
+    if not left or not taken:
         return
     earliest = min(taken, key=lambda log: int(log.stats["first_time"]))
     before = max(int(log.stats["last_time"]) for log in left)
     span = before - min(int(log.stats["first_time"]) for log in left)
     gap = int(earliest.stats["first_time"]) - before
-    rows, total = (sum(log.node.rows or 0 for log in some) for some in (taken, timed))
+    rows, total = (sum(log.node.rows or 0 for log in some) for some in (taken, [*taken, *left]))
     if gap > max(window, span / 4) and rows < total / 2:
         raise ValueError(
-            f"[sessions] window_days = {rules.window_days:g} would take {part(rows, total)} alone, which come "
+            f"[sessions] window_days = {window_days:g} would take {part(rows, total)} alone, which come "
             f"{lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead moves the window; "
             "mend or take out these logs, or set another window_days"
         )

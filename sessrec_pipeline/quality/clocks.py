@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sessrec_pipeline.quality.rule import DAY, HOUR, Evidence, Finding, lasting, moment, part, shown
+from sessrec_pipeline.clock import DAY, HOUR, lasting, moment
+from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
 
 FEWEST_SESSIONS = 20
 """With fewer, what most of them have in common says nothing."""

@@ -2,11 +2,9 @@
 
 import unicodedata
 
-import pyarrow as pa
-
 from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
 
-SCIENTIFIC = r"[0-9]([.,][0-9]+)?[eE]\+[0-9]{1,3}"
+SCIENTIFIC = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}"
 """What spreadsheets, R and Python make of long numbers. Product codes such as 15E2 have no plus sign."""
 NOTHING = (
     *("", "#n/a", "#ref!", "#value!", "-", "--", "?", "anonymous", "empty", "missing", "n/a", "na", "nan", "nil"),
@@ -65,9 +63,9 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
     """Events on the rarer spellings of ids that differ by nothing that a person would see or mean."""
     _make_ids(evidence)
     odd = [text for (text,) in evidence.rows("SELECT DISTINCT id FROM ids WHERE NOT REGEXP_FULL_MATCH(id, '[!-~]*')")]
-    evidence.connection.register("folded", pa.table({"odd": odd, "folded": [fold(text) for text in odd]}, ODD))
     found = evidence.rows(
-        "WITH folds AS (SELECT kind, id, events, COALESCE(folded, LOWER(id)) AS fold FROM ids "
+        "WITH folded AS (SELECT UNNEST($odd) AS odd, UNNEST($folded) AS folded), "
+        "folds AS (SELECT kind, id, events, COALESCE(folded, LOWER(id)) AS fold FROM ids "
         "LEFT JOIN folded ON odd = id), "
         # 7.0 and 007 are 7
         "numbers AS (SELECT kind, id, SUM(events) AS events, COALESCE(NULLIF(LTRIM("
@@ -75,8 +73,9 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         "alike AS (SELECT kind, SUM(events) - MAX(events) AS rarer, LIST(id ORDER BY events DESC, id) AS spelled "
         "FROM numbers GROUP BY kind, fold HAVING COUNT(*) > 1) "
         "SELECT kind, SUM(rarer), LIST(spelled[:2] ORDER BY rarer DESC, spelled)[:3] FROM alike GROUP BY kind",
+        odd=odd,  # bound, for DuckDB would load pandas to read a table of Arrow's
+        folded=[fold(text) for text in odd],
     )
-    evidence.connection.unregister("folded")
     total = _events(evidence)
     kind, rarer, pairs = max(found, key=lambda row: (row[1], row[0]), default=("item", 0, []))
     return Finding(
@@ -87,9 +86,6 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         "capitals, leading zeros, a trailing .0, invisible or compatibility characters make several ids of one; "
         f"write the column {_column(evidence, kind)!r} one way in all logs",
     )
-
-
-ODD = pa.schema([("odd", pa.string()), ("folded", pa.string())])
 
 
 def fold(text: str) -> str:

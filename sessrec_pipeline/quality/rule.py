@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import duckdb
@@ -11,9 +10,6 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 
 Asset = Literal["raw_sessions", "sessions", "test_split"]
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
-"""Microseconds."""
 EXAMPLES = 3
 SHOWN = 40
 """Characters of an example."""
@@ -93,20 +89,6 @@ def part(count: int, total: int, what: str = "events") -> str:
 def percent(share: float) -> str:
     """A share as text; a small one that is not zero is not shown as zero."""
     return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
-
-
-def moment(microseconds: int) -> str:
-    """A time, UTC."""
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def lasting(microseconds: float) -> str:
-    """A duration in its largest unit: ``150 days``, ``59 minutes``."""
-    for unit, size in (("day", DAY), ("hour", HOUR), ("minute", HOUR // 60), ("second", 1_000_000)):
-        if microseconds >= 2 * size or unit == "second":
-            number = f"{microseconds / size:,.0f}" if microseconds >= 10 * size else f"{microseconds / size:.3g}"
-            return f"{number} {unit}{'' if number == '1' else 's'}"
-    raise AssertionError
 
 
 def shown(value: str) -> str:

@@ -1,6 +1,7 @@
 """Sessions that are none: ids that were used again, users, catch-alls; and filters that take much."""
 
-from sessrec_pipeline.quality.rule import HOUR, Evidence, Finding, lasting, part, shown
+from sessrec_pipeline.clock import HOUR, lasting
+from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
 
 PAUSE = 12 * HOUR
 """Nobody is still in the same visit after so long a pause."""

@@ -1,11 +1,12 @@
 """Splits whose test says little, or whose training knows what comes."""
 
-from sessrec_pipeline.quality.rule import Evidence, Finding, moment, part
+from sessrec_pipeline.clock import moment
+from sessrec_pipeline.quality.rule import Evidence, Finding, part
 
 LATE = 0.01
 """Share of training events after the first test event above which a split between sessions is warned of."""
-FEWEST = 10
-"""Test sessions without which there is no interval and no verdict."""
+LEAST_SESSIONS = 10
+"""From fewer sessions there is no interval and no p-value: what resampling them gives is far too narrow."""
 
 
 def late_training(evidence: Evidence, threshold: float) -> Finding:
@@ -28,7 +29,7 @@ def late_training(evidence: Evidence, threshold: float) -> Finding:
 def few_sessions(evidence: Evidence, threshold: float) -> Finding:
     """How many sessions test."""
     sessions, predictions = evidence.row("SELECT COUNT(DISTINCT session), COUNT(*) - COUNT(DISTINCT session) FROM test")
-    says = "too few for any interval or verdict" if sessions < FEWEST else "few: their intervals are wide"
+    says = "too few for any interval or verdict" if sessions < LEAST_SESSIONS else "few: their intervals are wide"
     return Finding(
         sessions < threshold,
         f"{sessions:,} test session{'' if sessions == 1 else 's'} with {predictions:,} predictions",

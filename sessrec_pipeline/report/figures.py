@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.drawing import (
     End,
@@ -138,7 +139,6 @@ def _bin_label(i: int) -> str:
     return str(start) if start == end else f"{start}–{end}"  # noqa: RUF001 - a range is set with an en dash
 
 
-DAY = 86_400_000_000
 STEPS = [(DAY // 24, N_("hour"), 96), (DAY, N_("day"), 400), (7 * DAY, N_("week"), 400)]
 """Microseconds of a bar, their name, and how many bars are too many; beyond that a bar is four weeks."""
 

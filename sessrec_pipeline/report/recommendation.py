@@ -4,7 +4,7 @@ from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS, between, d
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.recommendation import Price, Recommendation, prices, recommended
-from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.costs import in_bytes, in_microseconds
 from sessrec_pipeline.report.data import ReportData, count, percent

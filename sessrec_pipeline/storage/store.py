@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb import DuckDBPyConnection
 
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage import checkpoints, lake, pages
 from sessrec_pipeline.storage.checkpoints import Checkpoint
@@ -405,7 +406,7 @@ class Store:
         if days is None:
             return list(logs)
         ends = [log.stats.get("last_time") for log in logs]  # a log without events has none, and does no harm
-        first = max((int(end) for end in ends if end is not None), default=0) - int(days * 86_400_000_000)
+        first = max((int(end) for end in ends if end is not None), default=0) - int(days * DAY)
         return [log for log, end in zip(logs, ends, strict=True) if end is None or int(end) >= first]
 
     def live(self) -> set[str]:

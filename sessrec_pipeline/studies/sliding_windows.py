@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.report.looks import ORACLE
 from sessrec_pipeline.report.translation import join_names
 from sessrec_pipeline.settings import Settings, SplitSettings, StudySettings
@@ -42,14 +42,14 @@ def lengths(settings: StudySettings, span: int) -> tuple[int, int]:
 
     ValueError where the log is too short for them.
     """
-    test_share = span / MICROSECONDS_PER_DAY / (TRAIN_TO_TEST + settings.windows)
+    test_share = span / DAY / (TRAIN_TO_TEST + settings.windows)
     days = settings.window_test_days or (settings.window_train_days or TRAIN_TO_TEST * test_share) / TRAIN_TO_TEST
     train_days = settings.window_train_days or TRAIN_TO_TEST * days
-    train, test = int(train_days * MICROSECONDS_PER_DAY), int(days * MICROSECONDS_PER_DAY)
+    train, test = int(train_days * DAY), int(days * DAY)
     if test < 1 or train + settings.windows * test > span:
         raise ValueError(
             f"{settings.windows} windows of {days:.3g} days of test, one upon the other, and {train_days:.3g} days of "
-            f"training before the first need more than the {span / MICROSECONDS_PER_DAY:.3g} days of this log: lower "
+            f"training before the first need more than the {span / DAY:.3g} days of this log: lower "
             "[studies] windows, window_train_days or window_test_days"
         )
     return train, test
@@ -87,7 +87,7 @@ def window(lab: Laboratory, sessions: pa.Table, start: int, cutoff: int, stop: i
         raise ValueError("no session starts in it")
     # The days rule counts back from the last event, which need not lie at the end of the window; half a microsecond
     # more, or rounding could move the cutoff by one.
-    days = (pc.max(events["time"]).as_py() - cutoff + 0.5) / MICROSECONDS_PER_DAY
+    days = (pc.max(events["time"]).as_py() - cutoff + 0.5) / DAY
     if days < 0:
         raise ValueError("no event lies in its test period")
     split = SplitSettings(rule="days", days=days, keep_unseen_items=lab.feed.split.keep_unseen_items)

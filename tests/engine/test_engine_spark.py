@@ -24,7 +24,7 @@ from assets.ingestion import landed_logs
 from assets.io_manager import SECONDS
 from assets.runs import execute, ingest
 from sessrec_pipeline.definitions import build
-from sessrec_pipeline.engine import Engine, EngineError, EngineLostError, Lookup, integer, open_engine
+from sessrec_pipeline.engine import Coded, Engine, EngineError, EngineLostError, Lookup, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import Settings, SyntheticSettings
 from sessrec_pipeline.storage.files import MACHINE
@@ -95,7 +95,7 @@ def test_numbers_become_what_they_stand_for_on_their_way_out(engine: Engine, num
     engine.write("halves", f"SELECT i AS code, {half} AS half FROM numbers WHERE i < 140000")
     lookups = {"name": Lookup("names", "name"), "half": Lookup("halves", "half", in_order=True)}
     rows = "SELECT code AS name, i, i AS half FROM kept WHERE i >= $least"
-    found = engine.table("kept", rows=rows, order="i", values={"least": 10}, lookups=lookups).arrow().to_pydict()
+    found = engine.table("kept", coded=Coded(rows, "i", lookups, {"least": 10})).arrow().to_pydict()
     assert found["i"] == list(range(10, 140_000, 2))
     assert found["half"] == list(range(5, 70_000))
     assert found["name"] == [f"n{i % 1000}" for i in range(10, 140_000, 2)]
@@ -104,7 +104,7 @@ def test_numbers_become_what_they_stand_for_on_their_way_out(engine: Engine, num
 def test_rows_are_sorted_where_their_query_has_no_order(engine: Engine, numbers: Path) -> None:
     engine.register("numbers", numbers)
     engine.write("t", "SELECT i, CAST(FLOOR(i / 1000) AS BIGINT) AS part FROM numbers ORDER BY i DESC")
-    found = engine.table("t", rows="SELECT part, i FROM t", order="part, i").arrow()
+    found = engine.table("t", coded=Coded("SELECT part, i FROM t", "part, i")).arrow()
     assert found["i"].to_pylist() == sorted(found["i"].to_pylist())
 
 

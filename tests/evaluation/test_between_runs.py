@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sessrec_pipeline.evaluation.between_runs import FEWEST, changes_between
+from sessrec_pipeline.evaluation.between_runs import changes_between
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(cutoffs=[2, 5], bootstrap_samples=200, permutations=1000)
@@ -58,7 +59,7 @@ def test_p_is_corrected_over_the_models(tmp_path: Path) -> None:
 
 
 def test_few_sessions_have_no_interval_and_no_test(tmp_path: Path) -> None:
-    pair = tuple(written(tmp_path / f"{n}.parquet", world(FEWEST - 1, g)) for n, g in enumerate(([0, 9], [0])))
+    pair = tuple(written(tmp_path / f"{n}.parquet", world(LEAST_SESSIONS - 1, g)) for n, g in enumerate(([0, 9], [0])))
     changes = changes_between({"m": (pair[0], pair[1])}, SETTINGS)
     assert [(change.before, change.now, change.low, change.p) for change in changes] == [(0.5, 1.0, None, None)] * 2
 

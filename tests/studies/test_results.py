@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.studies.results import METRICS, SCHEMA, Results, difference
 

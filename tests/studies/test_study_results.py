@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_feed import Feed
 
+from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.evaluation.ranking import MISS, rank
 from sessrec_pipeline.evaluation.ranks import TIE_RULES
-from sessrec_pipeline.evaluation.resampling import LEAST_SESSIONS
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.models.counts.popularity import Popularity
-from sessrec_pipeline.preparation.split import MICROSECONDS_PER_DAY
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.report.figures import as_markdown
 from sessrec_pipeline.settings import StudySettings
 from sessrec_pipeline.storage.lake import Table
@@ -210,7 +210,7 @@ def days_of_a_cycle(days: int, items: int) -> pa.Table:
     for day in range(days):
         for i in range(items):
             step = -1 if day == days - 1 else 1
-            start = day * MICROSECONDS_PER_DAY + i * 1_000_000_000
+            start = day * DAY + i * 1_000_000_000
             for position, item in enumerate((i, (i + step) % items)):
                 number = day * items + i
                 rows.append((f"s{number}", number, position, str(item), start + position * 10_000_000, start))
@@ -251,7 +251,7 @@ def test_windows_slide_along_the_log(small: Feed) -> None:
 
 
 def test_windows_train_on_what_lies_before_their_test(small: Feed) -> None:
-    sessions, day = days_of_a_cycle(10, 30), MICROSECONDS_PER_DAY
+    sessions, day = days_of_a_cycle(10, 30), DAY
     # A session that is still going on at the cut trains with what came before it, and at the end tests likewise.
     late = sessions.to_pandas()
     late.loc[(late["session_number"] == 4 * 30 + 29) & (late["position"] == 1), "time"] = 5 * day
@@ -270,7 +270,7 @@ def test_windows_train_on_what_lies_before_their_test(small: Feed) -> None:
 
 
 def test_windows_fill_the_log_or_are_refused() -> None:
-    day = MICROSECONDS_PER_DAY
+    day = DAY
     for lengths, expected in (
         ({}, (4, 1)),
         ({"window_test_days": 0.5}, (2, 0.5)),
