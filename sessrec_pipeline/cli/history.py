@@ -49,7 +49,7 @@ class Run:
         return found
 
     def best(self, ceilings: set[str]) -> str:
-        """The model with the highest recall; the oracle does not compete."""
+        """The model with the highest Recall of those shown; the oracle does not compete."""
         competing = [model for model in self.rows if model not in ceilings] or list(self.rows)
         return max(competing, key=lambda model: float(self.rows[model]["recall"]["value"]))
 
@@ -167,6 +167,7 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
     """
     settings = existing_feed(home)
     from sessrec_pipeline.evaluation.between_runs import changes_between
+    from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS
     from sessrec_pipeline.quality.splits import LEAST_SESSIONS
     from sessrec_pipeline.storage.lineage import changes
 
@@ -193,7 +194,7 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
     found = changes_between({model: pair for model, pair in pairs.items() if model not in same}, settings.evaluation)
     if as_json:
         for change in found:
-            click.echo(json.dumps(asdict(change)))
+            click.echo(json.dumps(asdict(change) | {"verdict": _verdict(change, settings.evaluation.alpha)}))
     else:
         click.echo(f"before:  {first.title}\nnow:     {last.title}")
         click.echo(f"changed: {changes(first.nodes, last.nodes).in_words() or 'nothing that lineage knows of'}\n")
@@ -215,8 +216,10 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
         )
         click.echo(
             "\nsessions: those of which both runs ranked the same predictions, with a paired sign-flip test over\n"
-            f"them, p corrected by Holm over the models; below {LEAST_SESSIONS} sessions there is no interval and no "
-            "test"
+            f"them, p corrected by Holm over the models; below {LEAST_SESSIONS} sessions there is no interval, below "
+            f"{VERDICT_SESSIONS} no verdict\n"
+            "within margin, equivalent: by less than "
+            f"{settings.evaluation.equivalence_margin:.0%} of the better value, as the interval shows"
         )
     for names, what in (
         (same, "the same rankings in both"),
@@ -276,8 +279,8 @@ def _difference(change: "Change") -> str:
 
 
 def _verdict(change: "Change", alpha: float) -> str:
-    if change.p is None:
-        return "too few sessions" if change.sessions else "no session in common"
-    if change.p >= alpha:
-        return "no difference found"
-    return "better" if (change.now or 0) > (change.before or 0) else "worse"
+    if not change.sessions:
+        return "no session in common"
+    found = change.verdict(alpha)
+    side = "better" if (change.now or 0) > (change.before or 0) else "worse"
+    return found.replace("differs", side)

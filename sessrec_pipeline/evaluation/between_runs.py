@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from sessrec_pipeline.evaluation.comparisons import compare, holm
+from sessrec_pipeline.evaluation.comparisons import Verdict, compare, holm, verdict
 from sessrec_pipeline.evaluation.metrics import metrics_table
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view
@@ -42,6 +42,13 @@ class Change:
     high: float | None = None
     p: float | None = None
     """Of the paired sign-flip test over sessions, corrected by Holm over the models."""
+    equivalent: bool | None = None
+    """Whether the whole interval lies within the equivalence margin; None where too few sessions test for a verdict."""
+
+    def verdict(self, alpha: float) -> Verdict:
+        """What can be said of now and before, as of two models of one run."""
+        significant = None if self.p is None else self.p < alpha
+        return verdict({"significant": significant, "equivalent": self.equivalent})
 
 
 def changes_between(ranks: Mapping[str, tuple[Path, Path]], settings: EvaluationSettings) -> list[Change]:
@@ -99,6 +106,7 @@ def _of_model(model: str, pair: tuple[Path, Path], settings: EvaluationSettings)
                 None if test["high"] is None else -test["high"],
                 None if test["low"] is None else -test["low"],
                 test["p"],
+                test["equivalent"],
             )
         )
     return changes

@@ -78,3 +78,24 @@ def test_differences_agree_with_the_values(tmp_path: Path) -> None:
     assert (changes[0].before, changes[0].now) == pytest.approx(expected)
     low, high = changes[0].low, changes[0].high
     assert low is not None and high is not None and low < expected[1] - expected[0] < high
+
+
+@pytest.mark.parametrize(
+    ("sessions", "now", "said"),
+    [
+        (49, [0], "too few sessions"),
+        (50, [0], "differs"),
+        (200, [0, 9, 0, 9], "equivalent"),
+        (400, [*[0, 9] * 40, 0, 0], "differs within margin"),
+        (60, [0, 0, 9, 9, 9], "not told apart"),
+    ],
+)
+def test_what_is_said_of_two_runs_is_what_is_said_of_two_models(
+    tmp_path: Path, sessions: int, now: list[int], said: str
+) -> None:
+    pair = (
+        written(tmp_path / "a.parquet", world(sessions, [0, 9])),
+        written(tmp_path / "b.parquet", world(sessions, now)),
+    )
+    recall, _ = changes_between({"m": pair}, SETTINGS)
+    assert recall.verdict(SETTINGS.alpha) == said
