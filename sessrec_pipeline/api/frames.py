@@ -1,6 +1,5 @@
 """What callers have, as one kind of table: ids as text, times as microseconds; or a sentence on what is wrong."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from sessrec_pipeline.logs.ids import MOST_SPOILT, UNSURE, has_control, id_text, is_spoilt, trimmed, whole
+from sessrec_pipeline.logs.sniff import NAMES, plain
 from sessrec_pipeline.logs.times import iso_instant, unclear_zone
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -113,11 +113,11 @@ def _check_names(wanted: Sequence[str], there: Sequence[str], index: Sequence[st
             continue
         if name in index:
             raise FrameError(f"{name!r} is in the frame's index, not a column: call reset_index() first")
-        near = difflib.get_close_matches(name.lower(), {other.lower(): other for other in there}, 1, 0.5)
-        likely = next((other for other in there if near and other.lower() == near[0]), "...")
+        by_name = {plain(other): other for other in there}
+        usual = (by_name[usual] for usual in NAMES[role] if usual in by_name)
         raise FrameError(
             f"the frame has no column {name!r}, but {', '.join(map(repr, there)) or 'none at all'}: "
-            f"say which one is the {role}, {role}={likely!r}"
+            f"say which one is the {role}, for example {role}={next(usual, '...')!r}"
         )
 
 

@@ -79,8 +79,9 @@ def _found(home: Path | None, problem: str) -> "Settings":
         return settings
     if not named:
         raise Failure(
-            f"{problem} {Path.cwd()}: put logs into {Path('data', 'landing').resolve()}, run `sessrec demo` for a feed "
-            "to try, or name a feed's folder with --home"
+            f"{problem} {Path.cwd()}: begin one with `sessrec init LOG`, or put logs into "
+            f"{Path('data', 'landing').resolve()}; run `sessrec demo` for a feed to try; or name a feed's folder with "
+            "--home"
         )
     if folder.exists():
         raise Failure(f"{problem} {folder}: it is a file; --home and SESSREC_HOME name a feed's folder")

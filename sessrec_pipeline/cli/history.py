@@ -106,8 +106,14 @@ def history(home: Path | None, model: str | None, last: int, as_json: bool) -> N
     details: list[str] = []
     earlier = runs[-last - 1] if len(runs) > last else None
     before: dict[str, Run] = dict.fromkeys(earlier.rows, earlier) if earlier else {}
+    led = earlier.best(ceilings) if earlier else None
     for run in runs[-last:]:
-        for name in [model] if model else known if as_json else [run.best(ceilings)]:
+        best = run.best(ceilings)
+        if model is None and not as_json and led not in (None, best):
+            gone = "" if led in run.rows else f", and {led} was not ranked"
+            details.append(f"{run.name}: the best model is {best} instead of {led}{gone}")
+        led = best
+        for name in [model] if model else known if as_json else [best]:
             if name not in run.rows:
                 continue
             change = changes(before[name].origin(name), run.origin(name)) if name in before else None
@@ -222,6 +228,8 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
             f"{settings.evaluation.equivalence_margin:.0%} of the better value, as the interval shows"
         )
     for names, what in (
+        ([model for model in first.rankings if model not in last.rankings], "only before"),
+        ([model for model in last.rankings if model not in first.rankings], "only now"),
         (same, "the same rankings in both"),
         (gone, f"ranks are gone ([storage] keep_ranks = {settings.storage.keep_ranks})"),
     ):

@@ -44,12 +44,12 @@ def init(home: Path | None, file: Path, force: bool) -> None:
 
     folder = (home or Path(os.environ.get("SESSREC_HOME") or "data")).expanduser()
     target = folder / "sessrec.toml"
-    if target.exists() and not force:
-        raise Failure(f"{target} is there already and stays as it is; --force replaces it by what FILE asks for")
     try:
         lines, readable = described(file)
     except LogRefusedError as error:
         raise Failure(str(error)) from None
+    if target.exists() and not force:
+        raise Failure(f"{target} is there already and stays as it is; --force replaces it by what {file} asks for")
     text = proposed(lines)
     if text is None or not readable:
         click.echo("\n".join(lines))
@@ -58,6 +58,9 @@ def init(home: Path | None, file: Path, force: bool) -> None:
     write_file(target, text.encode())
     (folder / "landing").mkdir(exist_ok=True)
     click.echo(f"{'replaced' if replaced else 'wrote'} {target}:\n\n{text}")
+    for line in lines:
+        if line.startswith(("note: ", "warning: ")):
+            click.echo(line)
     sessrec = "sessrec" if home is None else f"sessrec --home {shlex.quote(str(home))}"
     landed = file.resolve().parent == (folder / "landing").resolve()
     copy = "" if landed else f"cp {shlex.quote(str(file))} {shlex.quote(str(folder / 'landing'))}/ && "

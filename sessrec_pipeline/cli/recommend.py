@@ -98,7 +98,12 @@ def recommend(
     asked = [
         Asked(name, [index[i] for i in ids if i in index], [i for i in ids if i not in index]) for name, ids in given
     ]
-    _say_unknown(asked, checkpoint.items)
+    _say_unknown([item for session in asked for item in session.unknown], checkpoint.items, "left out")
+    empty = [session for session in asked if not session.known]
+    if empty and len(empty) == len(asked):
+        raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
+    if empty:
+        click.echo(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
     allowed = _allowed(index, exclude, only)
     lists = list(_lists(card, recommender, checkpoint.items, [a.known for a in asked], k, allowed, exclude_seen))
     titles = {} if title is None else _titles(settings, store, title, {row.item for rows in lists for row in rows})
@@ -108,7 +113,7 @@ def recommend(
             click.echo(_as_json(card, session, rows, None if title is None else titles))
         return
     shown = [
-        [session.name, n, row.item, "" if row.share is None else f"{row.share:.4f}", titles.get(row.item, ""),
+        [session.name, n, row.item, "" if row.share is None else _digits(row.share), titles.get(row.item, ""),
          BY_POPULARITY if row.padded else ""]
         for session, rows in zip(asked, lists, strict=True) for n, row in enumerate(rows, 1)
     ]  # fmt: skip
@@ -191,17 +196,13 @@ def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> lis
     return list(found.items())
 
 
-def _say_unknown(asked: Sequence[Asked], items: Sequence[str]) -> None:
-    unknown = list(dict.fromkeys(item for session in asked for item in session.unknown))
-    if unknown:
-        shown = ", ".join(f"{item}{_meant(item, items)}" for item in unknown[:5])
-        more = f", and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
-        click.echo(f"not in the catalogue, left out: {shown}{more}", err=True)
-    empty = [session for session in asked if not session.known]
-    if empty and len(empty) == len(asked):
-        raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
-    if empty:
-        click.echo(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
+def _say_unknown(unknown: Iterable[str], items: Sequence[str], what: str) -> None:
+    """Name the first of the ids that are not in the catalogue, and those that may be meant."""
+    names = list(dict.fromkeys(unknown))
+    if names:
+        shown = ", ".join(f"{item}{_meant(item, items)}" for item in names[:5])
+        more = f", and {len(names) - 5:,} more" if len(names) > 5 else ""
+        click.echo(f"not in the catalogue, {what}: {shown}{more}", err=True)
 
 
 def _meant(item: str, items: Sequence[str]) -> str:
@@ -223,15 +224,17 @@ def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str])
 
     from sessrec_pipeline.logs.ids import id_text
 
-    def marked(values: Iterable[str]) -> Any:
+    def marked(option: str, values: Iterable[str]) -> Any:
         mask = np.zeros(len(index), dtype=bool)
+        ids: list[str] = []
         for value in values:
             from_file = Path(value).read_text(encoding="utf-8-sig").splitlines() if _is_file(value) else None
-            ids = _ids([value], index) if from_file is None else map(id_text, from_file)
-            mask[[index[item] for item in ids if item in index]] = True
+            ids += _ids([value], index) if from_file is None else filter(None, map(id_text, from_file))
+        mask[[index[item] for item in ids if item in index]] = True
+        _say_unknown((item for item in ids if item not in index), list(index), f"of no effect in {option}")
         return mask
 
-    allowed = marked(only) & ~marked(exclude) if only else ~marked(exclude)
+    allowed = marked("--only", only) & ~marked("--exclude", exclude) if only else ~marked("--exclude", exclude)
     if not allowed.any():
         raise Failure("--only and --exclude leave no item of the catalogue to recommend")
     return allowed
@@ -281,6 +284,11 @@ def _lists(
                 Row(items[i], None if shares is None else float(shares[i]), shares is not None and not bool(shares[i]))
                 for i in best
             ]
+
+
+def _digits(share: float) -> str:
+    """Four decimals, and two digits of what is smaller than a hundredth."""
+    return f"{share:.4f}" if share >= 0.01 else f"{share:.2g}"
 
 
 def _titles(settings: "Settings", store: "Store", column: str, items: set[str]) -> dict[str, str]:

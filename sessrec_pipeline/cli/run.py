@@ -219,14 +219,22 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
 
 def _other_settings(settings: "Settings") -> list[str]:
     """The settings that the leaderboard was made with, where they are not today's."""
+    from sessrec_pipeline.feed import cards_of
     from sessrec_pipeline.storage.lineage import flat
 
     store = store_of(settings)
     if not store.has("leaderboard"):
         return []
+    leaderboard = store.find("leaderboard")
     today = dict(flat(settings.model_dump(mode="json", exclude={"home"})))
-    made = {name: value for node in store.find("leaderboard").lineage.nodes for name, value in flat(node.config)}
-    return [f"{name} = {value} (now {today[name]})" for name, value in made.items() if today.get(name, value) != value]
+    made = {name: value for node in leaderboard.lineage.nodes for name, value in flat(node.config)}
+    other = [f"{name} = {value} (now {today[name]})" for name, value in made.items() if today.get(name, value) != value]
+    ranked, wanted = set(leaderboard.arrow(["model"])["model"].to_pylist()), {card.name for card in cards_of(settings)}
+    if gone := sorted(ranked - wanted):
+        other.append(f"{', '.join(gone)} among the models")
+    if new := sorted(wanted - ranked):
+        other.append(f"no {', '.join(new)} among the models")
+    return other
 
 
 def _relative_to_here(path: Path) -> Path:

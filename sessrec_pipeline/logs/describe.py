@@ -202,20 +202,25 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
             "FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
         ).fetchall()
         found = [finding for _, finding in examine_log(Evidence(connection, home))] if rows else []
+    where = "in row" if look.format == "parquet" else "on line"
     texts = _lines_of(sample, look, {line for _, line in ingested.left_out.values()})
     lines.append(f"  {sum(rows for rows, _ in ingested.left_out.values()):,} rows left out by rule")
     for reason, (rows, line) in ingested.left_out.items():
-        lines.append(f"    {rows:,} {reason}; the first on line {line}: {_short(texts.get(line, ''))}")
+        lines.append(f"    {rows:,} {reason}; the first {where} {line}: {_short(texts.get(line, ''))}")
     lines.append(f"  {sum(rows for _, rows, *_ in bad):,} rows quarantined")
-    lines += [f"    {rows:,} {reason}; the first on line {line}: {_short(text)}" for reason, rows, line, text in bad]
+    lines += [f"    {rows:,} {reason}; the first {where} {line}: {_short(text)}" for reason, rows, line, text in bad]
     lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
 
 
 def _lines_of(sample: Path, look: Look, numbers: set[int]) -> dict[int, str]:
-    """Lines of a text file by number; of a Parquet file, none."""
-    if look.format == "parquet" or not numbers:
+    """Lines of a text file by number; of a Parquet file, its rows."""
+    if not numbers:
         return {}
+    if look.format == "parquet":
+        rows = pq.read_table(sample).take([number - 1 for number in sorted(numbers)]).to_pylist()
+        texts = [" | ".join(map(str, row.values())) for row in rows]
+        return dict(zip(sorted(numbers), texts, strict=True))
     found: dict[int, str] = {}
     number, rest = 1, b""
     for chunk in unpacked(sample, compression_of_name(sample.name)):

@@ -137,4 +137,4 @@ def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, dict):
             yield from flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}", json.dumps(value, ensure_ascii=False)
+            yield f"{above}{name}", json.dumps(value, ensure_ascii=False, sort_keys=True)

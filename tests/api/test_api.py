@@ -232,6 +232,8 @@ def test_any_frame_gives_the_same_events(log: pd.DataFrame, split: Split, tmp_pa
 
 REFUSED: list[tuple[Any, str]] = [
     (small().rename(columns={"item": "Item_ID"}), "no column 'item'.*item='Item_ID'"),
+    (small().rename(columns={"session": "Invoice"}).assign(Description="x"), "no column 'session'.*session='Invoice'"),
+    (small().rename(columns={"session": "Description"}), r"no column 'session'.*session='\.\.\.'"),
     (small().set_index("session"), "'session' is in the frame's index.*reset_index"),
     (pd.concat([small(), small()[["item"]]], axis=1), "2 columns called 'item'"),
     (small().iloc[:0], "no rows"),

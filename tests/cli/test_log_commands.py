@@ -34,6 +34,18 @@ def test_init_replaces_no_settings_unasked(tmp_path: Path) -> None:
     assert f"replaced {settings}" in forced.stdout and "visit" in settings.read_text()
 
 
+def test_init_says_what_it_guessed_and_what_is_wrong_with_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"u{n // 3},i{n % 5},0{1 + n % 9}/04/2024 10:{n:02d}" for n in range(60)]
+    log.write_text("\n".join(["user,item,when", *rows, *[f"-,i{n % 5},01/04/2024 11:00" for n in range(20)]]) + "\n")
+    said = sessrec(tmp_path / "shop", "init", str(log)).stdout.splitlines()
+    assert any(line.startswith("note: The time") and "%m/%d/%Y %H:%M would be the other" in line for line in said)
+    assert any(line.startswith("warning: ") for line in said)
+    described = sessrec(tmp_path / "shop", "describe", str(log)).stdout.splitlines()
+    noted = [line for line in described if line.startswith(("note: ", "warning: "))]
+    assert [line for line in said if line in noted] == noted
+
+
 def test_init_writes_nothing_that_cannot_work(tmp_path: Path) -> None:
     log, home = tmp_path / "log.csv", tmp_path / "shop"
     log.write_text("a,b\n1,2\n")

@@ -76,7 +76,7 @@ def test_padding_is_marked_and_explained(demo: Path, catalogue: list[str]) -> No
     result = sessrec(demo, "recommend", "--items", catalogue[0], "--model", "session_popularity", "-k", "3")
     rows = result.stdout.splitlines()[2:]
     assert rows[0].split() == ["1", catalogue[0], "1.0000"]
-    assert all(row.endswith(f"0.0000  {BY_POPULARITY}") for row in rows[1:])
+    assert all(row.split()[2] == "0" and row.endswith(BY_POPULARITY) for row in rows[1:])
     assert f"{BY_POPULARITY}: Session popularity has nothing to go by for these items" in result.stderr
 
 
@@ -91,6 +91,9 @@ def test_what_may_be_listed_is_chosen(demo: Path, catalogue: list[str], tmp_path
     assert listed(few) == [item for item in listed(everything) if item in catalogue[1:5]]
     shares = {row["item"]: row["share"] for row in everything["items"]}
     assert all(row["share"] == shares[row["item"]] for row in few["items"]), "of all items, not of those listed"
+    part = sessrec(demo, "recommend", *arguments, "--only", f"gone,{catalogue[5]}", "--exclude", "sold")
+    assert "not in the catalogue, of no effect in --only: gone" in part.stderr
+    assert "of no effect in --exclude: sold" in part.stderr and catalogue[5] in part.stdout
     nothing = sessrec(demo, "recommend", *arguments, "--only", "gone")
     assert nothing.exit_code == 2 and "--only and --exclude leave no item" in nothing.output
 

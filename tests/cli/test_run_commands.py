@@ -126,3 +126,13 @@ def test_check_says_what_was_made_with_other_settings(demo: Path, tmp_path: Path
     with (home / "sessrec.toml").open("a") as toml:
         toml.write("[sknn]\nk = 7\n")
     assert "out of date: made with sknn.k = 100 (now 7);" in sessrec(home, "check").stdout
+
+
+def test_check_names_models_that_came_or_went_and_is_not_red_for_it(demo: Path, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(demo, home)
+    toml = home / "sessrec.toml"
+    toml.write_text(toml.read_text().replace('"sknn"', '"stan"'))
+    result = sessrec(home, "check", "--wide")
+    assert "out of date: made with sknn among the models, no stan among the models;" in result.output
+    assert [line for line in result.output.splitlines() if line.startswith("FAILED")] == []

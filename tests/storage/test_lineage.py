@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessrec_pipeline.storage.lineage import Lineage, Node
+from sessrec_pipeline.storage.lineage import Lineage, Node, flat
 
 NODE = Node("metrics", None, "c0ffee", "1-2", {"k": [5, 10]}, "duckdb 2", "run", "2026-11-01T00:00:00+00:00")
 
@@ -83,6 +83,11 @@ def test_json_round_trip(lineage: Lineage) -> None:
     back = Lineage.from_json(lineage.to_json())
     assert back == lineage
     assert [n.id for n in back.nodes] == [n.id for n in lineage.nodes]
+
+
+def test_settings_that_differ_in_the_order_of_their_keys_are_the_same() -> None:
+    one, other = ({"keep": [{"column": "a", "minimum": 1}]}, {"keep": [{"minimum": 1, "column": "a"}]})
+    assert list(flat(one)) == list(flat(other)) != list(flat({"keep": []}))
 
 
 def test_a_lineage_carries_all_ancestors_once() -> None:
