@@ -1,5 +1,6 @@
 """Commands that make and check a feed's results: demo, materialize, dev, check."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -226,7 +227,16 @@ def _other_settings(settings: "Settings") -> list[str]:
         return []
     today = dict(flat(settings.model_dump(mode="json", exclude={"home"})))
     made = {name: value for node in store.find("leaderboard").lineage.nodes for name, value in flat(node.config)}
-    return [f"{name} = {value} (now {today[name]})" for name, value in made.items() if today.get(name, value) != value]
+    return other_values(made, today)
+
+
+def other_values(made: Mapping[str, str], today: Mapping[str, str]) -> list[str]:
+    """Settings by dotted name, each as JSON: those of ``made`` that have another value ``today``, in words."""
+    return [
+        f"{name} = {value} (now {today[name]})"
+        for name, value in made.items()
+        if json.loads(today.get(name, value)) != json.loads(value)  # the keys of a rule may stand in another order
+    ]
 
 
 def _relative_to_here(path: Path) -> Path:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from terminal import sessrec
 
 from sessrec_pipeline.cli import main
+from sessrec_pipeline.cli.run import other_values
 from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import SyntheticSettings
@@ -126,3 +127,9 @@ def test_check_says_what_was_made_with_other_settings(demo: Path, tmp_path: Path
     with (home / "sessrec.toml").open("a") as toml:
         toml.write("[sknn]\nk = 7\n")
     assert "out of date: made with sknn.k = 100 (now 7);" in sessrec(home, "check").stdout
+
+
+def test_rules_are_the_same_whatever_the_order_of_their_keys() -> None:
+    made = {"logs.keep": '[{"column": "a", "minimum": 1.0}]', "sknn.k": "100", "gone": "1"}
+    today = {"logs.keep": '[{"minimum": 1.0, "column": "a"}]', "sknn.k": "7"}
+    assert other_values(made, today) == ["sknn.k = 100 (now 7)"]
