@@ -4,7 +4,7 @@
     sessrec --home data/demo demo && python docs/make.py data/demo        # the results of a materialized feed as well
 
 A block stands between ``<!-- made by docs/make.py: NAME -->`` and ``<!-- made by docs/make.py: end -->``; what was in
-it is replaced. Pages in docs/es are written in Spanish. Figures go to docs/images/LANGUAGE.
+it is replaced. Pages in docs/es and README.es.md are written in Spanish. Figures go to docs/images/LANGUAGE.
 """
 
 import json
@@ -12,14 +12,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
+from io import StringIO
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sessrec_pipeline.cli.run import print_leaderboard
 from sessrec_pipeline.feed import cards_of, load_settings
 from sessrec_pipeline.models.base import Choice, Span
 from sessrec_pipeline.models.registry import CARDS
@@ -209,6 +213,14 @@ def leaderboard(data: ReportData) -> str:
     return table(heading, rows)
 
 
+def printed(data: ReportData) -> str:
+    """The leaderboard as the command line prints it into a pipe."""
+    told = StringIO()
+    with redirect_stdout(told), redirect_stderr(told):
+        print_leaderboard(pa.Table.from_pandas(data.leaderboard).to_pylist(), data.settings)
+    return f"```\n{told.getvalue().strip()}\n```\n"
+
+
 def ties(data: ReportData) -> str:
     """What the tie rule decides."""
     return "".join(f"- {note}\n" for note in tie_notes(tie_rows(data), data.tie_rule))
@@ -253,6 +265,7 @@ CARD_BLOCKS: dict[str, Callable[[], str]] = {
 BLOCKS: dict[str, Callable[[ReportData], str]] = {
     "answers": answers,
     "leaderboard": leaderboard,
+    "printed": printed,
     "ties": ties,
     "costs": costs,
     "funnel": funnel,
@@ -281,7 +294,8 @@ FIGURES: dict[str, Callable[[ReportData], tuple[str, str]]] = {
 
 def pages() -> list[Path]:
     """Documents that have blocks."""
-    return [page for page in sorted(DOCS.glob("**/*.md")) if BLOCK.search(page.read_text(encoding="utf-8"))]
+    found = sorted([*DOCS.glob("**/*.md"), *DOCS.parent.glob("README*.md")])
+    return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
 def filled(page: Path, data: ReportData | None, images: Path) -> str:
@@ -289,7 +303,7 @@ def filled(page: Path, data: ReportData | None, images: Path) -> str:
 
     Without ``data`` the blocks with results stay as they are.
     """
-    language = "es" if page.parent.name == "es" else "en"
+    language = "es" if page.parent.name == "es" or page.name.endswith(".es.md") else "en"
 
     def block(found: re.Match[str]) -> str:
         name = found[2]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def demo(home: Path | None, null: bool) -> None:
     logs = write_logs(settings.synthetic, settings.landing)
     click.echo(f"{len(logs)} logs in {settings.landing}", err=True)
     outcome = _materialize(settings)
-    _print_leaderboard(settings)
+    print_leaderboard(store_of(settings).find("leaderboard").arrow().to_pylist(), settings)
     click.echo(f"\nReport: {settings.reports / 'report.html'}")
     click.echo(
         f"UI:     make dev   (or: sessrec --home {_relative_to_here(settings.home)} dev), then http://127.0.0.1:3000"
@@ -92,7 +92,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
     prepare_home(settings)
     outcome = _materialize(settings, assets, everything)
     if not assets:
-        _print_leaderboard(settings)
+        print_leaderboard(store_of(settings).find("leaderboard").arrow().to_pylist(), settings)
         click.echo(f"\nReport: {settings.reports / 'report.html'}")
     _exit_if_incomplete(outcome)
 
@@ -131,10 +131,10 @@ def _print_refused_logs(outcome: "Outcome") -> None:
         click.echo(f"not taken: {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
 
 
-def _print_leaderboard(settings: "Settings") -> None:
+def print_leaderboard(rows: Sequence[Mapping[str, Any]], settings: "Settings") -> None:
+    """The rows of the leaderboard as a table, and what its words mean."""
     from sessrec_pipeline.evaluation.estimates import Estimate
 
-    rows = store_of(settings).find("leaderboard").arrow().to_pylist()
     rule = rows[0]["tie_rule"]
     cutoffs = settings.evaluation.cutoffs
     columns = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in cutoffs] + [f"ndcg_at_{max(cutoffs)}"]
@@ -157,7 +157,7 @@ def _print_leaderboard(settings: "Settings") -> None:
     )
 
 
-def _difference_from(row: dict[str, Any], other: str) -> str:
+def _difference_from(row: Mapping[str, Any], other: str) -> str:
     """What can be said of a model of the leaderboard and the `other` one, the best or the next, and the p-value."""
     verdict, p = row[f"vs_{other}"], row[f"p_{other}"]
     return "-" if verdict is None else verdict if p is None else f"{verdict} p={p:.4f}"

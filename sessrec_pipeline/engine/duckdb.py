@@ -37,10 +37,12 @@ class DuckDBEngine:
             "memory_limit": settings.memory_limit,
             "temp_directory": str(self.folder / "spill"),
             "TimeZone": "UTC",
-            "enable_progress_bar": False,
             "enable_external_access": False,
             "lock_configuration": True,
         }
+        if self.connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+            # Not where it is off already: in a notebook without ipywidgets DuckDB refuses to switch off what it lacks.
+            self.connection.execute("SET enable_progress_bar = false")
         for option, value in options.items():
             self.connection.execute(f"SET {identifier(option)} = $value", {"value": value})
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import duckdb
@@ -149,3 +151,19 @@ def test_integer_refuses_what_is_no_whole_number(engine: DuckDBEngine) -> None:
     assert integer(engine, "SELECT 3") == 3
     with pytest.raises(TypeError, match="expected a whole number, got None"):
         integer(engine, "SELECT NULL")
+
+
+def test_it_starts_in_a_notebook_that_draws_no_bars(settings: Settings) -> None:
+    """DuckDB takes no word about its progress bar where IPython runs and ipywidgets are not installed."""
+    kernel = (
+        "import sys, types\n"
+        "sys.modules |= {'IPython': types.ModuleType('IPython'), 'ipywidgets': None}\n"
+        "sys.modules['IPython'].get_ipython = lambda: types.SimpleNamespace(config={'IPKernelApp': {}})\n"
+        "from pathlib import Path\n"
+        "from sessrec_pipeline.engine import DuckDBEngine\n"
+        "from sessrec_pipeline.settings import Settings\n"
+        f"with DuckDBEngine(Settings(home=Path({str(settings.home)!r}))) as engine:\n"
+        "    print(engine.connection.execute(\"SELECT current_setting('enable_progress_bar')\").fetchone())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", kernel], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(False,)\n", "")

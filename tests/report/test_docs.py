@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -55,7 +56,8 @@ def shape(body: str) -> list[str]:
 def test_blocks_are_built_as_the_command_builds_them(make: ModuleType, full: ReportData, tmp_path: Path) -> None:
     data = with_days(full, [0.6, 0.5])
     pages = make.pages()
-    assert {page.name for page in pages} == {"summary.md", "report.md", "models.md", "settings.md"}
+    documents = {"summary.md", "report.md", "models.md", "settings.md"}
+    assert {page.name for page in pages} == documents | {"README.md", "README.es.md"}
     for page in pages:
         there = blocks(make, page.read_text(encoding="utf-8"))
         made = blocks(make, make.filled(page, data, tmp_path))
@@ -71,6 +73,31 @@ def test_tables_of_models_and_settings_are_current(make: ModuleType, tmp_path: P
     assert stale == [], "run `python docs/make.py`"
     names = [name for page, text in found.items() if page.parent == DOCS for name, _ in blocks(make, text)]
     assert set(names) > set(make.CARD_BLOCKS)
+
+
+def test_readme_shows_the_demo_as_the_command_prints_it(make: ModuleType, full: ReportData) -> None:
+    """All but the values is what a leaderboard prints today; the values are those of the report in docs/."""
+
+    def frame(printed: str) -> list[str]:
+        """The lines around the rows of the table, and its heading without the room that names and values take."""
+        lines = printed.splitlines()
+        first = next(n for n, line in enumerate(lines) if line.startswith("---")) + 1
+        after = next(n for n, line in enumerate(lines) if line.startswith("(left out"))
+        return [*lines[: first - 2], *lines[first - 2].split(), *lines[after:]]
+
+    def values(page: Path, block: str, row: str) -> list[tuple[str, str]]:
+        """Recall and MRR of each line of a block."""
+        body = dict(blocks(make, page.read_text(encoding="utf-8")))[block]
+        return re.findall(row, body, re.MULTILINE)
+
+    as_wide = {"model": {"markov": "session_popularity"}, "vs_best": {"differs": "equivalent"}}
+    board = full.leaderboard.replace(as_wide | {"vs_next": {"differs": "not told apart"}})
+    pages = [ROOT / "README.md", ROOT / "README.es.md"]
+    (printed,) = {dict(blocks(make, page.read_text(encoding="utf-8")))["printed"] for page in pages}
+    assert frame(printed) == frame(make.printed(replace(full, leaderboard=board)).strip()), "run docs/make.py again"
+    told = values(ROOT / "README.md", "printed", r"^\w+ +([\d.]+) \[.*?\] +([\d.]+) \[")
+    assert len(told) > 10
+    assert told == values(DOCS / "report.md", "leaderboard", r"^\| [^|]+ \| ([\d.]+) [^|]+\| ([\d.]+) ")
 
 
 def test_every_setting_is_in_the_tables(make: ModuleType) -> None:
