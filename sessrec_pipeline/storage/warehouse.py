@@ -93,7 +93,9 @@ class Warehouse:
         if DAMAGE.search(str(error)):
             reason = str(error).splitlines()[0]
             raise DamagedWarehouseError(
-                f"{self.path} cannot be read ({reason}); `sessrec rebuild-catalog` makes it anew from the lake's files"
+                self.path,
+                f"it cannot be read ({reason})",
+                "`sessrec rebuild-catalog` makes it anew from the lake's files",
             ) from error
 
 
