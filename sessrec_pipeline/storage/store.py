@@ -6,6 +6,7 @@ file each, under a path that people can keep.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -466,7 +467,7 @@ class Store:
             self._mark_layout()
         if swept := sweep(self.home):
             report(f"removed {swept} unfinished files of processes that died")
-        stored = self._stored(lambda damage: report(self._contained(damage)))
+        stored = self._undamaged(report)
         if not stored:
             return
         try:
@@ -475,7 +476,7 @@ class Store:
                 behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
                 for artefact in behind:
                     if self.is_current(artefact.node):
-                        self._enter(connection, artefact, lambda damage: report(self._contained(damage)))
+                        self._enter(connection, artefact)
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
@@ -504,6 +505,27 @@ class Store:
         enter(connection, artefact.lineage)
         if for_people:
             load(connection, artefact.node.asset, artefact.path)
+
+    def _undamaged(self, report: Callable[[str], None]) -> list[Stored]:
+        """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
+
+        def contained(damage: DamagedFileError) -> None:
+            report(self._contained(damage))
+
+        def damage_of(artefact: Stored) -> DamagedFileError | None:
+            try:
+                artefact.verified()
+            except DamagedFileError as error:
+                return error
+            return None
+
+        stored = self._stored(contained)
+        with ThreadPoolExecutor() as beside:
+            found = list(zip(stored, beside.map(damage_of, stored), strict=True))
+        for _, damage in found:
+            if damage is not None:
+                contained(damage)
+        return [artefact for artefact, damage in found if damage is None]
 
     def _contained(self, damage: DamagedFileError) -> str:
         """Take a damaged file out of the way of those who look for what is current; what was done."""

@@ -125,6 +125,8 @@ def test_damaged_rows_do_not_reach_the_warehouse(store: Store) -> None:
     assert len(told) == 1 and "its rows differ" in told[0]
     with store.warehouse.connect() as connection:
         assert connection.execute("SELECT COUNT(*) FROM lineage.current").fetchone() == (0,)
+    store.mend(told.append)
+    assert "set aside as" in told[1] and not store.has("leaderboard")
 
 
 def test_a_damaged_pointer_names_the_newest_version_again(store: Store) -> None:
