@@ -47,7 +47,9 @@ def _ask(sql: str, **tables: Stored | Sequence[Stored]) -> list[Any]:
     """The first row of a query over stored tables."""
     with duckdb.connect() as connection:
         for name, stored in tables.items():
-            create_view(connection, name, [s.path for s in ([stored] if isinstance(stored, Stored) else stored)])
+            create_view(
+                connection, name, [s.verified().path for s in ([stored] if isinstance(stored, Stored) else stored)]
+            )
         rows = connection.execute(sql).fetchall()
         return list(rows[0])
 

@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -40,7 +39,6 @@ class StoreIOManager(dg.IOManager):
         self.store = store
         self._loaded: dict[Attempt, list[Lineage]] = defaultdict(list)
         self._begun: dict[Attempt, float] = {}
-        self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def load_input(self, context: dg.InputContext) -> Stored | list[Stored]:
         """The upstream artefact, or the list of all its partitions; of landed logs those there and in the window.
@@ -56,7 +54,8 @@ class StoreIOManager(dg.IOManager):
             found = [self.store.find(asset, partition) for partition in context.asset_partition_keys]
         stored = [found] if isinstance(found, Stored) else found
         with tried_again(context.step_context.previous_attempt_count):
-            self._verify(stored)
+            for artefact in stored:
+                artefact.verified()
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
         self._begun[_attempt(context.step_context)] = time.perf_counter()
         return found
@@ -70,14 +69,6 @@ class StoreIOManager(dg.IOManager):
                 # Refused or still under way: the others go on without it, and people read why in its own run.
                 context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
         return self.store.in_window(stored)
-
-    def _verify(self, stored: list[Stored]) -> None:
-        for artefact in stored:
-            status = artefact.path.stat()
-            version = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if self._verified.get(artefact.path) != version:
-                artefact.verified()
-                self._verified[artefact.path] = version
 
     def handle_output(self, context: dg.OutputContext, obj: Publishable | Iterable[tuple[str, Publishable]]) -> None:
         """Publish ``obj`` under the asset's name and tell Dagster its content hash.

@@ -72,7 +72,7 @@ def _evidence(settings: Settings, tables: Mapping[str, Sequence[Stored]]) -> Ite
     """Stored tables, in an engine that keeps to the feed's memory limit."""
     with DuckDBEngine(settings) as engine:
         for name, stored in tables.items():
-            engine.register(name, [artefact.path for artefact in stored])
+            engine.register(name, [artefact.verified().path for artefact in stored])
         stats = {name: stored[0].stats for name, stored in tables.items() if len(stored) == 1}
         yield Evidence(engine.connection, settings, stats)
 

@@ -355,7 +355,7 @@ class Model:
 def load(path: str | Path, *, device: Device = "auto") -> Model:
     """A fitted model from the file that ``Model.save``, or the pipeline as ``<model>_checkpoint``, has written.
 
-    CorruptCheckpointError (a ValueError) where the file is damaged or something else, ModelNameError where nobody
+    DamagedFileError (a ValueError) where the file is damaged or something else, ModelNameError where nobody
     registers its model, FileNotFoundError where there is none.
     """
     path = Path(path)

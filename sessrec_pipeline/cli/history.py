@@ -273,10 +273,11 @@ def _ranks(store: "Store", rankings: "Node") -> Path | None:
     from sessrec_pipeline.storage.lake import read_lineage
     from sessrec_pipeline.storage.store import Stored
 
-    if (kept := store.history.ranks(rankings)) and (lineage := read_lineage(kept)):
-        return Stored(kept, lineage).verified().path
     version = store.folder(rankings.asset, None, ".parquet").path(rankings.data_version)
-    return version if version.exists() else None
+    for path in (store.history.ranks(rankings), version):
+        if path is not None and path.exists() and (lineage := read_lineage(path)):
+            return Stored(path, lineage).verified().path
+    return None
 
 
 def _difference(change: "Change") -> str:

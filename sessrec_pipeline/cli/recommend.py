@@ -302,7 +302,9 @@ def _titles(settings: "Settings", store: "Store", column: str, items: set[str]) 
         there = f"which keeps {', '.join(kept)}" if kept else "which keeps none"
         raise Failure(f"--title {column}: name a column of [logs] extra_columns, {there}, and materialize again")
     with duckdb.connect() as connection:
-        create_view(connection, "logs", [stored.path for stored in store.partitions("raw_sessions").values()])
+        create_view(
+            connection, "logs", [stored.verified().path for stored in store.partitions("raw_sessions").values()]
+        )
         rows = connection.execute(
             f"SELECT item, ARG_MAX({quoted(column)}, time) FROM logs WHERE item IN (SELECT UNNEST($items)) "
             f"AND TRIM({quoted(column)}) <> '' GROUP BY item",

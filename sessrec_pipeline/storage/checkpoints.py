@@ -11,21 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from sessrec_pipeline.storage.files import DamagedFileError
+from sessrec_pipeline.storage.files import DamagedFileError, undamaged
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 FORMAT = "2"
 """Of the file; a file of format 1, which did not say so, is read too."""
-UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
-"""What reading a file that is cut short, or is something else, comes to."""
-
-
-class CorruptCheckpointError(DamagedFileError):
-    """A checkpoint whose content is not what its own hash says."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +61,24 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, lineage: Lineage) -> No
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify; CorruptCheckpointError where a byte is not what was written."""
-    try:
+    """Read and verify; DamagedFileError where a byte is not what was written."""
+    with undamaged(path):
         with safe_open(path, framework="numpy") as file:
             header = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         lineage = Lineage.from_json(header[METADATA_KEY])
-        model = header.get("model", lineage.node.asset.removesuffix("_checkpoint"))  # files of before FORMAT name none
+        asset = lineage.node.asset
+        model = header.get("model", asset.removesuffix("_checkpoint"))  # files of before FORMAT name none
         checkpoint = Checkpoint(model, arrays, json.loads(header["config"]), json.loads(header["items"]))
-    except UNREADABLE as error:
-        raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error
     if checkpoint.content_hash() != lineage.node.data_version:
-        raise CorruptCheckpointError(f"{path} is damaged: its content differs from its own hash; train it again")
+        raise DamagedFileError(path, "its content differs from its own hash")
+    if asset.endswith("_checkpoint") and asset != f"{model}_checkpoint":
+        raise DamagedFileError(path, f"it says that it is a model {model!r} and that it is {asset}")
     return checkpoint
 
 
 def read_lineage(path: Path) -> Lineage | None:
-    """The lineage in the header, None where there is none; CorruptCheckpointError where there is no header."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
+    """The lineage in the header, None where there is none; DamagedFileError where it is not what was written."""
+    with undamaged(path), safe_open(path, framework="numpy") as file:
+        text = (file.metadata() or {}).get(METADATA_KEY)
         return None if text is None else Lineage.from_json(text)
-    except UNREADABLE as error:
-        raise CorruptCheckpointError(f"{path} cannot be read as a checkpoint ({error}); train it again") from error

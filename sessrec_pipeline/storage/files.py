@@ -17,7 +17,26 @@ from sessrec_pipeline.caches import private_folder
 
 
 class DamagedFileError(ValueError):
-    """A published file that cannot be read, or whose content is not what was written; the text says what to do."""
+    """A file of ours that cannot be read, or whose content is not what was written: all damage is told as this."""
+
+    def __init__(self, path: Path, problem: str, advice: str = "`sessrec materialize` makes it again") -> None:
+        super().__init__(f"{path} is damaged: {problem}; {advice}")
+        self.path = path
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Tell what reading ``path`` comes to as DamagedFileError: spoilt bytes may raise anything in who decodes them.
+
+    Not where the file may not be read, which is no damage.
+    """
+    try:
+        yield
+    except (DamagedFileError, PermissionError):
+        raise
+    except Exception as error:
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise DamagedFileError(path, f"it cannot be read ({reason})") from error
 
 
 class BusyError(RuntimeError):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sessrec_pipeline.storage.files import DamagedFileError
+from sessrec_pipeline.storage.files import undamaged
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 ROWS = 131_072
@@ -142,10 +142,7 @@ def content_hash(path: Path) -> str:
 
 
 def read_lineage(path: Path) -> Lineage | None:
-    """The lineage in a Parquet footer, None where there is none; DamagedFileError where there is no footer."""
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DamagedFileError(f"{path} cannot be read as Parquet ({error}); materialize it again") from error
-    text = metadata.get(METADATA_KEY.encode())
-    return None if text is None else Lineage.from_json(text.decode())
+    """The lineage in a Parquet footer, None where there is none; DamagedFileError where it is not what was written."""
+    with undamaged(path):
+        text = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY.encode())
+        return None if text is None else Lineage.from_json(text.decode())

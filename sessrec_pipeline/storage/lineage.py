@@ -8,6 +8,8 @@ from typing import Any, Self
 
 METADATA_KEY = "sessrec.lineage"
 """Name of the lineage in a Parquet footer, a safetensors header, an HTML page."""
+FORMAT = 2
+"""Of the text; one of format 1, which did not say so, had no hash of itself."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,26 @@ class Lineage:
         return list(found.values())
 
     def to_json(self) -> str:
-        """The text that goes into the artefact's file."""
-        return json.dumps({"node": asdict(self.node), "ancestors": [asdict(n) for n in self.ancestors]}, sort_keys=True)
+        """The text that goes into the artefact's file, with a hash of its own."""
+        value = {"node": asdict(self.node), "ancestors": [asdict(n) for n in self.ancestors], "format": FORMAT}
+        return json.dumps({**value, "sha256": _sha256(value)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Lineage":
-        """Inverse of ``to_json``."""
+        """Inverse of ``to_json``; ValueError, KeyError, TypeError where it is not what was written."""
         value = json.loads(text)
+        form, written = value.get("format", 1), value.pop("sha256", None)
+        if form > FORMAT:
+            raise ValueError(f"its lineage has format {form}, of a newer sessrec_pipeline than this one: update it")
+        if set(value) != ({"node", "ancestors"} if form == 1 else {"node", "ancestors", "format"}):
+            raise ValueError("its lineage is not what was written")
+        if (written is None) != (form == 1) or (written is not None and written != _sha256(value)):
+            raise ValueError("its lineage differs from its own hash")
         return cls(Node.from_dict(value["node"]), tuple(Node.from_dict(n) for n in value["ancestors"]))
+
+
+def _sha256(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

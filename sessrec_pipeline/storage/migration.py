@@ -10,7 +10,7 @@ from pathlib import Path
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import DamagedFileError, file_name, locked, make_folder, move, sweep
 from sessrec_pipeline.storage.layout import LAYOUT, check_layout, layout_of, write_layout
-from sessrec_pipeline.storage.store import LOCK, LOCK_SECONDS, VERSIONED, Stored, verify
+from sessrec_pipeline.storage.store import LOCK, LOCK_SECONDS, VERSIONED, Stored
 from sessrec_pipeline.storage.versions import VersionFolder
 
 
@@ -58,7 +58,7 @@ def _moved(root: Path, path: Path) -> bool:
     names = [node.asset] if node.partition is None else [node.asset, node.partition]
     if path.relative_to(root) != Path(*map(file_name, names)).with_name(f"{file_name(names[-1])}{path.suffix}"):
         return False  # a copy that somebody made
-    verify(Stored(path, lineage))
+    Stored(path, lineage).verified()
     folder = VersionFolder.of(root, path.suffix, node.asset, node.partition)
     make_folder(folder.files)
     folder.make_current(node.data_version)

@@ -4,10 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from sessrec_pipeline.storage.files import DamagedFileError, undamaged
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 OPENING = f'<script type="application/json" id="{METADATA_KEY}">'
-CLOSING = "</script>"
+CLOSING = "</script>\n"
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,18 @@ def write_page(path: Path, page: Page, lineage: Lineage) -> None:
     """Write ``page`` to ``path``."""
     # "<" is escaped so that no value can close the element; JSON reads it back as it was.
     text = lineage.to_json().replace("<", "\\u003c")
-    path.write_text(f"{page.html}\n{OPENING}{text}{CLOSING}\n", encoding="utf-8")
+    path.write_bytes(f"{page.html}\n{OPENING}{text}{CLOSING}".encode())
 
 
 def read_lineage(path: Path) -> Lineage | None:
-    """The lineage in the page, None where there is none."""
-    _, found, text = path.read_text(encoding="utf-8").rpartition(OPENING)  # the last one: ours, whatever the page says
-    return Lineage.from_json(text.partition(CLOSING)[0]) if found else None
+    """The lineage in the page, None where there is none; DamagedFileError where page or lineage were changed."""
+    with undamaged(path):
+        # The last one: ours, whatever the page says.
+        html, found, text = path.read_bytes().decode(errors="surrogateescape").rpartition(f"\n{OPENING}")
+        if not found:
+            return None
+        lineage = Lineage.from_json(text.removesuffix(CLOSING))
+        digest = hashlib.sha256(html.encode(errors="surrogateescape")).hexdigest()
+    if digest != lineage.node.data_version:
+        raise DamagedFileError(path, "the page differs from its own hash")
+    return lineage

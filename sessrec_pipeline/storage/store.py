@@ -6,6 +6,7 @@ file each, under a path that people can keep.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,9 +27,12 @@ from sessrec_pipeline.storage.files import (
     finish,
     key_of,
     locked,
+    make_folder,
+    move,
     remove_folder,
     replacing,
     sweep,
+    undamaged,
     writing,
 )
 from sessrec_pipeline.storage.history import History, rankings_of
@@ -64,6 +68,10 @@ class UnknownVersionError(LookupError):
     """A version that is asked for but is not there; the text names those that are."""
 
 
+_known: dict[Path, tuple[int, int, int]] = {}
+"""What this process has verified or written: inode, size and time of change of each file."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """A published artefact: where it is and what it came from."""
@@ -84,27 +92,38 @@ class Stored:
     def verified(self) -> Self:
         """This artefact, once its content has been read and found to be what was written; DamagedFileError else.
 
-        Tables only: a checkpoint is verified by reading it, and nothing reads a page.
+        A process reads a file once for it, as long as the file does not change.
         """
-        if self.path.suffix == ".parquet":
-            try:
+        if _known.get(self.path) == _state(self.path):
+            return self
+        if self.path.suffix == ".safetensors":
+            self.checkpoint()
+        elif self.path.suffix == ".html":
+            pages.read_lineage(self.path)
+        else:
+            with undamaged(self.path):
                 content = lake.content_hash(self.path)
-            except (pa.ArrowException, OSError) as error:
-                raise DamagedFileError(f"{self.path} cannot be read ({error}); {self._again()}") from error
             if content != self.node.data_version:
-                raise DamagedFileError(f"{self.path} is damaged: its rows differ from its own hash; {self._again()}")
+                raise DamagedFileError(self.path, "its rows differ from its own hash")
+        return self.known()
+
+    def known(self) -> Self:
+        """This artefact, which need not be verified as long as its file does not change."""
+        _known[self.path] = _state(self.path)
         return self
 
-    def _again(self) -> str:
-        return f"delete it and materialize {self.node.asset} again"
-
     def arrow(self, columns: list[str] | None = None) -> pa.Table:
-        """All rows of a table."""
-        return pq.ParquetFile(self.path).read(columns)
+        """All rows of a table, verified."""
+        return pq.ParquetFile(self.verified().path).read(columns)
 
     def checkpoint(self) -> Checkpoint:
         """A verified checkpoint."""
         return checkpoints.read_checkpoint(self.path)
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -196,7 +215,7 @@ class Store:
         finish(temporary)  # which may take long, and nobody waits for it
         with self._locked():
             self._mark_layout()
-            return Stored(folder.put(temporary, lineage.node.data_version), lineage)
+            return Stored(folder.put(temporary, lineage.node.data_version), lineage).known()
 
     def _mark_layout(self) -> None:
         if layout_of(self.settings) is None:
@@ -286,8 +305,8 @@ class Store:
 
     def names(self) -> list[str]:
         """Assets of which a table, a model or a page is there."""
-        pages = [key_of(path.stem) for path in self.settings.reports.glob("[!.]*.html")]
-        return sorted({folder.asset for folder in self._folders()} | set(pages))
+        pages = self._with_pages([], lambda damage: None)
+        return sorted({folder.asset for folder in self._folders()} | {page.node.asset for page in pages})
 
     def versions(
         self,
@@ -340,8 +359,7 @@ class Store:
         what was published.
         """
         folder, version = self._resolved(asset, version, partition)
-        stored = _version(folder, version)
-        verify(stored)
+        stored = _version(folder, version).verified()
         with self._locked():
             folder.renew(version)  # or it would be the next to be deleted
             folder.make_current(version)
@@ -441,15 +459,15 @@ class Store:
     def mend(self, report: Callable[[str], None] = lambda line: None) -> None:
         """Bring the home to where a process that died in mid-work would have brought it, and say what was done.
 
-        Files under construction go. What was published but not entered in the catalogue is entered. A warehouse that
-        cannot be read is set aside and made anew. A version that is complete but was not made current yet stays, as one
-        of the versions that are not current.
+        Files under construction go. Damaged files are set aside. What was published but not entered in the catalogue is
+        entered. A warehouse that cannot be read is set aside and made anew. A version that is complete but was not made
+        current yet stays, as one of the versions that are not current.
         """
         with self._locked():
             self._mark_layout()
         if swept := sweep(self.home):
             report(f"removed {swept} unfinished files of processes that died")
-        stored = self._stored(report)
+        stored = self._undamaged(report)
         if not stored:
             return
         try:
@@ -469,10 +487,57 @@ class Store:
                 report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
     @staticmethod
-    def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
+    def _enter(
+        connection: DuckDBPyConnection, artefact: Stored, report: Callable[[DamagedFileError], None] | None = None
+    ) -> None:
+        """Enter a current version, and load its rows if they are for people, once they are verified.
+
+        Damage is given to ``report``, and the version left out; without it, DamagedFileError.
+        """
+        try:
+            if for_people := _for_people(artefact):
+                artefact.verified()
+        except DamagedFileError as error:
+            if report is None:
+                raise
+            report(error)
+            return
         enter(connection, artefact.lineage)
-        if _for_people(artefact):
+        if for_people:
             load(connection, artefact.node.asset, artefact.path)
+
+    def _undamaged(self, report: Callable[[str], None]) -> list[Stored]:
+        """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
+
+        def contained(damage: DamagedFileError) -> None:
+            report(self._contained(damage))
+
+        def damage_of(artefact: Stored) -> DamagedFileError | None:
+            try:
+                artefact.verified()
+            except DamagedFileError as error:
+                return error
+            return None
+
+        stored = self._stored(contained)
+        with ThreadPoolExecutor() as beside:
+            found = list(zip(stored, beside.map(damage_of, stored), strict=True))
+        for _, damage in found:
+            if damage is not None:
+                contained(damage)
+        return [artefact for artefact, damage in found if damage is None]
+
+    def _contained(self, damage: DamagedFileError) -> str:
+        """Take a damaged file out of the way of those who look for what is current; what was done."""
+        with self._locked():
+            for folder in self._folders():
+                if damage.path == folder.pointer and (versions := folder.there()):
+                    folder.make_current(versions[0])
+                    return f"{damage.path} was damaged and names the newest version again, {versions[0][:12]}"
+            aside = self.home / "damaged" / damage.path.relative_to(self.home)
+            make_folder(aside.parent)
+            move(damage.path, aside)
+        return f"{damage}; set aside as {aside}"
 
     def rebuild_catalogue(
         self, report: Callable[[str], None] = lambda damage: None, *, only_if_missing: bool = False
@@ -489,16 +554,19 @@ class Store:
             return self._rebuild(report)
 
     def _rebuild(self, report: Callable[[str], None]) -> int:
+        def told(damage: DamagedFileError) -> None:
+            report(str(damage))
+
         with replacing(self.warehouse.path) as temporary:
             versions = self.versions(report=report)
-            stored = self._with_pages([version.stored for version in versions if version.current])
+            stored = self._with_pages([version.stored for version in versions if version.current], told)
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
                 for version in versions:
                     if not version.current:
                         enter(connection, version.stored.lineage, current=False)
                 for artefact in stored:
-                    self._enter(connection, artefact)
+                    self._enter(connection, artefact, told)
                 for path in self.history.evaluations():
                     try:
                         if lineage := lake.read_lineage(path):
@@ -510,30 +578,28 @@ class Store:
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)
 
-    def _stored(self, report: Callable[[str], None]) -> list[Stored]:
+    def _stored(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
         """All current artefacts, oldest first."""
         stored: list[Stored] = []
         for folder in self._folders():
             try:
                 stored += filter(None, [self._current(folder)])
             except DamagedFileError as error:
-                report(str(error))
-        return self._with_pages(stored)
+                report(error)
+        return self._with_pages(stored, report)
 
-    def _with_pages(self, stored: list[Stored]) -> list[Stored]:
+    def _with_pages(self, stored: list[Stored], report: Callable[[DamagedFileError], None]) -> list[Stored]:
         for path in self.settings.reports.rglob("[!.]*.html"):
-            lineage = pages.read_lineage(path)
+            if not path.is_file():
+                continue
+            try:
+                lineage = pages.read_lineage(path)
+            except DamagedFileError as error:
+                report(error)
+                continue
             if lineage is not None:
                 stored.append(Stored(path, lineage))
         return sorted(stored, key=lambda s: s.node.created_at)
-
-
-def verify(stored: Stored) -> None:
-    """Read a table or model; DamagedFileError where its content is not what was written."""
-    if stored.path.suffix == ".safetensors":
-        stored.checkpoint()
-    else:
-        stored.verified()
 
 
 def _version(folder: VersionFolder, version: str) -> Stored:
@@ -542,7 +608,7 @@ def _version(folder: VersionFolder, version: str) -> Stored:
     lineage = VERSIONED[folder.suffix](path)
     place = (folder.asset, folder.partition, version)
     if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
-        raise DamagedFileError(f"{path} is not what was published here; delete it and materialize {folder.asset} again")
+        raise DamagedFileError(path, "it is not what was published here")
     return Stored(path, lineage)
 
 

@@ -44,6 +44,11 @@ class VersionFolder:
         """The folder of the versions themselves."""
         return self.folder / VERSIONS
 
+    @property
+    def pointer(self) -> Path:
+        """The file that names the current version."""
+        return self.folder / CURRENT
+
     def path(self, version: str) -> Path:
         """The file of a version, given by its content hash."""
         return self.files / f"{version}{self.suffix}"
@@ -61,14 +66,12 @@ class VersionFolder:
         """Content hash of the current version, None where none was made current; DamagedFileError for other text."""
         text = self._pointer()
         if text is not None and not CONTENT_HASH.fullmatch(text):
-            raise DamagedFileError(
-                f"{self.folder / CURRENT} is damaged: it names no version; `sessrec restore` writes it again"
-            )
+            raise DamagedFileError(self.pointer, "it names no version", "`sessrec restore` writes it again")
         return text
 
     def _pointer(self) -> str | None:
         try:
-            return (self.folder / CURRENT).read_text(encoding="ascii", errors="replace").strip()
+            return self.pointer.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
 
@@ -81,7 +84,7 @@ class VersionFolder:
     def make_current(self, version: str) -> None:
         """Let the pointer name ``version``."""
         if self._pointer() != version:
-            with replacing(self.folder / CURRENT) as temporary:
+            with replacing(self.pointer) as temporary:
                 temporary.write_text(f"{version}\n", encoding="ascii")
 
     def renew(self, version: str) -> None:

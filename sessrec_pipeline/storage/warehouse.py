@@ -77,9 +77,9 @@ class Warehouse:
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only)
-            except duckdb.IOException as error:
+            except duckdb.Error as error:
                 # A person's own DuckDB session does not know our lock file; DuckDB's message names its PID.
-                if "lock" not in str(error).lower():
+                if not isinstance(error, duckdb.IOException) or "lock" not in str(error).lower():
                     self._refuse_damaged(error)
                     raise
                 if time.monotonic() > end:
@@ -93,7 +93,9 @@ class Warehouse:
         if DAMAGE.search(str(error)):
             reason = str(error).splitlines()[0]
             raise DamagedWarehouseError(
-                f"{self.path} cannot be read ({reason}); `sessrec rebuild-catalog` makes it anew from the lake's files"
+                self.path,
+                f"it cannot be read ({reason})",
+                "`sessrec rebuild-catalog` makes it anew from the lake's files",
             ) from error
 
 

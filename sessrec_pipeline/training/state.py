@@ -14,8 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sessrec_pipeline.models.base import Arrays, TrainedSettings
-from sessrec_pipeline.storage.checkpoints import UNREADABLE
-from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.files import DamagedFileError, replacing, undamaged
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ def save_state(path: Path, state: TrainingState, key: str) -> None:
 def load_state(path: Path, key: str) -> TrainingState | None:
     """The state saved under ``key``; None where there is no file, or it has another key, or is damaged."""
     try:
-        with safe_open(path, framework="numpy") as file:
+        with undamaged(path), safe_open(path, framework="numpy") as file:
             header = file.metadata()
             if header["key"] != key:
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        state = TrainingState(json.loads(header["epoch"]), tuple(json.loads(header["losses"])), arrays)
-        return state if header["sha256"] == content_hash(state, key) else None
-    except UNREADABLE:  # missing, cut short, not safetensors, headers of another version: all mean to begin anew
+            state = TrainingState(json.loads(header["epoch"]), tuple(json.loads(header["losses"])), arrays)
+            return state if header["sha256"] == content_hash(state, key) else None
+    except DamagedFileError:  # missing, cut short, not safetensors, headers of another version: all mean to begin anew
         return None
 
 

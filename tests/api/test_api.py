@@ -41,7 +41,7 @@ from sessrec_pipeline.settings import (
     SyntheticSettings,
     TrainingSettings,
 )
-from sessrec_pipeline.storage.checkpoints import CorruptCheckpointError
+from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.training.device import DeviceError
 
@@ -644,11 +644,11 @@ def test_a_damaged_or_foreign_file_is_refused(fitted: dict[str, Model], tmp_path
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptCheckpointError, match="is damaged"):
+    with pytest.raises(DamagedFileError, match="is damaged"):
         load(path)
     for foreign in (b"", b"PK", pickle.dumps({"a": 1}), bytes(content[:200])):
         path.write_bytes(foreign)
-        with pytest.raises(CorruptCheckpointError, match="cannot be read as a checkpoint"):
+        with pytest.raises(DamagedFileError, match="cannot be read"):
             load(path)
     for missing, sentence in ((tmp_path / "nothing", "is not there"), (tmp_path, "is a folder")):
         with pytest.raises(FileNotFoundError, match=sentence):

@@ -15,11 +15,11 @@ from sessrec_pipeline.models.gru4rec.network import GRU4Rec, initial_weights
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.storage.checkpoints import (
     Checkpoint,
-    CorruptCheckpointError,
     read_checkpoint,
     read_lineage,
     write_checkpoint,
 )
+from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.lineage import Lineage, Node
 
 NODE = Node("gru4rec_checkpoint", None, "", "1", {}, "python", "run", "2026-11-01T00:00:00+00:00")
@@ -98,7 +98,7 @@ def test_a_flipped_byte_is_refused(tmp_path: Path) -> None:
         damaged = bytearray(clean)
         damaged[place] ^= 0x04
         path.write_bytes(damaged)
-        with pytest.raises(CorruptCheckpointError, match="train it again"):
+        with pytest.raises(DamagedFileError, match="is damaged"):
             read_checkpoint(path)
     path.write_bytes(clean)
     assert read_checkpoint(path).items == small().items
@@ -114,7 +114,7 @@ def test_any_damage_is_refused_or_harmless(tmp_path: Path) -> None:
         for _ in range(rng.choice([1, 1, 4])):
             damaged[rng.randrange(len(clean))] = rng.randrange(256)
         path.write_bytes(damaged)
-        with suppress(CorruptCheckpointError):
+        with suppress(DamagedFileError):
             assert read_checkpoint(path).content_hash() == expected
 
 
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, length: int) -> None:
     path = tmp_path / "model.safetensors"
     written(path, small())
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(CorruptCheckpointError, match=r"model\.safetensors.*train it again"):
+    with pytest.raises(DamagedFileError, match=r"model\.safetensors is damaged"):
         read_checkpoint(path)
 
 
@@ -139,9 +139,9 @@ class Evil:
 def test_a_pickle_under_our_name_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
     path, trace = tmp_path / "model.safetensors", tmp_path / "it ran"
     path.write_bytes(pickle.dumps(Evil(trace), protocol))
-    with pytest.raises(CorruptCheckpointError):
+    with pytest.raises(DamagedFileError):
         read_checkpoint(path)
-    with pytest.raises(CorruptCheckpointError):
+    with pytest.raises(DamagedFileError):
         read_lineage(path)
     assert not trace.exists()
     pickle.loads(path.read_bytes())  # the trap was armed
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     other = replace(small(), items=["a", "b", "c", "d", "e"])
     write_checkpoint(path, other, Lineage(replace(NODE, data_version=small().content_hash())))
-    with pytest.raises(CorruptCheckpointError, match="differs from its own hash"):
+    with pytest.raises(DamagedFileError, match="differs from its own hash"):
         read_checkpoint(path)
 
 

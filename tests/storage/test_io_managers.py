@@ -74,7 +74,7 @@ def test_a_table_with_a_changed_byte_is_not_used(store: Store) -> None:
     (failure,) = result.get_step_failure_events()
     error = failure.step_failure_data.error
     assert error is not None and error.cause is not None
-    assert f"{stored.path}" in error.cause.message and "materialize above again" in error.cause.message
+    assert f"{stored.path}" in error.cause.message and "makes it again" in error.cause.message
 
 
 def test_seconds_are_told_and_are_no_part_of_the_version(store: Store) -> None:

@@ -18,7 +18,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.layout import LayoutError
 from sessrec_pipeline.storage.migration import migrate
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, verify
+from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 OLD = Path(__file__).with_name("old_home.zip")
 PARTITIONED = {
@@ -64,7 +64,7 @@ def assert_migrated(settings: Settings) -> None:
     store = Store(settings)
     for asset, partition in EVERYTHING:
         stored = store.find(asset, partition)
-        verify(stored)
+        stored.verified()
         assert (stored.node.asset, stored.node.partition) == (asset, partition)
         assert stored.path.stem == stored.node.data_version
     assert store.find("report").path == settings.reports / "report.html"

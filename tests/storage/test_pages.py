@@ -18,9 +18,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_lineage_comes_back_whatever_is_in_it(tmp_path: Path, text: str) -> None:
-    lineage = Lineage(replace(NODE, config={text: text}, stats={"name": text}), (replace(NODE, partition=text),))
-    path = tmp_path / "page.html"
-    write_page(path, Page("<html></html>"), lineage)
+    page, path = Page("<html></html>"), tmp_path / "page.html"
+    node = replace(NODE, config={text: text}, stats={"name": text}, data_version=page.content_hash())
+    lineage = Lineage(node, (replace(NODE, partition=text),))
+    write_page(path, page, lineage)
     assert read_lineage(path) == lineage
     html = path.read_text(encoding="utf-8")
     assert html.startswith("<html></html>\n")
@@ -31,8 +32,10 @@ def test_lineage_comes_back_whatever_is_in_it(tmp_path: Path, text: str) -> None
 def test_the_page_cannot_forge_its_lineage(tmp_path: Path, text: str) -> None:
     path = tmp_path / "page.html"
     forged = f"{OPENING}{Lineage(replace(NODE, asset='forged')).to_json()}</script>"
-    write_page(path, Page(f"<html>{text}{forged}{text}</html>"), Lineage(NODE))
-    assert read_lineage(path) == Lineage(NODE)
+    page = Page(f"<html>{text}{forged}{text}</html>")
+    lineage = Lineage(replace(NODE, data_version=page.content_hash()))
+    write_page(path, page, lineage)
+    assert read_lineage(path) == lineage
 
 
 def test_a_page_of_somebody_else_has_no_lineage(tmp_path: Path) -> None:

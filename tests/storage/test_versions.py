@@ -17,7 +17,7 @@ from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.layout import LAYOUT, LayoutError
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.retention import prunable
-from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored, UnknownVersionError, verify
+from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored, UnknownVersionError
 
 Make = Callable[..., Settings]
 
@@ -141,7 +141,7 @@ def test_a_kill_leaves_the_old_current_version_or_the_new_one(
         found = found_now(store, asset)
         assert (found == current) is not (moment == renames and not before)
         if found is not None:
-            verify(found)
+            found.verified()
 
         store.mend()
         assert not list(settings.home.rglob(".tmp-*"))
