@@ -7,9 +7,25 @@ from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
 SCIENTIFIC = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}"
 """What spreadsheets, R and Python make of long numbers. Product codes such as 15E2 have no plus sign."""
 NOTHING = (
-    *("", "#n/a", "#ref!", "#value!", "-", "--", "?", "anonymous", "empty", "missing", "n/a", "na", "nan", "nil"),
-    *("no session", "none", "not available", "not provided", "not set", "null", "undefined", "unknown"),
-    "00000000-0000-0000-0000-000000000000",
+    *(
+        "",
+        "#n/a",
+        "#null!",
+        "#ref!",
+        "#value!",
+        "-",
+        "--",
+        "?",
+        "\\n",
+        "anon",
+        "anonymous",
+        "empty",
+        "guest",
+        "missing",
+    ),
+    *("n.a.", "n/a", "na", "nan", "nat", "nil", "no session", "no_session", "none", "not available", "not provided"),
+    *("not set", "not_set", "null", "object object", "undefined", "unknown"),
+    *(uuid for digit in "0f" for uuid in (digit * 32, "-".join(digit * n for n in (8, 4, 4, 4, 12)))),
 )
 """What stands for "no id" in exports, in small letters and without brackets around it."""
 NUMBERS = ("0", "-1")

@@ -73,7 +73,7 @@ RULES = (
     Rule(
         "sessions_are_visits",
         "sessions",
-        "At most 2 % of the sessions pause for 12 hours or more.",
+        "At most 2 % of the sessions pause for 12 hours or more, or last for a day or more.",
         0.02,
         sessions.pauses,
         clock=True,
@@ -81,7 +81,8 @@ RULES = (
     Rule(
         "no_catch_all",
         "sessions",
-        "No session has more than 3 % of all events (10 % of a small log), no item more than 30 %.",
+        "Sessions of more than 500 events have at most 3 % of all events together, no session has more than 10 %, no "
+        "five more than 30 %, and no item more than 30 %.",
         0.03,
         sessions.catch_all,
     ),
@@ -160,9 +161,13 @@ def examine_log(evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
 def examine(asset: Asset, evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
     """What the rules of an asset find; those about clocks find nothing where only the order of events is known."""
     ordered_only = evidence.settings.logs.time_unit == "order"
+    table = {"raw_sessions": "events", "sessions": "sessions"}.get(asset)
+    empty = table is not None and evidence.row(f"SELECT COUNT(*) FROM {table}") == (0,)
     for rule in RULES:
         if rule.asset == asset:
-            if rule.clock and ordered_only:
+            if empty:
+                yield rule, Finding(False, "there are no events")
+            elif rule.clock and ordered_only:
                 yield rule, Finding(False, 'the times say the order alone: [logs] time_unit = "order"')
             else:
                 yield rule, rule.measure(evidence, rule.threshold)

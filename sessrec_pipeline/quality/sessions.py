@@ -1,30 +1,34 @@
 """Sessions that are none: ids that were used again, users, catch-alls; and filters that take much."""
 
-from sessrec_pipeline.clock import HOUR, lasting
+from sessrec_pipeline.clock import DAY, HOUR, lasting
 from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
 
-PAUSE = 12 * HOUR
-"""Nobody is still in the same visit after so long a pause."""
+PAUSE, DURATION = 12 * HOUR, DAY
+"""Nobody is still in the same visit after so long a pause, or so long."""
 FEWEST_SESSIONS = 50
-FEWEST_EVENTS, TENTH = 500, 0.1
-MANY_TIMES = 10
+LARGE, MANY_TIMES = 500, 10
+"""A session of more events, and of so many times the mean, is a large one."""
+MOST_OF_ONE, MOST_OF_FIVE = 0.1, 0.3
+"""A person can have 3 % of a small log."""
 ITEM_SHARE = 0.3
 FEW = 100
 """Of fewer events no share means anything."""
 
 
 def pauses(evidence: Evidence, threshold: float) -> Finding:
-    """Sessions that pause for 12 hours or more."""
+    """Sessions that pause for 12 hours or more, or last for a day or more."""
     total, count, longest, session = evidence.row(
-        "SELECT COUNT(*), COUNT(*) FILTER (pause >= $pause), MAX(pause), ARG_MAX(session, pause) FROM ("
-        "SELECT session, COALESCE(MAX(time - before), 0) AS pause FROM ("
+        "SELECT COUNT(*), COUNT(*) FILTER (pause >= $pause OR lasted >= $lasted), MAX(lasted), "
+        "ARG_MAX(session, lasted) FROM ("
+        "SELECT session, COALESCE(MAX(time - before), 0) AS pause, MAX(time) - MIN(time) AS lasted FROM ("
         "SELECT session, time, LAG(time) OVER (PARTITION BY session ORDER BY position) AS before FROM sessions) "
         "GROUP BY session)",
         pause=PAUSE,
+        lasted=DURATION,
     )
     return Finding(
         count > max(threshold * total, 1),
-        f"{part(count, total, 'sessions')} pause for 12 hours or more"
+        f"{part(count, total, 'sessions')} pause for 12 hours or more, or last for a day or more"
         + (f", the longest for {lasting(longest)}" if count else ""),
         [shown(session)] if count else [],
         "their ids are those of users, or were used again; [sessions] inactivity_gap_minutes = 30 cuts them where a "
@@ -33,27 +37,36 @@ def pauses(evidence: Evidence, threshold: float) -> Finding:
 
 
 def catch_all(evidence: Evidence, threshold: float) -> Finding:
-    """The largest session's share of all events, and the largest item's."""
+    """The share of all events that the largest sessions have, and the largest item's."""
     total, sessions, items = evidence.row(
         "SELECT COUNT(*), COUNT(DISTINCT session), COUNT(DISTINCT item) FROM sessions"
     )
-    (session, most), (item, on_item) = (
-        evidence.row(f"SELECT {kind}, COUNT(*) AS n FROM sessions GROUP BY {kind} ORDER BY n DESC, {kind} LIMIT 1")
-        for kind in ("session", "item")
-    )
+    item, on_item = evidence.row("SELECT item, COUNT(*) AS n FROM sessions GROUP BY item ORDER BY n DESC, item LIMIT 1")
     if on_item > max(ITEM_SHARE, 3 / items) * total:
         return Finding(
             True,
             f"{part(on_item, total)} are on one item, {shown(item)}",
             advice="if it is no item (a start page, a placeholder), leave its rows out with [logs] keep",
         )
-    long = most > FEWEST_EVENTS or most > TENTH * total  # a person can have 3 % of a small log
-    return Finding(
-        sessions >= FEWEST_SESSIONS and long and most > max(threshold, MANY_TIMES / sessions) * total,
-        f"{part(most, total)} belong to the largest session, {shown(session)}",
-        advice="if it stands for all visitors without an id, leave its rows out with [logs] keep; [sessions] "
-        "max_session_length drops longer sessions, inactivity_gap_minutes cuts them",
+    sizes = evidence.rows(
+        "SELECT session, COUNT(*) AS n FROM sessions GROUP BY session ORDER BY n DESC, session LIMIT $most",
+        most=max(5, int(total / LARGE)),  # there are no more that are large
     )
+    much = MANY_TIMES * total / sessions
+    large = [(session, n) for session, n in sizes if n > max(LARGE, much)]
+    one, five = ([(session, n) for session, n in sizes[:first] if n > much] for first in (1, 5))
+    for found, most in ((one, MOST_OF_ONE), (five, MOST_OF_FIVE), (large, threshold)):
+        count = sum(n for _, n in found)
+        if sessions >= FEWEST_SESSIONS and count > most * total:
+            whose = "the largest session" if len(found) == 1 else f"the {len(found)} largest sessions"
+            return Finding(
+                True,
+                f"{part(count, total)} belong to {whose}",
+                [shown(session) for session, _ in found],
+                "if that stands for all visitors without an id, leave its rows out with [logs] keep; [sessions] "
+                "max_session_length drops longer sessions, inactivity_gap_minutes cuts them",
+            )
+    return Finding(False, f"{part(sizes[0][1], total)} belong to the largest session, {shown(sizes[0][0])}")
 
 
 def one_event(evidence: Evidence, threshold: float) -> Finding:

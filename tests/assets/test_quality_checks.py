@@ -77,6 +77,20 @@ def test_a_clock_ahead_moves_no_window(feed: Feed) -> None:
     assert failed == {}
 
 
+def test_one_event_with_a_clock_ahead_moves_no_window(feed: Feed) -> None:
+    first, second = list(visits(100, 5)), list(visits(150, 5, "t", START + 20 * DAY))
+    session, item, time = first[-1]
+    first[-1] = (session, item, time + 300 * DAY)
+    failed, _ = of_run(landed(feed(sessions={"window_days": 30}), first, second), "sessions")
+    assert "the last event of a.tsv comes" in failed["sessions"] and "moves the window" in failed["sessions"]
+
+
+def test_a_log_without_events_does_no_harm(feed: Feed) -> None:
+    settings = landed(feed(split={"ratio": 0.4}), list(visits()), [])
+    failed, warned = of_run(settings)
+    assert failed == {} and not any(verdict.red for verdict in warned.values())
+
+
 def test_days_without_sessions_to_test_on(feed: Feed) -> None:
     rows = [*visits(300), *visits(4, 2, "t", START + 10 * DAY)]
     failed, _ = of_run(landed(feed(split={"rule": "days", "days": 1}), rows))
