@@ -42,10 +42,13 @@ class Table:
 def batches(data: Rows) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """The schema and the rows, in order, in tables of ``ROWS`` rows (the last one shorter)."""
     stream: Iterator[pa.RecordBatch]
-    if isinstance(data, Path):
+    if isinstance(data, Path) and not data.is_dir():
+        file = pq.ParquetFile(data)
+        schema, stream = file.schema_arrow, file.iter_batches(ROWS, use_threads=False)
+    elif isinstance(data, Path):
         import pyarrow.dataset as pds  # noqa: PLC0415 - imports pandas, which most commands do without
 
-        dataset = pds.dataset(sorted(data.glob("*.parquet")) if data.is_dir() else data, format="parquet")
+        dataset = pds.dataset(sorted(data.glob("*.parquet")), format="parquet")
         schema = dataset.schema
         # Without readahead: it would hold many row groups, and the disk is not what takes time.
         stream = dataset.to_batches(batch_size=ROWS, use_threads=False, batch_readahead=1, fragment_readahead=1)
@@ -85,24 +88,40 @@ class ContentHash:
             self._add(pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0))
 
     def _add(self, array: pa.Array) -> None:
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
-        self.hash.update(valid.tobytes())
+        self._numbers(array.is_valid())
         if pa.types.is_list(array.type):
-            self.hash.update(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+            self._numbers(_filled(array.value_lengths()))
             self._add(array.flatten())
         elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            text = array.fill_null("").cast(pa.large_string())
+            text = _filled(array.cast(pa.large_string()))
             _, offset_buffer, characters = text.buffers()
             offsets = np.frombuffer(offset_buffer, np.int64)[text.offset : text.offset + len(text) + 1]
             self.hash.update(np.diff(offsets).tobytes())
             self.hash.update(memoryview(characters)[offsets[0] : offsets[-1]] if characters else b"")
         else:
-            zero = False if pa.types.is_boolean(array.type) else 0
-            self.hash.update(array.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
+            self._numbers(_filled(array))
+
+    def _numbers(self, array: pa.Array) -> None:
+        """Add values without nulls, from where they lie: ``to_numpy`` would load pandas."""
+        if pa.types.is_boolean(array.type):
+            array = array.cast(pa.uint8())
+        elif pa.types.is_date32(array.type):
+            array = array.cast(pa.int32()).cast(pa.int64())  # as numpy has days
+        width = array.type.bit_width // 8
+        if len(array):
+            values = memoryview(array.buffers()[1])
+            self.hash.update(values[array.offset * width : (array.offset + len(array)) * width])
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""
         return self.hash.hexdigest()
+
+
+def _filled(array: pa.Array) -> pa.Array:
+    """Zeros, or empty texts, in place of nulls; made of bytes, for a scalar made of a Python value loads pandas."""
+    zeros = pa.py_buffer(bytes(16))
+    buffers = [None, zeros, zeros] if pa.types.is_large_string(array.type) else [None, zeros]
+    return array.fill_null(pa.Array.from_buffers(array.type, 1, buffers)[0]) if array.null_count else array
 
 
 def _spelled(kind: pa.DataType) -> str:
