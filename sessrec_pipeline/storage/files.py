@@ -142,7 +142,9 @@ def locked(path: Path, seconds: float, busy: type[BusyError] = BusyError) -> Ite
 def sweep(root: Path) -> int:
     """Remove temporary files and folders under ``root`` of processes that died; return how many."""
     removed = 0
-    for path in list(root.rglob(f"{TEMPORARY}*")):
+    # Unlike rglob, walk does not mind folders that others remove meanwhile.
+    there = [Path(folder, name) for folder, names, files in os.walk(root) for name in (*names, *files)]
+    for path in (path for path in there if path.name.startswith(TEMPORARY)):
         owner, machine, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
         ours = machine == MACHINE and owner.isdigit()
         with suppress(FileNotFoundError):  # another machine finishes its files meanwhile
