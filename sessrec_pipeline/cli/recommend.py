@@ -104,7 +104,7 @@ def recommend(
         raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
     if empty:
         click.echo(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
-    allowed = _allowed(index, exclude, only)
+    allowed = _allowed(checkpoint.items, index, exclude, only)
     lists = list(_lists(card, recommender, checkpoint.items, [a.known for a in asked], k, allowed, exclude_seen))
     titles = {} if title is None else _titles(settings, store, title, {row.item for rows in lists for row in rows})
     click.echo(why, err=True)
@@ -218,7 +218,7 @@ def _meant(item: str, items: Sequence[str]) -> str:
     return "" if near is None else f" (did you mean {near}?)"
 
 
-def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str]) -> Any:
+def _allowed(items: Sequence[str], index: dict[str, int], exclude: Iterable[str], only: Sequence[str]) -> Any:
     """Which items may be listed, bool (n_items,)."""
     import numpy as np
 
@@ -231,10 +231,12 @@ def _allowed(index: dict[str, int], exclude: Iterable[str], only: Sequence[str])
             from_file = Path(value).read_text(encoding="utf-8-sig").splitlines() if _is_file(value) else None
             ids += _ids([value], index) if from_file is None else filter(None, map(id_text, from_file))
         mask[[index[item] for item in ids if item in index]] = True
-        _say_unknown((item for item in ids if item not in index), list(index), f"of no effect in {option}")
+        _say_unknown((item for item in ids if item not in index), items, f"of no effect in {option}")
         return mask
 
-    allowed = marked("--only", only) & ~marked("--exclude", exclude) if only else ~marked("--exclude", exclude)
+    allowed = ~marked("--exclude", exclude)
+    if only:
+        allowed &= marked("--only", only)
     if not allowed.any():
         raise Failure("--only and --exclude leave no item of the catalogue to recommend")
     return allowed

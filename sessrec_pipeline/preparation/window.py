@@ -24,17 +24,19 @@ def check_window(window_days: float, taken: Sequence[Stored], logs: Sequence[Sto
     span = before - min(int(log.stats["first_time"]) for log in left)
     gap = int(earliest.stats["first_time"]) - before
     rows, total = (sum(log.node.rows or 0 for log in some) for some in (taken, [*taken, *left]))
+    if rows >= total / 2:
+        return
+    would = f"[sessions] window_days = {window_days:g} would take {part(rows, total)} alone"
     last = max(taken, key=lambda log: int(log.stats["last_time"]))
     ahead = int(last.stats["last_time"]) - before
-    if rows < total / 2 and ahead > window and all(int(log.stats["first_time"]) <= before for log in taken):
+    if ahead > window and all(int(log.stats["first_time"]) <= before for log in taken):
         raise ValueError(
-            f"[sessions] window_days = {window_days:g} would take {part(rows, total)} alone, of logs that begin before "
-            f"the others end: the last event of {last.node.partition} comes {lasting(ahead)} after those, and moves "
-            "the window; fix its clock, take the row out, or set another window_days"
+            f"{would}, of logs that begin before the others end: the last event of {last.node.partition} comes "
+            f"{lasting(ahead)} after those, and moves the window; fix its clock, take the row out, or set another "
+            "window_days"
         )
-    if gap > max(window, span / 4) and rows < total / 2:
+    if gap > max(window, span / 4):
         raise ValueError(
-            f"[sessions] window_days = {window_days:g} would take {part(rows, total)} alone, which come "
-            f"{lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead moves the window; "
-            "mend or take out these logs, or set another window_days"
+            f"{would}, which come {lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead "
+            "moves the window; mend or take out these logs, or set another window_days"
         )

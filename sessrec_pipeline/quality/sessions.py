@@ -50,7 +50,7 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
         )
     sizes = evidence.rows(
         "SELECT session, COUNT(*) AS n FROM sessions GROUP BY session ORDER BY n DESC, session LIMIT $most",
-        most=max(5, int(total / LARGE)),  # there are no more that are large
+        most=max(5, total // LARGE),  # there are no more that are large
     )
     much = MANY_TIMES * total / sessions
     large = [(session, n) for session, n in sizes if n > max(LARGE, much)]

@@ -42,16 +42,10 @@ class Table:
 def batches(data: Rows) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """The schema and the rows, in order, in tables of ``ROWS`` rows (the last one shorter)."""
     stream: Iterator[pa.RecordBatch]
-    if isinstance(data, Path) and not data.is_dir():
-        file = pq.ParquetFile(data)
-        schema, stream = file.schema_arrow, file.iter_batches(ROWS, use_threads=False)
-    elif isinstance(data, Path):
-        import pyarrow.dataset as pds  # noqa: PLC0415 - imports pandas, which most commands do without
-
-        dataset = pds.dataset(sorted(data.glob("*.parquet")), format="parquet")
-        schema = dataset.schema
-        # Without readahead: it would hold many row groups, and the disk is not what takes time.
-        stream = dataset.to_batches(batch_size=ROWS, use_threads=False, batch_readahead=1, fragment_readahead=1)
+    if isinstance(data, Path):
+        files = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
+        schema = pq.read_schema(files[0])
+        stream = (batch for file in files for batch in pq.ParquetFile(file).iter_batches(ROWS, use_threads=False))
     else:
         schema = data.schema
         stream = iter(data.to_batches(max_chunksize=ROWS)) if isinstance(data, pa.Table) else iter(data)

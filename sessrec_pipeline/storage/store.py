@@ -94,18 +94,18 @@ class Stored:
 
         A process reads a file once for it, as long as the file does not change.
         """
-        if _known.get(self.path) == _state(self.path):
-            return self
-        if self.path.suffix == ".safetensors":
-            self.checkpoint()
-        elif self.path.suffix == ".html":
-            pages.read_lineage(self.path)
-        else:
-            with undamaged(self.path):
-                content = lake.content_hash(self.path)
-            if content != self.node.data_version:
+        with undamaged(self.path):
+            state = _state(self.path)
+            if _known.get(self.path) == state:
+                return self
+            if self.path.suffix == ".safetensors":
+                self.checkpoint()
+            elif self.path.suffix == ".html":
+                pages.read_lineage(self.path)
+            elif lake.content_hash(self.path) != self.node.data_version:
                 raise DamagedFileError(self.path, "its rows differ from its own hash")
-        return self.known()
+        _known[self.path] = state
+        return self
 
     def known(self) -> Self:
         """This artefact, which need not be verified as long as its file does not change."""
@@ -487,24 +487,11 @@ class Store:
                 report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
     @staticmethod
-    def _enter(
-        connection: DuckDBPyConnection, artefact: Stored, report: Callable[[DamagedFileError], None] | None = None
-    ) -> None:
-        """Enter a current version, and load its rows if they are for people, once they are verified.
-
-        Damage is given to ``report``, and the version left out; without it, DamagedFileError.
-        """
-        try:
-            if for_people := _for_people(artefact):
-                artefact.verified()
-        except DamagedFileError as error:
-            if report is None:
-                raise
-            report(error)
-            return
+    def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
+        """Enter a current version, and load its rows if they are for people; DamagedFileError before either."""
+        if _for_people(artefact):
+            load(connection, artefact.node.asset, artefact.verified().path)
         enter(connection, artefact.lineage)
-        if for_people:
-            load(connection, artefact.node.asset, artefact.path)
 
     def _undamaged(self, report: Callable[[str], None]) -> list[Stored]:
         """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
@@ -523,7 +510,7 @@ class Store:
         with ThreadPoolExecutor() as beside:
             found = list(zip(stored, beside.map(damage_of, stored), strict=True))
         for _, damage in found:
-            if damage is not None:
+            if damage is not None and damage.path.exists():  # else it was deleted meanwhile, as one of too many
                 contained(damage)
         return [artefact for artefact, damage in found if damage is None]
 
@@ -566,7 +553,10 @@ class Store:
                     if not version.current:
                         enter(connection, version.stored.lineage, current=False)
                 for artefact in stored:
-                    self._enter(connection, artefact, told)
+                    try:
+                        self._enter(connection, artefact)
+                    except DamagedFileError as error:
+                        told(error)
                 for path in self.history.evaluations():
                     try:
                         if lineage := lake.read_lineage(path):
@@ -598,7 +588,7 @@ class Store:
                 report(error)
                 continue
             if lineage is not None:
-                stored.append(Stored(path, lineage))
+                stored.append(Stored(path, lineage).known())  # reading its lineage has verified it
         return sorted(stored, key=lambda s: s.node.created_at)
 
 
