@@ -13,7 +13,7 @@ from assets import retries
 from assets.automation import reading
 from assets.graph import build
 from assets.ingestion import RAW, landed_logs
-from assets.runs import materialize_all
+from assets.runs import materialize_all, run_checks
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage.store import Store
 
@@ -89,6 +89,20 @@ def test_the_checks_look_at_all_logs_before_anything_is_made_of_them(
     assert [(check.passed, check.metadata["logs"].value, check.metadata["rows"].value) for check in lost] == [
         (True, 4, 240)
     ]
+
+
+def test_checks_name_the_logs_that_lie_in_the_landing_folder_and_were_not_taken(
+    settings: FeedSettings, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = settings.landing / "broken.tsv"
+    broken.write_text("SessionId\tItem\n1\t2\n")
+    assert list(materialize_all(settings, instance, up_to=["sessions"]).refused) == [broken.name]
+    capfd.readouterr()
+    run_checks(settings, instance)
+    assert "broken.tsv has landed but is not ingested" in capfd.readouterr().err
+    broken.unlink()
+    run_checks(settings, instance)
+    assert "broken.tsv" not in capfd.readouterr().err
 
 
 def test_a_run_that_died_leaves_the_rest_to_the_next_one(
