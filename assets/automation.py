@@ -1,49 +1,35 @@
 """What runs by itself: logs are taken when they land, everything downstream follows when content or code changed."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from assets.ingestion import landed_logs
+from assets.ingestion import RAW, landed_logs, read_landed_log
+from assets.processes import dead_process
 from assets.rankings import shard_assets, shard_partitions
-from assets.staleness import out_of_date, unread
+from assets.staleness import checks_of, out_of_date, unread, would_rest_on
 from assets.studies import GROUP
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import from_cursor, scan, to_cursor
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
 
-REQUESTS_PER_TICK = 50
-
-
-def rebuild_when_changed(*watched: str) -> dg.AutomationCondition[dg.AssetKey]:
-    """Rebuild when an upstream's content hash or the asset's own code version changed, once nothing above is moving.
-
-    ``eager()`` would retrain on every upstream run, equal bytes or not. Looking two steps up, and not only one, keeps
-    a leaderboard from mixing a model of yesterday with a test split of today: rankings wait for the model, metrics
-    for all rankings. An asset that reads tables of every stage names the last ones that it ``watched``, or it would
-    be rebuilt once for each. A log that was refused leaves its partition missing; the others go on without it.
-    """
-    condition = dg.AutomationCondition
-    new_content = condition.any_deps_match(condition.data_version_changed())
-    if watched:
-        new_content = new_content.allow(dg.AssetSelection.assets(*watched))
-    changed = new_content | condition.code_version_changed()
-    due = changed.newly_true().since(condition.newly_requested()).with_label("due")
-    moving = (due | condition.in_progress()).with_label("moving")
-    upstream_moving = condition.any_deps_match(moving | condition.any_deps_match(moving))
-    missing = condition.any_deps_match(condition.missing()).ignore(dg.AssetSelection.assets("raw_sessions"))
-    return (due & ~missing & ~upstream_moving & ~condition.in_progress()).with_label("rebuild_when_changed")
-
+UNKNOWN = ""
+"""In the rebuild sensor's cursor: what an asset is made from that waits for others in the same run."""
 
 ingest_job = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.assets("raw_sessions", "quarantine"),
-    # One log is one short step: a process of its own would cost more than the work.
-    executor_def=dg.in_process_executor,
-    description="Read one landed log.",
+    # The checks of all logs together are the first steps of a rebuild, which they may stop.
+    selection=dg.AssetSelection.assets("raw_sessions", "quarantine").without_checks(),
+    executor_def=dg.in_process_executor,  # a process of its own would cost more than the work
+    description="Read landed logs: those of the run's partitions, or those that its config names.",
 )
 REBUILD = "rebuild"
 """Name of the job that makes everything after ingestion."""
@@ -67,7 +53,8 @@ def rebuild_job(settings: Settings) -> UnresolvedAssetJobDefinition:
         REBUILD,
         selection=dg.AssetSelection.all()
         - dg.AssetSelection.assets("raw_sessions", "quarantine")
-        - dg.AssetSelection.groups(GROUP),
+        - dg.AssetSelection.groups(GROUP)
+        | dg.AssetSelection.checks_for_assets(RAW),
         tags={ASSET_PARTITION_RANGE_START_TAG: shards[0], ASSET_PARTITION_RANGE_END_TAG: shards[-1]}
         if len(shards) > 1
         else {},
@@ -84,45 +71,91 @@ def rank_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
 
 
 def landing_sensor(settings: Settings) -> dg.SensorDefinition:
-    """A partition and a run for every log that landed or changed since it was ingested."""
+    """A partition for every log that landed or changed since it was ingested, and one run for all of them."""
 
     @dg.sensor(
         job=ingest_job,
         name="landing_sensor",
         minimum_interval_seconds=settings.automation.poll_seconds,
         default_status=_status(settings),
-        description="Looks into data/landing: a new or changed log becomes a partition of raw_sessions and is read.",
+        description="Looks into data/landing: new and changed logs become partitions of raw_sessions and are read, all "
+        "in one run.",
     )
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
         known = from_cursor(context.cursor)
         found = scan(settings.landing, store, known, settle_seconds=settings.automation.settle_seconds)
         for reason in found.refused.values():
             context.log.warning(reason)
-        taken = dict(list(found.new.items())[:REQUESTS_PER_TICK])
-        # What this tick leaves for the next one must look new to it.
-        seen = {name: s for name, s in found.seen.items() if name not in found.new or name in taken}
+        # With the time in the key a log that was changed and changed back is read both times.
+        key = hashlib.sha256(repr([(name, found.new[name], found.seen[name].state) for name in found.new]).encode())
         return dg.SensorResult(
-            run_requests=[
-                # With the time in the key a log that was changed and changed back is read both times.
-                dg.RunRequest(partition_key=name, run_key=f"{name}:{sha256}:{found.seen[name].state}")
-                for name, sha256 in taken.items()
-            ],
-            dynamic_partitions_requests=[landed_logs.build_add_request(list(taken))] if taken else [],
-            cursor=to_cursor(seen),
+            run_requests=[dg.RunRequest(run_key=key.hexdigest(), run_config=reading(list(found.new)))]
+            if found.new
+            else [],
+            dynamic_partitions_requests=[landed_logs.build_add_request(list(found.new))] if found.new else [],
+            cursor=to_cursor(found.seen),
         )
 
     return sensor
 
 
-def rebuild_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:
-    """Evaluates ``rebuild_when_changed`` on every asset."""
-    return dg.AutomationConditionSensorDefinition(
-        "rebuild_sensor",
-        target=dg.AssetSelection.all(),
+def reading(logs: Sequence[str]) -> dict[str, Any]:
+    """Run config of the ingest job: read these logs."""
+    return {"ops": {read_landed_log.op.name: {"config": {"logs": list(logs)}}}}
+
+
+def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
+    """One run over all that is out of date, by the rule of `sessrec materialize`, once nothing is under way.
+
+    What failed is not asked for again until its inputs, settings or code change; a run for something else tries it too.
+    """
+
+    @dg.sensor(
+        job_name=REBUILD,
+        name="rebuild_sensor",
         minimum_interval_seconds=settings.automation.poll_seconds,
         default_status=_status(settings),
-        description="Rebuilds assets whose inputs or code changed in content.",
+        description="Rebuilds in one run what rests on other logs, settings or code than now.",
     )
+    def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
+        asked: dict[str, str] = json.loads(context.cursor or "{}")
+        graph, instance = _graph(context), context.instance
+        if waiting := under_way(instance, ingest_job.name, REBUILD):
+            return dg.SkipReason(f"run {waiting[:8]} is under way")
+        logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
+        late = out_of_date(graph, store, logs) if logs else []
+        if not late:
+            return dg.SkipReason("everything is up to date" if logs else "no log has been ingested yet")
+        first = would_rest_on(graph, store, late, logs)
+        # What the last run was to make, and could begin with, and is not there: that failed.
+        asked |= {name: version for name, version in first.items() if asked.get(name) == UNKNOWN}
+        if all(asked.get(name) == version for name, version in first.items()):
+            context.update_cursor(json.dumps(asked))
+            return dg.SkipReason(f"{', '.join(first)} failed; nothing that it rests on has changed since")
+        cursor = dict.fromkeys((key.to_user_string() for key in late), UNKNOWN) | first
+        return dg.SensorResult(run_requests=[rebuild_request(graph, late)], cursor=json.dumps(cursor))
+
+    return sensor
+
+
+def rebuild_request(graph: AssetGraph, late: Sequence[dg.AssetKey]) -> dg.RunRequest:
+    """A run that makes these assets."""
+    return dg.RunRequest(asset_selection=list(late), asset_check_keys=sorted(checks_of(graph, late)))
+
+
+def under_way(instance: dg.DagsterInstance, *jobs: str) -> str | None:
+    """The id of an unfinished run of one of the jobs, whose process has not died."""
+    for job in jobs:
+        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES)):
+            if dead_process(run) is None:
+                return run.run_id
+    return None
+
+
+def _graph(context: dg.SensorEvaluationContext) -> AssetGraph:
+    if context.repository_def is None:
+        raise ValueError("a sensor looks at the graph of its code location")
+    return context.repository_def.asset_graph
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
@@ -151,7 +184,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         if not logs:
             yield dg.SkipReason("no log has been ingested yet")
         elif late := out_of_date(graph, store, logs):
-            yield dg.RunRequest(asset_selection=late)
+            yield rebuild_request(graph, late)
         else:
             yield dg.SkipReason("everything is up to date with the logs that are ingested, the settings and the code")
 

@@ -75,7 +75,7 @@ def _number(stored: Stored, name: str) -> int:
 def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Of the log that this run ingested, or of all logs."""
+    """Of all logs together."""
     logs = [
         (store.find("raw_sessions", name), store.find("quarantine", name)) for name in ingested_logs(context, store)
     ]

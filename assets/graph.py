@@ -15,9 +15,9 @@ from assets.io_manager import CONFIG_KEY, StoreIOManager
 from assets.logger import progress_logger
 from assets.models import model_assets
 from assets.rankings import ranking_assets
-from assets.report import REPORTED, report_asset
+from assets.report import report_asset
 from assets.stage import READS_KEY, uses_of
-from assets.studies import GROUP, studies_assets
+from assets.studies import studies_assets
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
@@ -36,12 +36,8 @@ def build(settings: Settings, store: Store | None = None) -> dg.Definitions:
 
         def finished(spec: dg.AssetSpec) -> dg.AssetSpec:
             config = settings_read(values, spec.metadata[READS_KEY])
-            watched = REPORTED if spec.key == dg.AssetKey("report") else ()
-            landed = spec.partitions_def is ingestion.landed_logs  # the sensor asks for these
-            condition = None if landed else automation.rebuild_when_changed(*watched)
             return spec.merge_attributes(metadata={CONFIG_KEY: config}).replace_attributes(
                 code_version=code_version(roots, config, pages),
-                automation_condition=None if spec.group_name == GROUP else condition,  # studies are made by hand
                 freshness_policy=alerts.freshness_policy(settings, spec.key),
             )
 

@@ -1,23 +1,40 @@
 """Landed logs become typed events; what cannot be read goes to quarantine with its reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from assets.retries import tried_again
+from assets.io_manager import PartitionWriter
+from assets.retries import PASSING, WAITS, tried_again
 from assets.stage import stage
 from sessrec_pipeline.logs.gate import LogRefusedError
-from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.logs.ingest import ingest_each
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.store import Store
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
+RAW = dg.AssetKey("raw_sessions")
+REFUSED = "refused"
+"""Metadata of a failed step: the logs that were not taken, each with its reason."""
+SHOWN = 3
+TOGETHER = 20
+"""Logs that are told of in one message: Dagster takes longer to store it than a small log to be read."""
+
+
+class LandedLogs(dg.Config):
+    """Which logs a run reads."""
+
+    logs: list[str] = []
+    """Names of landed logs; none: the partitions of the run."""
 
 
 @dg.multi_asset(
     name="read_landed_log",
     partitions_def=landed_logs,
+    backfill_policy=dg.BackfillPolicy.single_run(),  # a run for each log costs twenty times what reading it does
     outs={
         "raw_sessions": dg.AssetOut(
+            is_required=False,  # the step itself says which partitions it made
             description="Events of one landed log, typed, in the order of the file. One partition per log; the log's "
             "sha256 is the root of everything's lineage. Landing the same bytes again changes nothing.",
             **stage(
@@ -37,6 +54,7 @@ landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
             ),
         ),
         "quarantine": dg.AssetOut(
+            is_required=False,
             description="Rows of one landed log that could not be read, each with its line and the reason. Nothing "
             "downstream reads them; mend the log or the settings and ingest it again.",
             **stage(
@@ -56,14 +74,44 @@ landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
         ),
     },
 )
-def read_landed_log(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.Output]:  # type: ignore[type-arg]
-    """Read one landed log."""
-    try:
+def read_landed_log(
+    context: dg.AssetExecutionContext,
+    config: LandedLogs,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Iterator[dg.Output]:  # type: ignore[type-arg]
+    """Read landed logs, one after the other; one that is refused keeps no other from being taken."""
+    refused: dict[str, str] = {}
+    passing: Exception | None = None
+    unexpected: Exception | None = None
+    told: list[str] = []
+    with PartitionWriter(store, context) as writer:
+        logs = [log for log in config.logs or context.partition_keys if not writer.was_made("raw_sessions", log)]
+        for log, read in ingest_each(settings, logs, told.append):
+            if told and (len(told) == TOGETHER or log == logs[-1]):
+                context.log.info("\n".join(told))
+                told.clear()
+            try:
+                if isinstance(read, Exception):
+                    raise read
+                # The events last: they say that a log was read, also to a run after this one was killed in between.
+                writer.publish("quarantine", log, read.quarantine)
+                writer.publish("raw_sessions", log, read.events)
+            except Exception as error:
+                refused[log] = str(error)
+                passing = error if isinstance(error, PASSING) else passing
+                unexpected = unexpected if isinstance(error, LogRefusedError) else error
+                context.log.error(f"not taken: {_told({log: refused[log]})}")
+    if passing and context.retry_number < len(WAITS):  # else the file or the settings must change first
         with tried_again(context.retry_number):
-            ingested = ingest_landed(settings, context.partition_key, context.log.info)
-    except LogRefusedError as error:
-        # A retry cannot help: the file or the settings must change first.
-        raise dg.Failure(str(error), allow_retries=False) from error
-    # The events last: they are what says that a log was read, also to a run after this one was killed in between.
-    yield dg.Output(ingested.quarantine, output_name="quarantine")
-    yield dg.Output(ingested.events, output_name="raw_sessions")
+            raise passing
+    if refused:
+        raise dg.Failure(_told(refused), metadata={REFUSED: refused}, allow_retries=False) from unexpected
+    yield from ()  # the writer has told Dagster of each partition
+
+
+def _told(refused: Mapping[str, str]) -> str:
+    """What a person reads of a run: all logs that were not taken, or the first ones of many."""
+    reasons = [why if why.startswith(log) else f"{log}: {why}" for log, why in refused.items()]
+    more = f"; and {len(reasons) - SHOWN:,} more, which the run's log names" if len(reasons) > SHOWN else ""
+    return "; ".join(reasons[:SHOWN]) + more

@@ -5,13 +5,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 from assets.retries import WAITS, tried_again
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.history import METRICS
+from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
@@ -22,6 +24,9 @@ CONFIG_KEY = "sessrec/config"
 SECONDS = "seconds"
 """Name among an artefact's stats: how long its step worked after its inputs were checked, or what the step itself says.
 Stats are no part of content or id, so two runs that differ in nothing but their pace give the same version."""
+
+TOGETHER = 200
+"""Tables that are entered into the catalogue in one transaction, where a step makes many."""
 
 Attempt = tuple[str, str, int]
 """Run, step, and how often the step was begun before."""
@@ -113,6 +118,58 @@ class StoreIOManager(dg.IOManager):
                 run_id=context.run_id,
                 parents=parents,
             )
+
+
+class PartitionWriter:
+    """Publishes the partitions of a step that makes many, some of which may be refused, and tells Dagster of each.
+
+    A step that returned them would say of all its partitions, or of none, that they were made. The catalogue hears of
+    ``TOGETHER`` at a time.
+    """
+
+    def __init__(self, store: Store, context: dg.AssetExecutionContext) -> None:
+        self.store = store
+        self.context = context
+        self.waiting: list[Stored] = []
+        run = context.run
+        self.attempts = {run.run_id, run.parent_run_id, run.root_run_id} - {None}
+
+    def was_made(self, asset: str, partition: str) -> bool:
+        """Whether an earlier try of this step, in this run or in one that it repeats, published this partition."""
+        try:
+            return self.store.find(asset, partition).node.run_id in self.attempts
+        except NotMaterializedError:
+            return False
+
+    def publish(self, asset: str, partition: str, value: Table) -> None:
+        """Write a table as a partition of one of the step's assets."""
+        key, context = dg.AssetKey(asset), self.context
+        spec = context.assets_def.specs_by_key[key]
+        stored = self.store.publish(
+            asset,
+            value,
+            partition=partition,
+            code_version=spec.code_version or "",
+            config=spec.metadata.get(CONFIG_KEY, {}),
+            run_id=context.run.run_id,
+            entered=False,
+        )
+        self.waiting.append(stored)
+        tags = {DATA_VERSION_TAG: stored.node.data_version, CODE_VERSION_TAG: spec.code_version or ""}
+        context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=_metadata_of(stored), tags=tags))
+        if len(self.waiting) >= TOGETHER:
+            self._enter()
+
+    def _enter(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            self.store.enter(waiting)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._enter()
 
 
 def _metadata_of(stored: Stored) -> dict[str, Any]:

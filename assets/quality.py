@@ -13,12 +13,12 @@ from sessrec_pipeline.storage.store import Store, Stored
 
 
 def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> list[str]:
-    """The log that this run ingested, or all that are ingested; those that have landed and are not are named."""
-    everything = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
-    names = [context.partition_key] if context.has_partition_key else everything
+    """All logs that are ingested; those that lie in the landing folder and are not are named."""
+    names = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
     ingested = [name for name in names if store.has("raw_sessions", name)]
     for name in sorted(set(names) - set(ingested)):
-        context.log.warning(f"{name} has landed but is not ingested")
+        if (store.settings.landing / name).exists():  # else it was refused, and is no more
+            context.log.warning(f"{name} has landed but is not ingested")
     return ingested
 
 
@@ -35,7 +35,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
     def checks(
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
-        """Of the logs that this run ingested, or of all logs together."""
+        """Of all logs together."""
         logs = [store.find("raw_sessions", name) for name in ingested_logs(context, store)]
         if not logs:
             for rule in _rules("raw_sessions"):

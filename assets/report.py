@@ -12,10 +12,6 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import Stored
 
-REPORTED = ("leaderboard", "comparisons", "slices", "protocols", "beyond_accuracy")
-"""What makes a new page when it changed. Not the costs: they differ with every run that is timed, and a page should not
-be made again because a run was slower."""
-
 
 def report_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset ``report``; the trainings of the feed's models are part of the page."""

@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
-from assets.automation import REBUILD
 from assets.code_version import code_version
 from assets.graph import build
 from assets.rankings import shard_assets
-from assets.runs import end_dead_runs, execute, ingest
+from assets.runs import end_dead_runs, execute, ingest, rebuild_of
 from assets.staleness import out_of_date, unread
 from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
@@ -156,7 +155,7 @@ def run(name: str, recipe: Recipe, settings: Settings, instance: dg.DagsterInsta
     definitions = build(settings)
     found = scan(settings.landing, store, {})
     instance.add_dynamic_partitions("landed_logs", list(found.seen))
-    if ingest(definitions, unread(definitions.resolve_asset_graph(), store, found), instance):
+    if any(ingest(definitions, unread(definitions.resolve_asset_graph(), store, found), instance)):
         raise ReproductionError("a log could not be read; the reason stands above")
     logs = list(found.seen)
     _refresh(definitions, store, logs, instance, None)
@@ -213,8 +212,7 @@ def _refresh(
     late = [key for key in late if only is None or key.to_user_string() in only]
     if not late:
         return
-    job = definitions.resolve_job_def(REBUILD)
-    if not execute(job, instance, asset_selection=late).success:
+    if not execute(rebuild_of(definitions, late), instance).success:
         raise ReproductionError("a step failed; its error stands above. Run the command again to go on from there")
 
 

@@ -2,7 +2,7 @@
 
 A full disk, a network drive that is away, a warehouse that somebody has open: the next minute may be better. Logs that
 cannot be read, settings that fit no data and faults of the code stay as they are, and fail at once. After the last try
-nothing tries again by itself: the automation conditions ask for an asset once per change of content or code.
+nothing tries again by itself: the rebuild sensor asks for an asset once per change of content or code.
 """
 
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 In-process runs cost a third of the CPU of a process per step, and show their progress in the terminal.
 """
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,13 +14,14 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
-from assets.automation import REBUILD, ingest_job, studies_job
+from assets.automation import REBUILD, ingest_job, reading, studies_job
 from assets.checks import asset_checks
 from assets.countdown import Countdown, last_time
 from assets.graph import build
-from assets.ingestion import landed_logs
+from assets.ingestion import REFUSED, landed_logs
 from assets.logger import reason
-from assets.staleness import out_of_date, unread
+from assets.processes import PROCESS_TAG, dead_process, this_process
+from assets.staleness import checks_of, out_of_date, unread
 from assets.studies import GROUP, PAGE
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import scan
@@ -30,7 +29,6 @@ from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
 from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.stopping import at_stop
-from sessrec_pipeline.storage.files import alive
 from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.studies.study import Study
@@ -43,8 +41,6 @@ UNCAPTURED: dict[str, Any] = {
 }
 """What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
 they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
-PROCESS_TAG = "sessrec/process"
-"""Run tag ``host:pid`` of a run that lives inside one process, and dies with it."""
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -110,7 +106,10 @@ def materialize_all(
     if not found.seen:
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
-    refused |= ingest(definitions, list(found.seen) if everything else unread(graph, store, found), instance)
+    not_taken, failed = ingest(definitions, list(found.seen) if everything else unread(graph, store, found), instance)
+    refused |= not_taken
+    if failed:  # nothing is made of some of the logs
+        return Outcome(list(found.seen), refused, failed)
     logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
     if not logs:
         return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
@@ -118,8 +117,7 @@ def materialize_all(
     if not late:
         report("everything is up to date")
         return Outcome(list(found.seen), refused)
-    rebuild = definitions.resolve_job_def(REBUILD)
-    failed = _failures(execute(rebuild, instance, asset_selection=late))
+    failed = _failures(execute(rebuild_of(definitions, late), instance))
     made = [key.to_user_string() for key in late]
     lost = _fallen(settings, graph, store, logs) if failed else []
     if lost:
@@ -129,8 +127,7 @@ def materialize_all(
         graph = definitions.resolve_asset_graph()
         wanted &= graph.materializable_asset_keys
         late = [key for key in out_of_date(graph, store, logs) if key in wanted]
-        job = definitions.resolve_job_def(REBUILD)
-        again = _failures(execute(job, instance, asset_selection=late)) if late else {}
+        again = _failures(execute(rebuild_of(definitions, late), instance)) if late else {}
         if again:
             failed, lost = failed | again, []
     return Outcome(list(found.seen), refused, failed, made, lost)
@@ -153,11 +150,28 @@ def _above(graph: AssetGraph, assets: Sequence[str]) -> set[dg.AssetKey]:
     return set((named if assets else dg.AssetSelection.all()).resolve(graph))
 
 
-def ingest(definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance) -> dict[str, str]:
-    """Read landed logs, whose partitions are there; those that could not be taken, with the reason."""
-    job = definitions.resolve_job_def(ingest_job.name)
-    failures = {log: _failures(execute(job, instance, partition_key=log)) for log in logs}
-    return {log: next(iter(reasons.values())) for log, reasons in failures.items() if reasons}
+def rebuild_of(definitions: dg.Definitions, late: Sequence[dg.AssetKey]) -> dg.JobDefinition:
+    """The job that makes these assets, with their checks."""
+    checks = checks_of(definitions.resolve_asset_graph(), late)
+    rebuild = definitions.resolve_job_def(REBUILD)
+    return rebuild.get_subset(asset_selection=set(late), asset_check_selection=checks)
+
+
+def ingest(
+    definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Read landed logs, whose partitions are there, in one run.
+
+    Those that could not be taken, with the reason; and why the run did not come to its end.
+    """
+    if not logs:
+        return {}, {}
+    result = execute(definitions.resolve_job_def(ingest_job.name), instance, config=reading(logs))
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data.user_failure_data
+        if data and REFUSED in data.metadata:
+            return dict(cast(Any, data.metadata[REFUSED].value)), {}
+    return {}, _failures(result)
 
 
 def stale(settings: Settings, asset: str) -> str | None:
@@ -257,8 +271,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     lines = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        host, _, pid = run.tags.get(PROCESS_TAG, "").rpartition(":")
-        if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
+        if (pid := dead_process(run)) is not None:
             instance.report_run_failed(run, f"process {pid} died")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             lines.append(f"run {run.run_id[:8]} of process {pid}, which died, is marked as failed")
@@ -290,15 +303,20 @@ def execute(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
     on_event: Callable[[dg.EventLogEntry], None] = lambda entry: None,
+    config: Mapping[str, Any] | None = None,
     **selection: Any,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
-    tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
     run_id = make_new_run_id()
     instance.add_event_listener(run_id, on_event)
     with at_stop(lambda: _cancel(instance, run_id)):
         return job.execute_in_process(
-            TO_THE_TERMINAL, instance=instance, raise_on_error=False, run_id=run_id, tags=tags, **selection
+            {**TO_THE_TERMINAL, **(config or {})},
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            tags=this_process(),
+            **selection,
         )
 
 

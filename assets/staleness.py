@@ -1,16 +1,17 @@
-"""What is out of date: the one rule of `sessrec materialize`, `sessrec search` and the nightly schedule.
+"""What is out of date: the one rule of `sessrec materialize`, the rebuild sensor and the nightly schedule.
 
-It looks at the store alone: what an artefact was made with, against what there is now. The rebuild sensor asks
-Dagster's event log the same question through ``automation.rebuild_when_changed``; a test holds the two together.
+It looks at the store alone: what an artefact was made with, against what there is now.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from assets.ingestion import landed_logs
+from assets.ingestion import RAW, landed_logs
 from assets.studies import GROUP
 from sessrec_pipeline.logs.landing import Scan
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
@@ -18,7 +19,7 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 
 def unread(graph: AssetGraph, store: Store, found: Scan) -> list[str]:
     """Landed logs that today's code and settings have not read as they are."""
-    version = graph.get(dg.AssetKey("raw_sessions")).code_version
+    version = graph.get(RAW).code_version
     return [
         log for log in found.seen
         if log in found.new or store.find("raw_sessions", log).node.code_version != version
@@ -50,6 +51,32 @@ def out_of_date(graph: AssetGraph, store: Store, logs: Sequence[str], *, everyth
         late.append(key)
     together = {other for key in late for other in graph.get(key).execution_set_asset_keys}  # of one step
     return [key for key in graph.toposorted_asset_keys if key in together]
+
+
+def would_rest_on(graph: AssetGraph, store: Store, late: Sequence[dg.AssetKey], logs: Sequence[str]) -> dict[str, str]:
+    """Of the assets that are ``late`` those that can be made now, each with a hash of the code and inputs it would get.
+
+    The others wait for these.
+    """
+    found = {}
+    for key in late:
+        node = graph.get(key)
+        if not set(late) & node.parent_keys:
+            inputs = sorted(i for parent in node.parent_keys for i in _current_ids(graph, store, parent, logs))
+            found[key.to_user_string()] = hashlib.sha256(json.dumps([node.code_version, inputs]).encode()).hexdigest()
+    return found
+
+
+def _current_ids(graph: AssetGraph, store: Store, key: dg.AssetKey, logs: Sequence[str]) -> list[str]:
+    definition = graph.get(key).partitions_def
+    partitions = logs if definition == landed_logs else definition.get_partition_keys() if definition else [None]
+    return [store.find(key.to_user_string(), partition).node.id for partition in partitions]
+
+
+def checks_of(graph: AssetGraph, late: Sequence[dg.AssetKey]) -> set[dg.AssetCheckKey]:
+    """The checks of these assets, and those of the logs where something is made from the logs: they come before it."""
+    from_logs = any(RAW in graph.get(key).parent_keys for key in late)
+    return set(graph.get_check_keys_for_assets({*late, *([RAW] if from_logs else [])}))
 
 
 def _rests_on(stored: Stored, name: str) -> tuple[str, set[str]]:

@@ -175,3 +175,11 @@ def test_scale_says_what_each_size_costs(tmp_path: Path) -> None:
     assert all(float(cost) > 0 for cost in last[2:5])
     assert told.count("\nitem_knn ") == told.count("\nsessions ") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_logs_are_compared_with_their_one_file() -> None:
+    command = [sys.executable, str(SCRIPTS / "many_logs.py"), "--events", "2000", "--logs", "1", "3", "--bad", "1"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    *_, one, three = [[c.strip() for c in row.split("|")[1:-1]] for row in told.splitlines() if row.startswith("|")]
+    assert (one[0], one[3:], three[0]) == ("1", ["1.00", "1.00"], "3")
+    assert all(float(cost) > 0 for cost in three[1:])

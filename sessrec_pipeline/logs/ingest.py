@@ -5,7 +5,8 @@ rows that the feed's own rules leave out + quarantine, and the counts that show 
 """
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,49 +60,91 @@ def ingest_landed(
     settings: Settings, name: str, report: Callable[[str], None], now: Callable[[], float] = time.time
 ) -> Ingested:
     """Read the landed log ``name``; LogRefusedError where the file as a whole cannot be used."""
+    with DuckDBEngine(settings) as engine:
+        return _ingest(settings, name, report, now, engine)
+
+
+def ingest_each(
+    settings: Settings, names: Iterable[str], report: Callable[[str], None]
+) -> Iterator[tuple[str, Ingested | Exception]]:
+    """Read landed logs one after the other: of each what became of it, or why it was not taken.
+
+    They share an engine, which takes longer to open than a small log to read: the tables of one are to be read before
+    the next is asked for.
+    """
+    waiting = deque(names)
+    while waiting:
+        with DuckDBEngine(settings) as engine:
+            while waiting:
+                name = waiting.popleft()
+                _drop_tables(engine)
+                try:
+                    ingested = _ingest(settings, name, report, time.time, engine)
+                except Exception as error:
+                    yield name, error
+                    break  # the engine may be spoilt, too
+                yield name, ingested
+
+
+def _ingest(
+    settings: Settings, name: str, report: Callable[[str], None], now: Callable[[], float], engine: DuckDBEngine
+) -> Ingested:
     check_name(name)
     path = settings.landing / name
     if not path.exists():
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
     before = _version(path)
     log = admit(path, settings.logs)
-    with DuckDBEngine(settings) as engine:
-        try:
-            counts = {"rows_in": read(log, settings.logs, engine)}
-        except duckdb.OutOfMemoryException:
-            raise
-        except duckdb.Error as error:
-            raise LogRefusedError(
-                f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
-                "bytes damaged? Convert it, or land it again"
-            ) from error
-        if _version(path) != before:
-            raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
-        latest = int(now() * 1_000_000) + DAY
-        zone = settings.logs.time_zone
-        clock = None if zone is None else clock_of(zone, settings.logs.earliest, latest)
-        left_out = _cast(log, settings.logs, engine, clock, latest)
-        counts |= _count(engine, left_out)
-        moved: dict[str, int] = {} if clock is None else _changed_clocks(engine, clock)
-        report(
-            f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
-            f"{counts['quarantined']:,} quarantined{_first_bad(engine)}"
-            + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
-        )
-        _refuse_swallowed(name, counts)
-        _refuse_mostly_bad(name, counts, settings.logs, _first_bad(engine))
-        counts |= moved
-        span: Stats = {}
-        if counts["events"]:
-            span["first_time"] = integer(engine, "SELECT MIN(time) FROM typed WHERE reason IS NULL")
-            span["last_time"] = integer(engine, "SELECT MAX(time) FROM typed WHERE reason IS NULL")
-        _write(log, settings.logs, engine)
-        origins = (_landed(log, counts["rows_in"]),)
-        return Ingested(
-            engine.table("events", counts | span, origins),
-            engine.table("bad_rows", span, origins),
-            left_out,
-        )
+    try:
+        counts = {"rows_in": read(log, settings.logs, engine)}
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise LogRefusedError(
+            f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
+            "bytes damaged? Convert it, or land it again"
+        ) from error
+    if _version(path) != before:
+        raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
+    latest = int(now() * 1_000_000) + DAY
+    zone = settings.logs.time_zone
+    clock = None if zone is None else clock_of(zone, settings.logs.earliest, latest)
+    left_out = _cast(log, settings.logs, engine, clock, latest)
+    counts |= _count(engine, left_out)
+    moved: dict[str, int] = {} if clock is None else _changed_clocks(engine, clock)
+    example = _first_bad(engine) if counts["quarantined"] else ""
+    report(
+        f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
+        f"{counts['quarantined']:,} quarantined{example}"
+        + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
+    )
+    _refuse_swallowed(name, counts)
+    _refuse_mostly_bad(name, counts, settings.logs, example)
+    counts |= moved
+    span: Stats = {}
+    if counts["events"]:
+        ((first, last),) = engine.connection.execute(
+            "SELECT MIN(time), MAX(time) FROM typed WHERE reason IS NULL"
+        ).fetchall()
+        span = {"first_time": first, "last_time": last}
+    _write(log, settings.logs, engine)
+    origins = (_landed(log, counts["rows_in"]),)
+    return Ingested(
+        engine.table("events", counts | span, origins),
+        engine.table("bad_rows", span, origins),
+        left_out,
+    )
+
+
+def _drop_tables(engine: DuckDBEngine, only: Collection[str] | None = None) -> None:
+    """Give back the room of tables and views of a log, by default all of them."""
+    there = engine.connection.execute(
+        "SELECT 'VIEW', view_name FROM duckdb_views() WHERE NOT internal "
+        "UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables()"
+    ).fetchall()
+    for kind, name in there:
+        if only is None or name in only:
+            engine.connection.execute(f"DROP {kind} {quoted(name)}")
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
@@ -118,16 +161,15 @@ def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
     # Line parts events of the same time; where a line is a session, the running number of the event does.
     line = "line" if settings.events is None else "row"
     extra = "".join(f", extra{i} AS {quoted(c)}" for i, c in enumerate(settings.extra_columns))
-    engine.write("this_log", "SELECT CAST($log AS VARCHAR) AS log", log=log.name)
+    engine.connection.execute("CREATE TABLE this_log AS SELECT CAST($log AS VARCHAR) AS log", {"log": log.name})
     # A view, for its rows are streamed from it; they come in the order of ``typed``, which is that of the file.
     engine.connection.execute(
         f"CREATE VIEW events AS SELECT (SELECT log FROM this_log) AS log, {line} AS line, session, item, time{extra} "
         "FROM typed WHERE reason IS NULL"
     )
-    engine.write(
-        "bad_rows",
-        "SELECT (SELECT log FROM this_log) AS log, line, reason, session, item, time, text FROM quarantine "
-        "ORDER BY line, row, reason",
+    engine.connection.execute(
+        "CREATE VIEW bad_rows AS SELECT (SELECT log FROM this_log) AS log, line, reason, session, item, time, text "
+        "FROM quarantine ORDER BY line, row, reason"
     )
 
 
@@ -191,17 +233,19 @@ def _cast(
     _refuse_spoilt(log, settings, engine)
     shown = [names[c] for c in (settings.time, settings.time_offset) if c is not None]
     connection.execute(
-        "CREATE TABLE quarantine AS "
-        "SELECT typed.line, typed.row, typed.reason, typed.session, typed.item, "
-        f"NULLIF(CONCAT_WS(' + ', {', '.join(f'raw.{name}' for name in shown)}), '') AS time, NULL AS text "
-        "FROM typed JOIN raw ON raw.row = typed.row WHERE typed.reason IS NOT NULL "
-        "UNION ALL SELECT line, NULL, reason, NULL, NULL, NULL, text FROM rejected"
+        "CREATE TABLE quarantine (line BIGINT, row BIGINT, reason VARCHAR, session VARCHAR, item VARCHAR, "
+        "time VARCHAR, text VARCHAR)"
     )
-    left_out = connection.execute(
-        f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason", bound or None
-    ).fetchall()
-    for read_through in ("raw", "fields_rows", "text_rows"):
-        engine.drop(read_through)
+    connection.execute("INSERT INTO quarantine BY NAME SELECT line, reason, text FROM rejected")
+    if integer(engine, "SELECT COUNT(*) FROM typed WHERE reason IS NOT NULL"):
+        connection.execute(
+            "INSERT INTO quarantine BY NAME SELECT typed.line, typed.row, typed.reason, typed.session, typed.item, "
+            f"NULLIF(CONCAT_WS(' + ', {', '.join(f'raw.{name}' for name in shown)}), '') AS time "
+            "FROM typed JOIN raw ON raw.row = typed.row WHERE typed.reason IS NOT NULL"
+        )
+    counted = f"SELECT {broken_rule} AS reason, COUNT(*), MIN(line) FROM raw GROUP BY reason ORDER BY reason"
+    left_out = connection.execute(counted, bound).fetchall() if rules else []
+    _drop_tables(engine, only=("raw", "fields_rows", "text_rows"))
     return {reason: (rows, line) for reason, rows, line in left_out if reason is not None}
 
 
@@ -309,6 +353,8 @@ def _count(engine: DuckDBEngine, left_out: dict[str, tuple[int, int]]) -> dict[s
         "left_out": sum(rows for rows, _ in left_out.values()),
         "quarantined": integer(engine, "SELECT COUNT(*) FROM quarantine"),
     }
+    if not counts["quarantined"]:
+        return counts
     reasons = engine.connection.execute("SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY reason")
     return counts | {f"quarantined: {reason}": int(n) for reason, n in reasons.fetchall()}
 

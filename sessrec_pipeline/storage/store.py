@@ -174,8 +174,13 @@ class Store:
         config: dict[str, Any] | None = None,
         run_id: str = "",
         parents: Sequence[Lineage] = (),
+        entered: bool = True,
     ) -> Stored:
-        """Write ``value`` so that readers see the old version or the new one, then enter it in the catalogue."""
+        """Write ``value`` so that readers see the old version or the new one, then enter it in the catalogue.
+
+        Who publishes many at once, not ``entered``, calls ``enter`` for all of them: a transaction costs more than a
+        small table. Who dies before that leaves it to ``mend``.
+        """
         draft = Node(
             asset=asset,
             partition=partition,
@@ -187,7 +192,8 @@ class Store:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if isinstance(value, Table):
-            return self._publish_table(value, draft, parents)
+            stored, folder = self._write_table(value, draft, parents)
+            return self._kept(self._entered(stored), folder) if entered else stored
         stats = value.stats if isinstance(value, Checkpoint) else {}
         lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *value.origins])
         if isinstance(value, Page):
@@ -200,7 +206,7 @@ class Store:
             stored = self._put(temporary, folder, lineage)
         return self._kept(self._entered(stored), folder)
 
-    def _publish_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> Stored:
+    def _write_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> tuple[Stored, VersionFolder]:
         folder = self.folder(draft.asset, draft.partition, ".parquet")
         with writing(folder.files, folder.suffix) as temporary:
             writer, content, rows = lake.write_table(temporary, table.data)
@@ -208,8 +214,7 @@ class Store:
             lineage = _lineage(node, [*parents, *table.origins])
             writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
             writer.close()
-            stored = self._put(temporary, folder, lineage)
-        return self._kept(self._entered(stored), folder)
+            return self._put(temporary, folder, lineage), folder
 
     def _put(self, temporary: Path, folder: VersionFolder, lineage: Lineage) -> Stored:
         finish(temporary)  # which may take long, and nobody waits for it
@@ -221,16 +226,22 @@ class Store:
         if layout_of(self.settings) is None:
             write_layout(self.settings)
 
-    def _entered(self, stored: Stored) -> Stored:
-        """Tell the catalogue of a new file; a catalogue that somebody deleted is made anew with it."""
+    def enter(self, published: Sequence[Stored]) -> None:
+        """Tell the catalogue of what was published but not ``entered``, and delete versions that are too many."""
+        self._entered(*published)
+        for stored in published:
+            self._kept(stored, self.folder(stored.node.asset, stored.node.partition, stored.path.suffix))
+
+    def _entered(self, *published: Stored) -> Stored:
+        """Tell the catalogue of new files; a catalogue that somebody deleted is made anew with them. The last one."""
         if not self.warehouse.path.exists():
             self.rebuild_catalogue(only_if_missing=True)
         with self.warehouse.connect() as connection:
-            if self.is_current(stored.node):
-                self._enter(connection, stored)
-            else:  # somebody published another version meanwhile, and enters it after us or did so before
-                enter(connection, stored.lineage, current=False)
-        return stored
+            # Of others somebody published another version meanwhile, and enters it after us or did so before.
+            now = [stored for stored in published if self.is_current(stored.node)]
+            self._enter(connection, *now)
+            enter(connection, *(s.lineage for s in published if s not in now), current=False)
+        return published[-1]
 
     def _kept(self, stored: Stored, folder: VersionFolder) -> Stored:
         """Delete versions beyond ``[storage] keep_versions``, the oldest first.
@@ -474,9 +485,7 @@ class Store:
             with self.warehouse.connect() as connection:
                 known = seen(connection)
                 behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
-                for artefact in behind:
-                    if self.is_current(artefact.node):
-                        self._enter(connection, artefact)
+                self._enter(connection, *(artefact for artefact in behind if self.is_current(artefact.node)))
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
@@ -487,11 +496,14 @@ class Store:
                 report(f"entered {len(behind)} artefacts that the catalogue did not know")
 
     @staticmethod
-    def _enter(connection: DuckDBPyConnection, artefact: Stored) -> None:
-        """Enter a current version, and load its rows if they are for people; DamagedFileError before either."""
-        if _for_people(artefact):
+    def _enter(connection: DuckDBPyConnection, *artefacts: Stored) -> None:
+        """Enter current versions, and load the rows of those that are for people, once they are verified.
+
+        DamagedFileError undoes the transaction.
+        """
+        for artefact in filter(_for_people, artefacts):
             load(connection, artefact.node.asset, artefact.verified().path)
-        enter(connection, artefact.lineage)
+        enter(connection, *(artefact.lineage for artefact in artefacts))
 
     def _undamaged(self, report: Callable[[str], None]) -> list[Stored]:
         """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
@@ -499,16 +511,9 @@ class Store:
         def contained(damage: DamagedFileError) -> None:
             report(self._contained(damage))
 
-        def damage_of(artefact: Stored) -> DamagedFileError | None:
-            try:
-                artefact.verified()
-            except DamagedFileError as error:
-                return error
-            return None
-
         stored = self._stored(contained)
         with ThreadPoolExecutor() as beside:
-            found = list(zip(stored, beside.map(damage_of, stored), strict=True))
+            found = list(zip(stored, beside.map(_damage_of, stored), strict=True))
         for _, damage in found:
             if damage is not None and damage.path.exists():  # else it was deleted meanwhile, as one of too many
                 contained(damage)
@@ -547,16 +552,13 @@ class Store:
         with replacing(self.warehouse.path) as temporary:
             versions = self.versions(report=report)
             stored = self._with_pages([version.stored for version in versions if version.current], told)
+            damaged = {s.path: damage for s in filter(_for_people, stored) if (damage := _damage_of(s))}
+            for damage in damaged.values():
+                told(damage)
             temporary.unlink()
             with Warehouse(temporary).connect() as connection:
-                for version in versions:
-                    if not version.current:
-                        enter(connection, version.stored.lineage, current=False)
-                for artefact in stored:
-                    try:
-                        self._enter(connection, artefact)
-                    except DamagedFileError as error:
-                        told(error)
+                enter(connection, *(v.stored.lineage for v in versions if not v.current), current=False)
+                self._enter(connection, *(artefact for artefact in stored if artefact.path not in damaged))
                 for path in self.history.evaluations():
                     try:
                         if lineage := lake.read_lineage(path):
@@ -609,6 +611,15 @@ def _named(asset: str, partition: str | None) -> str:
 def _lineage(node: Node, parents: Sequence[Lineage]) -> Lineage:
     ids = tuple(sorted({parent.node.id for parent in parents}))
     return Lineage.of(replace(node, parents=ids), parents)
+
+
+def _damage_of(stored: Stored) -> DamagedFileError | None:
+    """What is wrong with a file, once all of it was read."""
+    try:
+        stored.verified()
+    except DamagedFileError as error:
+        return error
+    return None
 
 
 def _for_people(stored: Stored) -> bool:

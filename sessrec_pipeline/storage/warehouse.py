@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -99,38 +100,47 @@ class Warehouse:
             ) from error
 
 
-def enter(connection: duckdb.DuckDBPyConnection, lineage: Lineage, *, current: bool = True) -> None:
-    """Write the nodes and edges of one version of an artefact; those already there are renewed."""
-    rows = [
-        (
-            n.id,
-            n.asset,
-            n.partition,
-            n.data_version,
-            n.code_version,
-            json.dumps(n.config, sort_keys=True),
-            n.engine,
-            n.run_id,
-            n.created_at,
-            n.rows,
-            json.dumps(n.stats),
-        )
-        for n in lineage.nodes
-    ]
-    known = {row[0] for row in connection.execute("SELECT id FROM lineage.node").fetchall()}
-    # An ancestor that is known already stays as it is; only the artefact's own row is renewed.
-    new = [row for row in rows if row[0] not in known or row[0] == lineage.node.id]
-    connection.executemany(
-        "INSERT OR REPLACE INTO lineage.node VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TIMESTAMPTZ), ?, ?)", new
+def enter(connection: duckdb.DuckDBPyConnection, *lineages: Lineage, current: bool = True) -> None:
+    """Write the nodes and edges of versions of artefacts; those already there are renewed."""
+    nodes = {n.id: n for lineage in lineages for n in lineage.nodes}
+    own = {lineage.node.id: lineage.node for lineage in lineages}
+    rows = connection.execute("SELECT id FROM lineage.node WHERE id IN (SELECT UNNEST($ids))", {"ids": list(nodes)})
+    known = {key for (key,) in rows.fetchall()}
+    # An ancestor that is known already stays as it is; only the artefacts' own rows are renewed.
+    _insert(
+        connection,
+        "node",
+        [
+            (
+                n.id,
+                n.asset,
+                n.partition,
+                n.data_version,
+                n.code_version,
+                json.dumps(n.config, sort_keys=True),
+                n.engine,
+                n.run_id,
+                n.created_at,
+                n.rows,
+                json.dumps(n.stats),
+            )
+            for n in (nodes | own).values()
+            if n.id not in known or n.id in own
+        ],
     )
-    edges = [(n.id, parent) for n in lineage.nodes for parent in n.parents if n.id not in known]
-    if edges:
-        connection.executemany("INSERT OR REPLACE INTO lineage.edge VALUES (?, ?)", edges)
-    own = lineage.node
+    edges = {(n.id, parent): None for n in nodes.values() for parent in n.parents if n.id not in known}
+    _insert(connection, "edge", list(edges))
     if current:
+        _insert(connection, "current", [(n.asset, n.partition or "", n.id) for n in own.values()])
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    """Put rows into a table of the catalogue, in the place of those with the same key, all in one statement."""
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        values = ", ".join(f"UNNEST($c{i})" for i in range(len(columns)))
         connection.execute(
-            "INSERT OR REPLACE INTO lineage.current VALUES ($asset, $partition, $id)",
-            {"asset": own.asset, "partition": own.partition or "", "id": own.id},
+            f"INSERT OR REPLACE INTO lineage.{table} SELECT {values}", {f"c{i}": c for i, c in enumerate(columns)}
         )
 
 

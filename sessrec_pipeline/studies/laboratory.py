@@ -50,8 +50,8 @@ def studied_models(settings: Settings) -> list[str]:
 class ScratchStore(Store):
     """A store without a catalogue: what it holds is gone when the study ends."""
 
-    def _entered(self, stored: Stored) -> Stored:
-        return stored
+    def _entered(self, *published: Stored) -> Stored:
+        return published[-1]
 
 
 @dataclass

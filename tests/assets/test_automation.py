@@ -1,8 +1,8 @@
 """Logs are taken when they land; downstream follows when content changed, and only then."""
 
-import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import dagster as dg
 import pytest
 
-from assets.automation import landing_sensor, nightly_schedule
+from assets.automation import landing_sensor, nightly_schedule, rebuild_sensor
 from assets.graph import build
 from assets.ingestion import landed_logs
-from assets.runs import execute, materialize_all
+from assets.processes import PROCESS_TAG
+from assets.runs import execute, materialize_all, rebuild_of
 from assets.staleness import out_of_date
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs import landing
@@ -79,8 +80,11 @@ def tick(settings: Settings, instance: dg.DagsterInstance, cursor: str | None = 
     return result
 
 
-def requested(result: dg.SensorResult) -> list[str | None]:
-    return [request.partition_key for request in result.run_requests or []]
+def requested(result: dg.SensorResult) -> list[str]:
+    """The logs of the one run that is asked for; none where none is."""
+    requests = result.run_requests or []
+    assert len(requests) <= 1
+    return [log for request in requests for log in request.run_config["ops"]["read_landed_log"]["config"]["logs"]]
 
 
 def test_sensor_takes_each_log_once(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -156,87 +160,110 @@ def test_a_log_that_is_changed_and_changed_back_is_read_both_times(
         log.write_text(version)
         result = tick(settings, instance, cursor)
         assert log.name in requested(result)
-        keys += [request.run_key for request in result.run_requests or [] if request.partition_key == log.name]
+        keys += [request.run_key for request in result.run_requests or []]
         cursor = result.cursor
         materialize_all_of(settings, instance, "ingest", partition_key=log.name)
     assert len(set(keys)) == 3
 
 
-def test_sensor_takes_many_logs_over_several_ticks(
-    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("assets.automation.REQUESTS_PER_TICK", 1)
+def test_sensor_takes_many_logs_in_one_run(settings: Settings, instance: dg.DagsterInstance) -> None:
     first = tick(settings, instance)
+    rows = max(settings.landing.iterdir()).read_text().splitlines(keepends=True)
+    for number in range(60):
+        (settings.landing / f"{number:02}.tsv").write_text(rows[0] + rows[1 + number])
     second = tick(settings, instance, first.cursor)
-    third = tick(settings, instance, second.cursor)
-    assert [requested(r) for r in (first, second, third)] == [["demo-2026-01-05.tsv"], ["demo-2026-01-06.tsv"], []]
-    assert len(json.loads(third.cursor or "{}")) == 2
+    assert requested(second) == [f"{number:02}.tsv" for number in range(60)]
+    (request,) = second.run_requests or ()
+    result = build(settings).resolve_job_def("ingest").execute_in_process(request.run_config, instance=instance)
+    assert result.success and len(Store(settings).partitions("raw_sessions")) == 60
+    assert requested(tick(settings, instance, second.cursor)) == []
 
 
 built: dict[str, dg.Definitions] = {}
 
 
-def conditions(settings: Settings, instance: dg.DagsterInstance, cursor: object = None) -> tuple[set[str], object]:
-    """One evaluation of every automation condition: the assets that it requests, and the next cursor."""
+def look(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    cursor: str | None = None,
+    definitions: dg.Definitions | None = None,
+) -> tuple[set[str], str | None]:
+    """One look of the rebuild sensor: the assets that it asks for in one run, and the next cursor."""
     key = settings.model_dump_json()
     built[key] = built.get(key) or build(settings)
-    result = dg.evaluate_automation_conditions(built[key], instance, cursor=cursor)  # type: ignore[arg-type]
-    requests = {r.key.to_user_string() for r in result.results if r.true_subset.size > 0}
-    return requests, result.cursor
+    repository = (definitions or built[key]).get_repository_def()
+    context = dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources={"store": Store(settings)}, repository_def=repository
+    )
+    answer = rebuild_sensor(settings)(context)
+    if isinstance(answer, dg.SkipReason):
+        return set(), context.cursor
+    assert isinstance(answer, dg.SensorResult) and answer.run_requests
+    (request,) = answer.run_requests
+    return {key.to_user_string() for key in request.asset_selection or ()}, answer.cursor
+
+
+def asked(settings: Settings, instance: dg.DagsterInstance, names: set[str]) -> dg.ExecuteInProcessResult:
+    """The run that a look asked for."""
+    return execute(rebuild_of(build(settings), [dg.AssetKey(name) for name in names]), instance)
 
 
 def test_rebuild_follows_changed_content_only(materialized: Materialized) -> None:
     settings, instance = materialized
-    _, cursor = conditions(settings, instance)
+    assert look(settings, instance)[0] == set()
     # the same bytes again
     materialize_all_of(settings, instance, "ingest", partition_key="demo-2026-01-06.tsv")
-    requests, cursor = conditions(settings, instance, cursor)
-    assert requests == set()
+    assert look(settings, instance)[0] == set()
 
     log = settings.landing / "demo-2026-01-06.tsv"
     log.write_text(log.read_text() + "new\t1\t1767700000\nnew\t2\t1767700010\n")
     materialize_all_of(settings, instance, "ingest", partition_key=log.name)
-    requests, cursor = conditions(settings, instance, cursor)
-    assert "sessions" in requests
-    assert "gru4rec_checkpoint" not in requests, "its own input has not changed yet"
+    assert {"sessions", "gru4rec_checkpoint", "report"} <= look(settings, instance)[0]
 
 
 def test_changed_settings_make_their_assets_stale_and_no_others(materialized: Materialized) -> None:
     settings, instance = materialized
-    _, cursor = conditions(settings, instance)
     other = settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})})
-    requests, _ = conditions(other, instance, cursor)
-    assert requests == {"gru4rec_checkpoint"}
+    requests, _ = look(other, instance)
+    assert {"gru4rec_checkpoint", "gru4rec_rankings", "leaderboard"} <= requests
+    assert requests.isdisjoint({"sessions", "markov", "markov_checkpoint", "markov_rankings"})
 
 
-def test_new_log_rebuilds_each_asset_once(materialized: Materialized) -> None:
-    """The daemon's loop in small: evaluate, run what is requested, until nothing is."""
+def test_a_new_log_is_followed_by_one_run(materialized: Materialized) -> None:
+    """The daemon's loop in small: look, run what is requested, until nothing is."""
     settings, instance = materialized
-    _, cursor = conditions(settings, instance)
     log = settings.landing / "demo-2026-01-06.tsv"
     log.write_text(log.read_text() + "".join(f"new\t{item}\t{1767700000 + item}\n" for item in (1, 2, 3)))
     materialize_all_of(settings, instance, "ingest", partition_key=log.name)
-    runs: list[set[str]] = []
-    quiet = 0
-    while quiet < 3:
-        requests, cursor = conditions(settings, instance, cursor)
-        quiet = 0 if requests else quiet + 1
-        if requests:
-            runs.append(requests)
-            keys = [dg.AssetKey(name) for name in requests]
-            materialize_all_of(settings, instance, "rebuild", asset_selection=keys)
-    rebuilt = [name for run in runs for name in sorted(run)]
-    assert len(rebuilt) == len(set(rebuilt)), rebuilt
-    assert runs[0] == {"sessions", "drift"} and runs[-1] == {"report"}
+    requests, cursor = look(settings, instance)
+    result = asked(settings, instance, requests)
+    assert result.success
+    checked = {(e.asset_key.to_user_string(), e.check_name) for e in result.get_asset_check_evaluations()}
+    assert {("raw_sessions", "nothing_lost"), ("sessions", "nothing_lost")} <= checked
+    for _ in range(3):
+        requests, cursor = look(settings, instance, cursor)
+        assert requests == set()
     log_node = next(n for n in Store(settings).find("raw_sessions", log.name).lineage.ancestors)
     assert log_node.id in {n.id for n in Store(settings).find("report").lineage.ancestors}
+
+
+@pytest.mark.parametrize("job", ["ingest", "rebuild"])
+def test_nothing_is_rebuilt_while_a_run_is_under_way(materialized: Materialized, job: str) -> None:
+    settings, instance = materialized
+    other = settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})})
+    definition = build(settings).resolve_job_def(job)
+    run = instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED)
+    assert look(other, instance)[0] == set()
+    instance.report_run_failed(run)
+    dead = {PROCESS_TAG: f"{socket.gethostname()}:4194305"}  # beyond the greatest number of a process
+    instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED, tags=dead)
+    assert look(other, instance)[0], "the process of that one has died"
 
 
 def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
     materialized: Materialized, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, instance = materialized
-    _, cursor = conditions(settings, instance)
     log = settings.landing / "demo-2026-01-06.tsv"
 
     def lands(row: str) -> None:
@@ -247,38 +274,48 @@ def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(
         raise ValueError("no event is left")
 
     lands("new\t1\t1767700000\nnew\t2\t1767700010\n")
-    asked = []
+    counts, cursor = [], None
     with monkeypatch.context() as patch:
         patch.setattr("assets.preparation.prepare_sessions", refuse)
-        for _ in range(6):
-            requests, cursor = conditions(settings, instance, cursor)
-            asked.append("sessions" in requests)
-            if "sessions" in requests:
-                job = build(settings).resolve_job_def("rebuild")
-                assert not execute(job, instance, asset_selection=[dg.AssetKey("sessions")]).success
-    assert asked.count(True) == 1
+        for _ in range(4):
+            requests, cursor = look(settings, instance, cursor)
+            counts.append("sessions" in requests)
+            if requests:
+                assert not asked(settings, instance, requests).success
+    assert counts == [True, False, False, False]
     lands("other\t1\t1767700020\nother\t2\t1767700030\n")
-    assert "sessions" in conditions(settings, instance, cursor)[0]
+    assert "sessions" in look(settings, instance, cursor)[0]
 
 
-def test_a_run_that_was_only_faster_makes_nothing_again(
+def test_a_model_that_failed_is_not_asked_for_again_either(
     materialized: Materialized, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Times differ from run to run: neither rankings that took another time nor a new table of costs set off a run."""
+    """It was not among the first of its run: what it is made from was made in the same run."""
+    settings, instance = materialized
+    log = settings.landing / "demo-2026-01-06.tsv"
+    log.write_text(log.read_text() + "new\t1\t1767700000\nnew\t2\t1767700010\n")
+    materialize_all_of(settings, instance, "ingest", partition_key=log.name)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("the loss is no number")
+
+    monkeypatch.setattr("assets.training.train", refuse)
+    requests, cursor = look(settings, instance)
+    assert not asked(settings, instance, requests).success
+    requests, cursor = look(settings, instance, cursor)
+    assert requests == set()
+    other = settings.model_copy(update={"gru4rec": QUICK.model_copy(update={"learning_rate": 0.1})})
+    assert "gru4rec_checkpoint" in look(other, instance, cursor)[0]
+
+
+def test_a_run_that_was_only_faster_makes_nothing_again(materialized: Materialized) -> None:
+    """Times differ from run to run: rankings that took another time set off no run."""
     settings, instance = materialized
     store = Store(settings)
-    _, cursor = conditions(settings, instance)
-    before = {name: store.find(name) for name in ("markov_rankings", "costs")}
+    before = store.find("markov_rankings")
     materialize_all_of(settings, instance, "rebuild", asset_selection=[dg.AssetKey("markov_rankings")])
-    assert store.find("markov_rankings").stats["seconds"] != before["markov_rankings"].stats["seconds"]
-    requests, cursor = conditions(settings, instance, cursor)
-    assert requests == set(), "the rankings have the same version"
-
-    materialize_all_of(settings, instance, "rebuild", asset_selection=[dg.AssetKey("costs")])
-    assert store.find("costs").node.data_version != before["costs"].node.data_version, "made by hand, with new times"
-    for _ in range(3):
-        requests, cursor = conditions(settings, instance, cursor)
-        assert requests == set(), "and the page shows them when something else makes it"
+    assert store.find("markov_rankings").stats["seconds"] != before.stats["seconds"]
+    assert look(settings, instance)[0] == set(), "the rankings have the same version"
 
 
 def test_costs_are_the_seconds_and_bytes_of_what_the_model_is_made_of(materialized: Materialized) -> None:
@@ -367,15 +404,12 @@ def changed_code(materialized: Materialized) -> dg.Definitions:
 def test_command_sensor_and_schedule_agree_on_what_is_out_of_date(
     materialized: Materialized, change: Callable[[Materialized], dg.Definitions], first: set[str]
 ) -> None:
-    """The sensor asks for what can be made now; the others for that and all below it, in one run."""
     settings, instance = materialized
-    cursor = dg.evaluate_automation_conditions(build(settings), instance).cursor
     definitions = change(materialized)
     graph, store = definitions.resolve_asset_graph(), Store(settings)
     late = out_of_date(graph, store, landed_logs.get_partition_keys(dynamic_partitions_store=instance))
     assert {key.to_user_string() for key in late if not graph.get(key).parent_keys & set(late)} == first
-    asked = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor).results
-    assert {result.key.to_user_string() for result in asked if result.true_subset.size > 0} == first
+    assert look(settings, instance, definitions=definitions)[0] == {key.to_user_string() for key in late}
     answer = night(settings, instance, definitions)
     if first:
         assert isinstance(answer, dg.RunRequest) and answer.asset_selection == late

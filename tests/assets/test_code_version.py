@@ -531,7 +531,8 @@ def each(*suffixes: str, models: tuple[str, ...] = KNN) -> set[str]:
 
 MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     # bodies of assets
-    ("assets/ingestion.py", "partition_key, context.log.info", "partition_key, print", {"read_landed_log"}),
+    ("assets/ingestion.py", "ingest_each(settings, logs, told.append)", "ingest_each(settings, logs, print)",
+     {"read_landed_log"}),
     ("assets/drift.py", "if not rows:", "if rows:", {"drift"}),
     ("assets/preparation.py", "raw_sessions], context.log.info)", "raw_sessions], print)", {"sessions"}),
     ("assets/preparation.py", "source.path, train.path", "train.path, source.path",

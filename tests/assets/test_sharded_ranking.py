@@ -11,7 +11,7 @@ from assets import runs
 from assets.checks import result_checks
 from assets.graph import build
 from assets.io_manager import SECONDS
-from assets.runs import execute, materialize_all
+from assets.runs import execute, materialize_all, rebuild_of
 from assets.staleness import out_of_date
 from sessrec_pipeline.evaluation.memory import BYTES_HELD
 from sessrec_pipeline.evaluation.shards import COUNTS
@@ -172,38 +172,20 @@ def test_a_check_sums_the_counts(home: Path, whole: Whole, instance: dg.DagsterI
     assert check(store=store).passed
 
 
-def test_changed_shards_are_ranked_and_merged_by_themselves(
+def test_changed_shards_are_ranked_and_merged_in_one_run(
     home: Path, whole: Whole, instance: dg.DagsterInstance
 ) -> None:
-    """By the automation conditions: the shards first, each in a run of its own, then what merges them."""
     settings = make(home, 2)
     rank(settings, instance)
-    _, cursor = requested(settings, instance, None)
     other = settings.model_copy(update={"markov": MarkovSettings(alpha=0.5)})
-    found, cursor = requested(other, instance, cursor)
-    assert found == {"markov_checkpoint": {None}}
-    rebuild = build(other).resolve_job_def("rebuild")
-    assert execute(rebuild, instance, asset_selection=[dg.AssetKey("markov_checkpoint")]).success
-    found, cursor = requested(other, instance, cursor)
-    assert found == {"markov_ranking_shards": {"0", "1"}, "markov_rank_counts": {"0", "1"}}
-    own = [dg.AssetKey(name) for name in found]
-    for shard in ("1", "0"):
-        job = build(other).resolve_job_def("rank")
-        assert execute(job, instance, partition_key=shard, asset_selection=own).success
-    found, cursor = requested(other, instance, cursor)
-    assert set(found) == {"markov_rankings"}
-
-
-def requested(
-    settings: FeedSettings, instance: dg.DagsterInstance, cursor: object
-) -> tuple[dict[str, set[str | None]], object]:
-    result = dg.evaluate_automation_conditions(build(settings), instance, cursor=cursor)  # type: ignore[arg-type]
-    found: dict[str, set[str | None]] = {}
-    for r in result.results:
-        if r.true_subset.size:
-            keys = r.true_subset.expensively_compute_asset_partitions()
-            found[r.key.to_user_string()] = {key.partition_key for key in keys}
-    return found, result.cursor
+    graph, store = build(other).resolve_asset_graph(), Store(other)
+    late = out_of_date(graph, store, list(store.partitions("raw_sessions")))
+    names = {key.to_user_string() for key in late}
+    assert {"markov_checkpoint", "markov_ranking_shards", "markov_rank_counts", "markov_rankings"} <= names
+    before = store.find("markov_ranking_shards", "1").node.id
+    assert execute(rebuild_of(build(other), late), instance).success
+    assert out_of_date(graph, store, list(store.partitions("raw_sessions"))) == []
+    assert store.find("markov_ranking_shards", "1").node.id != before
 
 
 def test_one_shard_is_the_graph_as_it_was(home: Path) -> None:

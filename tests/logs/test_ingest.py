@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.gate import LogRefusedError
-from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.logs.ingest import Ingested, ingest_each, ingest_landed
 from sessrec_pipeline.settings import LogSettings
-from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Store
 
 Feed = Callable[..., FeedSettings]
@@ -53,6 +53,11 @@ def ingest(settings: FeedSettings, content: str | bytes, name: str = "a.tsv") ->
     assert result.stats["quarantined"] == len(result.bad)
     assert result.stats["rows_in"] == len(result.events) + int(result.stats["left_out"]) + len(result.bad)
     return result
+
+
+def read_whole(table: Table) -> tuple[pa.Schema, list[Row], Stats]:
+    rows = table.arrow()
+    return rows.schema, rows.to_pylist(), table.stats
 
 
 def json_line(session: Any, item: Any, time: Any) -> str:
@@ -504,3 +509,28 @@ def test_movielens(feed: Feed, dataset: Callable[[str], Path]) -> None:
     result = ingest(feed(logs={"preset": "recbole"}), content, "ml-100k.inter")
     assert (len(result.events), result.bad) == (100_000, [])
     assert len(set(result.column("item"))) == 1_682
+
+
+def test_logs_of_one_engine_are_as_each_by_itself(feed: Feed) -> None:
+    """Other columns, blank and bad lines, quotes, refusals: nothing of one log is left in the next."""
+    settings = feed(logs=LogSettings(format="csv"))
+    texts = {
+        "a.csv": f"SessionId,ItemId,Time\ns,1,{T}\ns,2,{T + 1}\n",
+        "b.csv": f"Time,ItemId,Other,SessionId\n{T},1,x,t\n\nnever,2,x,t\n{T},3,x,t,more\n{T + 2},4,x,t\n",
+        "c.csv": "SessionId,Item\n1,2\n",
+        "d.csv": f'SessionId,ItemId,Time\n"u\nv",1,{T}\nu,2,{T}\nu,,{T}\nu,3,{T}\n',
+        "e.csv": f"SessionId,ItemId,Time\ns,1,{T}\n",
+    }
+    for name, text in texts.items():
+        (settings.landing / name).write_text(text)
+    found = {}
+    for name, read in ingest_each(settings, texts, lambda _: None):
+        if isinstance(read, Ingested):
+            found[name] = [read_whole(table) for table in (read.events, read.quarantine)]
+        else:
+            assert isinstance(read, LogRefusedError) and "'ItemId' is missing" in str(read)
+    assert list(found) == ["a.csv", "b.csv", "d.csv", "e.csv"]
+    for name, tables in found.items():
+        alone = ingest_landed(settings, name, lambda _: None)
+        assert tables == [read_whole(table) for table in (alone.events, alone.quarantine)]
+    assert len(found["b.csv"][1][1]) == 2 and len(found["d.csv"][1][1]) == 2

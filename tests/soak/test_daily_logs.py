@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.automation import landing_sensor
+from assets.automation import landing_sensor, reading
 from assets.graph import build
 from assets.ingestion import landed_logs
 from sessrec_pipeline.feed import FeedSettings
@@ -63,13 +63,13 @@ def test_305_days_land_once_and_rebuild_to_the_same_content(
             assert isinstance(result, dg.SensorResult)
             for request in result.dynamic_partitions_requests or []:
                 instance.add_dynamic_partitions(str(landed_logs.name), list(request.partition_keys))
-            return [str(r.partition_key) for r in result.run_requests or []], result.cursor
+            configs = [request.run_config for request in result.run_requests or []]
+            return [log for c in configs for log in c["ops"]["read_landed_log"]["config"]["logs"]], result.cursor
 
         taken: list[str] = []
         requested, cursor = scan(None)
         while requested:
-            for name in requested:
-                assert ingest.execute_in_process(quiet, instance=instance, partition_key=name).success
+            assert ingest.execute_in_process({**quiet, **reading(requested)}, instance=instance).success
             taken += requested
             requested, cursor = scan(cursor)
         assert len(taken) == len(set(taken)) == 305
