@@ -82,8 +82,14 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         "in one run.",
     )
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
-        known = from_cursor(context.cursor)
-        found = scan(settings.landing, store, known, settle_seconds=settings.automation.settle_seconds)
+        known, rules = from_cursor(context.cursor), settings.automation
+        found = scan(
+            settings.landing,
+            store,
+            known,
+            settle_seconds=rules.settle_seconds,
+            reread_seconds=None if rules.reread_hours is None else rules.reread_hours * 3600,
+        )
         for reason in found.refused.values():
             context.log.warning(reason)
         # With the time in the key a log that was changed and changed back is read both times.

@@ -29,8 +29,8 @@ from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS
 from sessrec_pipeline.evaluation.ranks import METRICS
 from sessrec_pipeline.feed import cards_of
-from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.landing import scan
+from sessrec_pipeline.logs.parts import sha256_of
 from sessrec_pipeline.models.base import Card, TrainedSettings
 from sessrec_pipeline.report.looks import model_name
 from sessrec_pipeline.report.published import as_printed

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sessrec_pipeline.clock import moment
 from sessrec_pipeline.logs.gate import LogRefusedError, check_name
 from sessrec_pipeline.logs.ingest import ADVICE, Ingested, ingest_landed
+from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
@@ -176,6 +177,8 @@ def _until_damaged(path: Path, compression: Compression) -> Iterator[bytes]:
 
 
 def _rows_of_parquet(path: Path, target: Path) -> tuple[Path, str]:
+    if path.is_dir():
+        return _first_parts(path, target)
     file = pq.ParquetFile(path)
     if file.metadata.num_rows <= MOST_ROWS:
         shutil.copyfile(path, target)
@@ -184,6 +187,18 @@ def _rows_of_parquet(path: Path, target: Path) -> tuple[Path, str]:
         for batch in islice(file.iter_batches(MOST_ROWS // 10), 10):
             writer.write_batch(batch)
     return target, f"the first {MOST_ROWS:,} rows of "
+
+
+def _first_parts(path: Path, target: Path) -> tuple[Path, str]:
+    parts, rows = parts_of(path), 0
+    for number, part in enumerate(parts, 1):
+        copy = target / part.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part.path, copy)
+        rows += pq.read_metadata(copy).num_rows
+        if rows >= MOST_ROWS and number < len(parts):
+            return target, f"the first {number:,} of {len(parts):,} parts of "
+    return target, ""
 
 
 def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> list[str]:
@@ -218,9 +233,15 @@ def _lines_of(sample: Path, look: Look, numbers: set[int]) -> dict[int, str]:
     if not numbers:
         return {}
     if look.format == "parquet":
-        rows = pq.read_table(sample).take([number - 1 for number in sorted(numbers)]).to_pylist()
-        texts = [" | ".join(map(str, row.values())) for row in rows]
-        return dict(zip(sorted(numbers), texts, strict=True))
+        rows: dict[int, str] = {}
+        before = 0
+        for part in parts_of(sample):
+            table = pq.ParquetFile(part.path).read()
+            wanted = [n for n in sorted(numbers) if before < n <= before + len(table)]
+            found_rows = table.take([n - 1 - before for n in wanted]).to_pylist()
+            rows |= {n: " | ".join(map(str, row.values())) for n, row in zip(wanted, found_rows, strict=True)}
+            before += len(table)
+        return rows
     found: dict[int, str] = {}
     number, rest = 1, b""
     for chunk in unpacked(sample, compression_of_name(sample.name)):

@@ -1,7 +1,6 @@
 """What a landed log must be before an engine may see it: refused files cost a sentence, not a night."""
 
 import csv
-import hashlib
 import re
 import stat
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sessrec_pipeline.logs.parts import Part, parts_of, sha256_of
 from sessrec_pipeline.logs.unpack import (
     PACKED,
     Compression,
@@ -39,9 +39,10 @@ class LandedLog:
     """A log that passed the gate."""
 
     path: Path
+    """Of a file, or of a folder of Parquet parts."""
     name: str
     sha256: str
-    """Of the file's bytes, as landed."""
+    """Of the file's bytes, as landed; of the names and bytes of the parts."""
     bytes: int
     records: int
     """Lines after the header, blank ones left out; rows of a Parquet file."""
@@ -54,15 +55,6 @@ class LandedLog:
     timestamp of Parquet, which has a unit of its own."""
 
 
-def is_log_name(name: str) -> bool:
-    """Whether a file of this name is taken at all.
-
-    Hidden files, files under way (.part, .tmp) and what cluster programs write beside their data (_SUCCESS, _metadata,
-    _temporary, .crc) are left alone.
-    """
-    return not name.startswith((".", "_")) and not name.endswith((".part", ".tmp", ".crc"))
-
-
 def check_name(name: str) -> None:
     """Refuse names that an engine, a URL or a terminal would read as more than a name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+@ -]{0,199}", name):
@@ -71,24 +63,28 @@ def check_name(name: str) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def admit(path: Path, settings: LogSettings) -> LandedLog:
     """Look at a landed file and say what it is; LogRefusedError where it cannot be a log of this feed."""
     name = path.name
     check_name(name)
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise LogRefusedError(f"{name}: not a regular file; copy the log itself into the landing folder")
-    if status.st_size == 0:
-        raise LogRefusedError(f"{name}: the file is empty; land it again when it is complete")
+    if path.is_dir() and settings.format != "parquet":
+        raise LogRefusedError(
+            f'{name}: a folder; with [logs] format = "{settings.format}" a log is one file: land the files in it one '
+            "by one, in the landing folder itself"
+        )
+    parts = parts_of(path)
+    if not parts:
+        raise LogRefusedError(f"{name}: a folder without files; land the Parquet parts of the log in it")
+    for part in parts:
+        place = name if part.path == path else f"{name}/{part.name}"
+        status = part.path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise LogRefusedError(f"{place}: not a regular file; copy the log itself into the landing folder")
+        if status.st_size == 0:
+            raise LogRefusedError(f"{place}: the file is empty; land it again when it is complete")
     try:
         if settings.format == "parquet":
-            return _admit_parquet(path, settings, status.st_size)
+            return _admit_parquet(path, parts, settings)
         return _admit_text(path, settings, status.st_size)
     except PackedDataError as error:
         raise LogRefusedError(f"{name}: {error}") from error
@@ -185,18 +181,27 @@ def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settin
         )
 
 
-def _admit_parquet(path: Path, settings: LogSettings, size: int) -> LandedLog:
-    try:
-        file = pq.ParquetFile(path)
-        columns = tuple(file.schema_arrow.names)
-        rows = file.metadata.num_rows
-    except PermissionError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise LogRefusedError(f"{path.name}: not a readable Parquet file ({error}); land it again") from error
-    kind = file.schema_arrow.field(settings.time).type if columns.count(settings.time) == 1 else pa.null()
-    stamped = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
-    unit = "iso8601" if stamped else _unit(settings)
-    lower = [c.lower() for c in columns]  # the engine does not tell capitals apart
-    _check_columns(path.name, columns, [c for c in columns if lower.count(c.lower()) > 1], settings)
-    return LandedLog(path, path.name, sha256_of(path), size, rows, 0, columns, "none", unit)
+def _admit_parquet(path: Path, parts: Sequence[Part], settings: LogSettings) -> LandedLog:
+    """A file, or a folder of parts. A column may be wanting in a part, or be of another type there."""
+    columns: dict[str, None] = {}
+    rows = 0
+    units = set()
+    for part in parts:
+        name = path.name if part.path == path else f"{path.name}/{part.name}"
+        try:
+            file = pq.ParquetFile(part.path)
+            schema, rows = file.schema_arrow, rows + file.metadata.num_rows
+        except PermissionError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            raise LogRefusedError(f"{name}: not a readable Parquet file ({error}); land it again") from error
+        names = [*schema.names, *(column for column in part.values if column not in schema.names)]
+        lower = [column.lower() for column in names]  # the engine does not tell capitals apart
+        _check_columns(name, names, [c for c in names if lower.count(c.lower()) > 1], settings)
+        columns |= dict.fromkeys(names)
+        kind = schema.field(settings.time).type if settings.time in schema.names else pa.string()
+        units.add("iso8601" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else _unit(settings))
+    if len(units) > 1:
+        raise LogRefusedError(f"{path.name}: column {settings.time!r} has times in some parts and numbers in others")
+    size = sum(part.path.stat().st_size for part in parts)
+    return LandedLog(path, path.name, sha256_of(path), size, rows, 0, tuple(columns), "none", units.pop())

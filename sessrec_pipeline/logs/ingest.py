@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 
@@ -17,6 +16,7 @@ from sessrec_pipeline.clock import DAY
 from sessrec_pipeline.engine import DuckDBEngine, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError, admit, check_name
 from sessrec_pipeline.logs.ids import MOST_SPOILT, has_control, is_list, is_spoilt, simple, trimmed, whole
+from sessrec_pipeline.logs.parts import state_of, written_at
 from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.logs.times import NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
@@ -93,7 +93,7 @@ def _ingest(
     path = settings.landing / name
     if not path.exists():
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
-    before = _version(path)
+    before = state_of(path)
     log = admit(path, settings.logs)
     try:
         counts = {"rows_in": read(log, settings.logs, engine)}
@@ -104,7 +104,11 @@ def _ingest(
             f"{name}: cannot be read ({str(error).splitlines()[0]}); are its line ends mixed (LF, CRLF, CR) or its "
             "bytes damaged? Convert it, or land it again"
         ) from error
-    if _version(path) != before:
+    try:
+        changed = state_of(path) != before
+    except FileNotFoundError:
+        changed = True
+    if changed:
         raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
     latest = int(now() * 1_000_000) + DAY
     zone = settings.logs.time_zone
@@ -147,15 +151,6 @@ def _drop_tables(engine: DuckDBEngine, only: Collection[str] | None = None) -> N
             engine.connection.execute(f"DROP {kind} {quoted(name)}")
 
 
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """What differs once a file was written to or replaced; None where it is gone."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def _write(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
     """Make ``events`` and ``bad_rows``."""
     # Line parts events of the same time; where a line is a session, the running number of the event does.
@@ -183,7 +178,7 @@ def _landed(log: LandedLog, rows: int) -> Lineage:
             config={},
             engine="",
             run_id="",
-            created_at=datetime.fromtimestamp(log.path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
+            created_at=datetime.fromtimestamp(written_at(log.path), UTC).isoformat(timespec="seconds"),
             rows=rows,
             stats={"bytes": log.bytes},
         )

@@ -5,19 +5,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessrec_pipeline.logs.gate import LogRefusedError, check_name, is_log_name, sha256_of
+from sessrec_pipeline.logs.gate import LogRefusedError, check_name
+from sessrec_pipeline.logs.parts import is_log_name, parts_of, sha256_of, state_of, written_at
 from sessrec_pipeline.storage.store import NotMaterializedError, Store
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A landed file as it was when it was last looked at."""
+    """A landed log as it was when it was last looked at."""
 
     state: tuple[int, ...]
-    """Size, inode, and the times of the last change of the content and of the file, in nanoseconds: a program that
-    replaces a file by one of the same size and time cannot keep the others."""
+    """``state_of`` it: a program that replaces a file by one of the same size and time cannot keep all of that."""
     sha256: str
-    """Empty while the file is not settled: it was not read."""
+    """Empty while the log is not settled: it was not read."""
+    read_at: float = 0
+    """When it was read, seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,23 @@ class Scan:
     """Names that cannot be taken, with the reason."""
 
 
-def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds: float = 0) -> Scan:
-    """Look at ``landing``; only files whose state differs from the ``known`` one are read again.
+def scan(
+    landing: Path,
+    store: Store,
+    known: dict[str, Seen],
+    *,
+    settle_seconds: float = 0,
+    reread_seconds: float | None = None,
+) -> Scan:
+    """Look at ``landing``; only logs whose state differs from the ``known`` one are read again.
 
     A file is settled when it was last written ``settle_seconds`` ago, or when its state is that of the look
-    before: the second holds whatever the clocks of this and other machines say.
+    before: the second holds whatever the clocks of this and other machines say. Where the state tells nothing, as on
+    some network drives, the content does: of logs that were read ``reread_seconds`` ago, one is read again at a look.
     """
+    due = min(known, key=lambda name: known[name].read_at, default=None) if reread_seconds is not None else None
+    if due is not None and time.time() - known[due].read_at < (reread_seconds or 0):
+        due = None
     seen: dict[str, Seen] = {}
     new: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -46,19 +59,19 @@ def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds:
             continue
         try:
             check_name(path.name)
-            if path.is_symlink() or not path.is_file():
-                raise LogRefusedError(f"{path.name}: not a regular file; copy the log itself into the landing folder")
+            _check_kind(path)
+            state, written = state_of(path), written_at(path)
         except LogRefusedError as error:
             refused[path.name] = str(error)
             continue
-        status = path.stat()
+        except FileNotFoundError:  # it went away meanwhile
+            continue
         before = known.get(path.name)
-        state = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         same = before is not None and before.state == state
-        if before and same and before.sha256:
+        if before and same and before.sha256 and path.name != due:
             seen[path.name] = before
             continue
-        if settle_seconds > 0 and not same and time.time() - status.st_mtime < settle_seconds:
+        if settle_seconds > 0 and not same and time.time() - written < settle_seconds:
             seen[path.name] = Seen(state, "")
             continue
         try:
@@ -66,10 +79,22 @@ def scan(landing: Path, store: Store, known: dict[str, Seen], *, settle_seconds:
         except OSError as error:  # one that cannot be read does not keep the others from being taken
             refused[path.name] = f"{path.name}: cannot be read ({error.strerror}); mend that or land it again"
             continue
-        seen[path.name] = Seen(state, sha256)
+        seen[path.name] = Seen(state, sha256, time.time())
+        if before and before.sha256 == sha256 and same:
+            continue
         if ingested_sha256(store, path.name) != seen[path.name].sha256:
             new[path.name] = seen[path.name].sha256
     return Scan(seen, new, refused)
+
+
+def _check_kind(path: Path) -> None:
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        raise LogRefusedError(f"{path.name}: not a regular file; copy the log itself into the landing folder")
+    if path.is_dir() and not any(part.path.suffix == ".parquet" for part in parts_of(path)):
+        raise LogRefusedError(
+            f"{path.name}: a folder, which is a log only where it holds Parquet parts (*.parquet); land the files in "
+            "it one by one, in the landing folder itself"
+        )
 
 
 def ingested_sha256(store: Store, name: str) -> str | None:
@@ -83,9 +108,14 @@ def ingested_sha256(store: Store, name: str) -> str | None:
 
 def to_cursor(seen: dict[str, Seen]) -> str:
     """``seen`` as the text of a sensor's cursor."""
-    return json.dumps({name: [*s.state, s.sha256] for name, s in seen.items()})
+    return json.dumps({name: [s.state, s.sha256, s.read_at] for name, s in seen.items()})
 
 
 def from_cursor(cursor: str | None) -> dict[str, Seen]:
-    """Inverse of ``to_cursor``."""
-    return {name: Seen(tuple(state), sha256) for name, (*state, sha256) in json.loads(cursor or "{}").items()}
+    """Inverse of ``to_cursor``; a cursor of another version says nothing."""
+    found = json.loads(cursor or "{}")
+    return {
+        name: Seen(tuple(entry[0]), *entry[1:])
+        for name, entry in found.items()
+        if len(entry) == 3 and isinstance(entry[0], list)
+    }

@@ -5,9 +5,12 @@ line, else null), ``wrong`` (a reason that the reader itself found, else null), 
 whose order it is. ``rejected`` holds line, reason and text of lines that could not be split.
 """
 
+import pyarrow.parquet as pq
+
 from sessrec_pipeline.engine import DuckDBEngine, Value, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError
 from sessrec_pipeline.logs.ids import UNSURE, is_spoilt
+from sessrec_pipeline.logs.parts import Part, parts_of
 from sessrec_pipeline.settings import LogSettings
 from sessrec_pipeline.storage.sql import quoted
 
@@ -124,12 +127,40 @@ def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
 
 
 def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
-    rows = engine.connection.execute("DESCRIBE FROM read_parquet($file)", {"file": str(log.path)}).fetchall()
+    """The rows of all parts, numbered through; each is read by its own types."""
+    before = 0
+    for number, part in enumerate(parts_of(log.path)):
+        values, wrong, bound = _parquet_columns(log, part, settings, engine)
+        judged = f"CASE {' '.join(wrong)} END" if wrong else "CAST(NULL AS VARCHAR)"
+        engine.connection.execute(
+            f"{'INSERT INTO raw' if number else 'CREATE TABLE raw AS'} SELECT {''.join(values)} "
+            f"CAST(NULL AS VARCHAR) AS session_of_line, {judged} AS wrong, "
+            f"file_row_number + {before + 1} AS line, file_row_number + {before + 1} AS row "
+            "FROM read_parquet($file, file_row_number = true, hive_partitioning = false)",
+            {"file": str(part.path), **bound},
+        )
+        before += pq.read_metadata(part.path).num_rows
+    engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
+    return log.records
+
+
+def _parquet_columns(
+    log: LandedLog, part: Part, settings: LogSettings, engine: DuckDBEngine
+) -> tuple[list[str], list[str], dict[str, str | None]]:
+    """SQL for the needed columns of a part and for what is wrong with its ids, with the values that its path says."""
+    rows = engine.connection.execute(
+        "DESCRIBE FROM read_parquet($file, hive_partitioning = false)", {"file": str(part.path)}
+    ).fetchall()
     kinds = {name: kind for name, kind, *_ in rows}
     ids = {"session": settings.session, "item": settings.item}
     values, wrong = [], []
+    bound: dict[str, str | None] = {}
     for i, column in enumerate(log.columns):
         if column not in settings.needed_columns:
+            continue
+        if column not in kinds:  # the path says it
+            bound[f"path{i}"] = part.values[column]
+            values.append(f"CAST($path{i} AS VARCHAR) AS c{i}, ")
             continue
         name, kind = quoted(column), kinds[column]
         roles = [role for role, taken in ids.items() if taken == column]
@@ -156,16 +187,7 @@ def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int
             wrong += [f"WHEN {name} <> TRUNC({name}) THEN '{role}_not_whole'" for role in roles]
             text = f"REGEXP_REPLACE({text}, '[.]0+$', '')"
         values.append(f"{text} AS c{i}, ")
-    judged = f"CASE {' '.join(wrong)} END" if wrong else "CAST(NULL AS VARCHAR)"
-    engine.connection.execute(
-        f"CREATE TABLE raw AS SELECT {''.join(values)} CAST(NULL AS VARCHAR) AS session_of_line, "
-        f"{judged} AS wrong, "
-        "file_row_number + 1 AS line, file_row_number + 1 AS row "
-        "FROM read_parquet($file, file_row_number = true)",
-        {"file": str(log.path)},
-    )
-    engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
-    return log.records
+    return values, wrong, bound
 
 
 def _readable(kind: str, roles: list[str], *, is_time: bool) -> bool:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.logs.gate import MAX_HEADER, PARQUET_MAGIC, LogRefusedError
+from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, unpacked
 
 HEAD = 1 << 20
@@ -106,6 +107,8 @@ class Look:
 def look_at(path: Path) -> Look:
     """Look at the start of a file; LogRefusedError where it is none or cannot be opened."""
     try:
+        if path.is_dir() and not path.is_symlink():
+            return _look_at_parts(path)
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             raise LogRefusedError(f"{path}: not a regular file; name the log itself")
@@ -123,6 +126,20 @@ def look_at(path: Path) -> Look:
         _parquet(path, look)
     else:
         _text(path, look)
+    return look
+
+
+def _look_at_parts(folder: Path) -> Look:
+    """Look at the first Parquet part of a log that is a folder."""
+    parts = parts_of(folder)
+    if not parts or parts[0].path.suffix != ".parquet":
+        raise LogRefusedError(f"{folder}: a folder without Parquet parts (*.parquet); name the log itself")
+    look = Look(sum(part.path.stat().st_size for part in parts))
+    _parquet(parts[0].path, look)
+    further = {column: value or "" for column, value in parts[0].values.items() if column not in look.columns}
+    look.columns += further
+    look.rows = [[*row, *further.values()] for row in look.rows]
+    look.notes.append(f"A log of {len(parts):,} parts, of which this is the first: {parts[0].name}.")
     return look
 
 

@@ -75,6 +75,9 @@ class AutomationSettings(Section):
     settle_seconds: Annotated[float, Field(ge=0)] = 10
     """A log is taken once it has not changed for so long, or has stayed the same from one look to the next; a log that
     is still growing is left alone. 0 takes it at first sight."""
+    reread_hours: Annotated[float, Field(ge=0)] | None = 24
+    """A log whose size and times have not changed is read again after so many hours, one at a look, for not every drive
+    says that a file was replaced; None: never."""
     nightly: str = "0 3 * * *"
     """Cron line (UTC) of the nightly schedule, which is off until it is switched on in the UI."""
     stale_after_hours: Annotated[float, Field(ge=1)] | None = None

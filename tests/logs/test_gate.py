@@ -10,7 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessrec_pipeline.logs import gate
-from sessrec_pipeline.logs.gate import admit, check_name, is_log_name, sha256_of
+from sessrec_pipeline.logs.gate import admit, check_name
+from sessrec_pipeline.logs.parts import is_log_name, sha256_of
 from sessrec_pipeline.settings import LogSettings
 
 HEADER = b"SessionId\tItemId\tTime\n"

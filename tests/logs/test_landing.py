@@ -1,13 +1,14 @@
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sessrec_pipeline.feed import FeedSettings
-from sessrec_pipeline.logs.gate import sha256_of
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.landing import Seen, from_cursor, ingested_sha256, scan, to_cursor
+from sessrec_pipeline.logs.parts import sha256_of, state_of
 from sessrec_pipeline.storage.store import Store
 
 
@@ -79,6 +80,22 @@ def test_changed_content_of_the_same_size_and_time_is_new(settings: FeedSettings
     assert scan(settings.landing, store, second.seen).new["a.tsv"] not in (first.new["a.tsv"], second.new["a.tsv"])
 
 
+def test_a_log_is_read_again_after_some_time_whatever_its_state_says(settings: FeedSettings, store: Store) -> None:
+    names = ("a.tsv", "b.tsv")
+    for name in names:
+        land(settings, name)
+        ingest(settings, store, name)
+    first = scan(settings.landing, store, {})
+    hidden = {n: Seen(seen.state, "0" * 64, time.time() - 7200 - (n == "a.tsv")) for n, seen in first.seen.items()}
+    for options in ({}, {"reread_seconds": 7300.0}):
+        assert scan(settings.landing, store, hidden, **options).seen == hidden
+    second = scan(settings.landing, store, hidden, reread_seconds=7200)
+    assert (second.seen["a.tsv"].sha256, second.seen["b.tsv"]) == (first.seen["a.tsv"].sha256, hidden["b.tsv"])
+    land(settings, "a.tsv", item="z")
+    changed = {**first.seen, "a.tsv": Seen(state_of(settings.landing / "a.tsv"), first.seen["a.tsv"].sha256, 0)}
+    assert list(scan(settings.landing, store, changed, reread_seconds=7200).new) == ["a.tsv"]
+
+
 def test_a_cursor_of_an_earlier_version_only_means_another_look(settings: FeedSettings, store: Store) -> None:
     (settings.landing / "a.tsv").write_text("SessionId\tItemId\tTime\ns\t1\t1700000000\n")
     assert set(scan(settings.landing, store, from_cursor('{"a.tsv": [40, 1700000000000000000, "ab"]}')).new) == {
@@ -113,10 +130,20 @@ def test_what_cannot_be_taken_is_refused_with_a_reason(settings: FeedSettings, s
     assert sorted(look.refused) == ["a*.tsv", "folder", "link.tsv"]
     assert "name may hold" in look.refused["a*.tsv"]
     assert "not a regular file" in look.refused["link.tsv"]
+    assert "only where it holds Parquet parts" in look.refused["folder"]
 
 
 def test_hidden_files_and_files_under_way_are_left_alone(settings: FeedSettings, store: Store) -> None:
-    for name in (".gitkeep", "a.tsv.part", "a.tsv.tmp", "_SUCCESS", "_committed_1", "part-0.parquet.crc"):
+    for name in (
+        ".gitkeep",
+        "a.tsv.part",
+        "a.tsv.tmp",
+        "_SUCCESS",
+        "_committed_1",
+        "part-0.parquet.crc",
+        "a.tsv.filepart",
+        "a.TMP",
+    ):
         land(settings, name)
     look = scan(settings.landing, store, {})
     assert (look.seen, look.new, look.refused) == ({}, {}, {})
@@ -134,6 +161,6 @@ def test_no_landing_folder_is_an_empty_one(settings: FeedSettings, store: Store)
 
 
 def test_cursor_keeps_what_was_seen() -> None:
-    seen = {"a.tsv": Seen((3, 7, 1_700_000_000_123_456_789, 2), "ab"), "Day 1.csv": Seen((0, 1, 1, 1), "")}
+    seen = {"a.tsv": Seen((3, 7, 1_700_000_000_123_456_789, 2), "ab", 1.7e9), "Day 1.csv": Seen((0, 1, 1, 1), "")}
     assert from_cursor(to_cursor(seen)) == seen
     assert from_cursor(None) == from_cursor("") == {}
