@@ -5,17 +5,22 @@ line, else null), ``wrong`` (a reason that the reader itself found, else null), 
 whose order it is. ``rejected`` holds line, reason and text of lines that could not be split.
 """
 
+import re
+
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.engine import DuckDBEngine, Value, integer
 from sessrec_pipeline.logs.gate import LandedLog, LogRefusedError
 from sessrec_pipeline.logs.ids import UNSURE, is_spoilt
 from sessrec_pipeline.logs.parts import Part, parts_of
+from sessrec_pipeline.logs.unpack import ALWAYS_FINE, MAX_RATIO
 from sessrec_pipeline.settings import LogSettings
 from sessrec_pipeline.storage.sql import quoted
 
 NO_DELIMITER = "\x01"
 """Keeps lines whole. JSON writes control characters as escapes, so a line that holds this one is broken anyway."""
+MANY = 10_000
+"""Rows that are looked at at once."""
 MAX_TEXT = 10_000
 """Characters of a bad line that are kept; the engine's own limit."""
 
@@ -128,6 +133,7 @@ def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
 
 def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
     """The rows of all parts, numbered through; each is read by its own types."""
+    _refuse_bomb(log, settings, engine)
     before = 0
     for number, part in enumerate(parts_of(log.path)):
         values, wrong, bound = _parquet_columns(log, part, settings, engine)
@@ -142,6 +148,32 @@ def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int
         before += pq.read_metadata(part.path).num_rows
     engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
     return log.records
+
+
+def _refuse_bomb(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
+    """LogRefusedError where a file's rows would be far larger than itself: a page says one value for a million rows."""
+    most = max(ALWAYS_FINE, MAX_RATIO * log.bytes)
+    size = 0
+    for part in parts_of(log.path):
+        footer = pq.read_metadata(part.path)
+        wanted = [name for name in footer.schema.to_arrow_schema().names if name in settings.needed_columns]
+        columns = [
+            footer.row_group(g).column(c) for g in range(footer.num_row_groups) for c in range(footer.num_columns)
+        ]
+        # Values of no length take 8 bytes at least. The engine keeps a value that many rows have once while it counts.
+        size += max(sum(column.total_uncompressed_size for column in columns), 8 * footer.num_rows * len(wanted))
+        if size <= most and wanted:
+            texts = " + ".join(f"COALESCE(SUM(STRLEN(CAST({quoted(name)} AS VARCHAR))), 0)" for name in wanted)
+            size += integer(
+                engine,
+                f"SELECT CAST({texts} AS BIGINT) FROM read_parquet($file, hive_partitioning = false)",
+                file=str(part.path),
+            )
+        if size > most:
+            raise LogRefusedError(
+                f"{log.name}: the rows are more than {MAX_RATIO} times as large as the file; if this is a log "
+                "nevertheless, land it in parts, or as text"
+            )
 
 
 def _parquet_columns(
@@ -228,9 +260,55 @@ def _delimited(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> i
     connection.execute(SHIFTS.format(in_raw=_newlines(names), in_rejected=_newlines(["text"])))
     for table, order in (("raw", "row"), ("rejected", "line")):
         connection.execute(SHIFTED.format(table=table, order=order))
+    _refuse_open_quotes(log, settings, engine, names)
     further = _sum(engine, "raw", _newlines(names, blank=False))
     further += _sum(engine, "rejected", _newlines(["text"], blank=False))
     return log.records - further
+
+
+def _refuse_open_quotes(log: LandedLog, settings: LogSettings, engine: DuckDBEngine, names: list[str]) -> None:
+    """LogRefusedError where quotes hold what seems to be other rows: one is not closed, or stands alone.
+
+    A session, item or time with a newline and a delimiter in it is none; other columns may have both, but no lines
+    that would be rows by themselves: as many fields, with a time that is written as the row's own.
+    """
+    place = log.columns.index(settings.time)
+    keys = [log.columns.index(column) for column in (settings.session, settings.item, settings.time)]
+    found = engine.connection.execute(
+        f"SELECT line, {', '.join(names)} FROM raw WHERE {_newlines(names)} > 0 ORDER BY line"
+    )
+    while rows := found.fetchmany(MANY):
+        for line, *fields in rows:
+            shape = _shape(fields[place] or "")
+            inside = [field for field in fields if field is not None and "\n" in field]
+            if any(field in inside and settings.separator in field for field in (fields[key] for key in keys)) or any(
+                _is_row(part, log, settings, place, shape) for field in inside for part in field.split("\n")[1:]
+            ):
+                raise LogRefusedError(_open_quote(log, line, max(inside, key=len)))
+    rejected = engine.connection.execute(
+        f"SELECT line, text FROM rejected WHERE {_newlines(['text'])} > 0 ORDER BY line"
+    )
+    while rows := rejected.fetchmany(MANY):
+        for line, text in rows:
+            if any(len(part.split(settings.separator)) == len(log.columns) for part in text.split("\n")[1:]):
+                raise LogRefusedError(_open_quote(log, line, text))
+
+
+def _is_row(text: str, log: LandedLog, settings: LogSettings, place: int, shape: str) -> bool:
+    fields = text.split(settings.separator)
+    return len(fields) == len(log.columns) and _shape(fields[place].strip(' "\r')) == shape != ""
+
+
+def _shape(text: str) -> str:
+    """A text with all digits alike."""
+    return re.sub("[0-9]", "0", text.strip())
+
+
+def _open_quote(log: LandedLog, line: int, text: str) -> str:
+    return (
+        f"{log.name}: a quote that opens on line {line} swallows the lines after it ({text[:60]!r}): mend it and land "
+        'the log again, or set [logs] format = "tsv", which knows no quotes, with its delimiter'
+    )
 
 
 def _json_lines(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:

@@ -24,7 +24,7 @@ from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compressi
 HEAD = 1 << 20
 MAX_ROWS = 10_000
 MAX_TRIED = 1_000
-"""Lines that delimiters are tried on."""
+"""Lines that delimiters are tried on; rows of Parquet that are looked at."""
 SURE = 0.8
 """Share of the looked-at values that must agree before a column gets a role."""
 
@@ -148,7 +148,7 @@ def _parquet(path: Path, look: Look) -> None:
     try:
         file = pq.ParquetFile(path)
         look.columns = list(file.schema_arrow.names)
-        batch = next(file.iter_batches(MAX_ROWS), None)
+        batch = next(file.iter_batches(MAX_TRIED), None)
         rows = [] if batch is None else batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         look.notes.append(f"The Parquet data are damaged or cut off ({error}).")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -265,6 +265,47 @@ def test_rows_add_up_around_quotes_and_blank_lines(feed: Feed, end: str, note: s
     result = ingest(lenient(feed, format="csv"), content, "a.csv")
     assert result.column("item") == ["a", "c"]
     assert sorted(row["reason"] for row in result.bad) == ["missing_columns", "too_many_columns"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        (['1,"a,{T}', '2,b",{T}'], 2),
+        (["0,z,{T}", '1,"a,{T}', "2,b,{T}", '3,"c,{T}'], 3),
+        (['1,a,{T},"x', "2,b,{T},y", '3,c,{T},"z'], 2),
+        (['1,a,{T},"x', '2,b,{T},"y'], 2),
+    ],
+)
+def test_quotes_that_swallow_rows_are_refused_where_they_open(feed: Feed, lines: list[str], line: int) -> None:
+    header = "SessionId,ItemId,Time" + ",Note" * (lines[0].count(",") == 3)
+    content = "\n".join([header, *lines]).replace("{T}", str(T)) + "\n"
+    with pytest.raises(LogRefusedError, match=f"a quote that opens on line {line} swallows"):
+        ingest(lenient(feed, format="csv"), content, "a.csv")
+
+
+@given(st.data())
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_quote_loses_a_row_in_silence(feed: Feed, data: st.DataObject) -> None:
+    settings = lenient(feed, format="csv")
+    rows = [f"s{n // 4},item{n % 7},{T + n},note {n}" for n in range(20)]
+    text = "\n".join(rows)
+    for place in sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)), reverse=True):
+        text = f'{text[:place]}"{text[place:]}'
+    try:
+        result = ingest(settings, f"SessionId,ItemId,Time,Note\n{text}\n", "a.csv")
+    except LogRefusedError:
+        return
+    assert len(result.events) + len(result.bad) == len(rows), text
+
+
+def test_a_page_that_says_one_value_for_many_rows_is_refused(feed: Feed) -> None:
+    buffer = io.BytesIO()
+    rows = 100_000
+    table = pa.table({"SessionId": ["s" * 2_000] * rows, "ItemId": ["a"] * rows, "Time": [T] * rows})
+    pq.write_table(table, buffer, compression="zstd")
+    assert buffer.tell() < 100_000
+    with pytest.raises(LogRefusedError, match="rows are more than 200 times as large as the file"):
+        ingest(feed(logs={"format": "parquet"}), buffer.getvalue(), "a.parquet")
 
 
 def test_lines_are_numbered_in_a_long_file(feed: Feed) -> None:

@@ -98,6 +98,16 @@ def test_a_folder_in_a_feed_of_text_is_refused(feed: Callable[..., FeedSettings]
     part(settings.landing / "log" / "0.parquet", ["x"])
     with pytest.raises(LogRefusedError, match='with \\[logs\\] format = "tsv" a log is one file'):
         ingest_landed(settings, "log", lambda _: None)
+    (settings.home / "texts").mkdir()
+    (settings.home / "texts" / "a.tsv").touch()
+    with pytest.raises(LogRefusedError, match="a folder without Parquet parts"):
+        describe(settings.home / "texts")
+
+
+def test_a_folder_without_parts_is_refused(settings: FeedSettings) -> None:
+    (settings.landing / "log").mkdir()
+    with pytest.raises(LogRefusedError, match="log: a folder without files"):
+        ingest_landed(settings, "log", lambda _: None)
 
 
 def test_a_folder_is_described(settings: FeedSettings, spark: Path) -> None:
