@@ -14,7 +14,7 @@ from sessrec_pipeline.caches import numba_cache
 
 CACHE = numba_cache()
 
-LANES, ITEMS_PER_LANE = 128, 64
+LANES, ITEMS_PER_LANE = 256, 64
 """Groups that the items of a row are dealt to, one after the other, to learn from their maxima where to look: so many,
 or in a large catalogue as many as give each so many items."""
 HALVINGS = 8
@@ -27,25 +27,29 @@ Floats = NDArray[np.floating]
 @njit(cache=True, nogil=True)
 def observe(
     scores: Floats,
+    n_items: int,
+    apart: int,
     targets: NDArray[np.int64],
     greater: NDArray[np.int64],
     equal: NDArray[np.int64],
     best: NDArray[np.int32],
 ) -> bool:
-    """Of each row of ``scores`` (b, n): how many are above and equal to that of its target, and the best items.
+    """Of each row of scores: how many are above and equal to that of its target, and the best items.
 
-    targets (b,): item whose score the others are compared with; greater, equal (b,) and best (b, top), best first and
-    the lower index among equals, are filled. top must be n at most. Returns False where a score is NaN.
+    scores: one row after the other, of ``n_items`` each, which begin ``apart`` from each other. targets (b,): item
+    whose score the others are compared with; greater, equal (b,) and best (b, top), best first and the lower index
+    among equals, are filled. top must be n_items at most. Returns False where a score is NaN.
     """
     top = best.shape[1]
-    n_items = scores.shape[1]
     maxima = np.empty(min(max(LANES, top, n_items // ITEMS_PER_LANE), n_items), scores.dtype)
     lanes = np.empty(len(maxima), np.int32)
     values = np.empty(top, scores.dtype)
-    for i in range(len(scores)):
-        row = np.ascontiguousarray(scores[i])
-        greater[i], equal[i], unordered = _count(row, row[targets[i]])
-        if unordered:
+    for i in range(len(targets)):
+        row = scores[i * apart : i * apart + n_items]
+        score = row[targets[i]]
+        greater[i], less = _count(row, score)
+        equal[i] = n_items - greater[i] - less  # and NaN, which is neither
+        if (equal[i] > 1 or np.isnan(score)) and _unordered(row):
             return False
         _maxima(row, maxima)
         _collect(row, maxima, _bound(maxima, top), lanes, values, best[i])
@@ -53,14 +57,22 @@ def observe(
 
 
 @njit(cache=True, nogil=True)
-def _count(row: Floats, score: float) -> tuple[np.int32, np.int32, np.int32]:
-    """How many of a row are greater than ``score``, equal to it, and NaN; 32 bits fit more of them into a vector."""
-    greater, equal, unordered = np.int32(0), np.int32(0), np.int32(0)
+def _count(row: Floats, score: float) -> tuple[np.int32, np.int32]:
+    """How many of a row are greater and less than ``score``; 32 bits fit more of them into a vector."""
+    greater, less = np.int32(0), np.int32(0)
     for i in range(len(row)):
         greater += np.int32(row[i] > score)
-        equal += np.int32(row[i] == score)
-        unordered += np.int32(row[i] != row[i])
-    return greater, equal, unordered
+        less += np.int32(row[i] < score)
+    return greater, less
+
+
+@njit(cache=True, nogil=True)
+def _unordered(row: Floats) -> bool:
+    """Whether any of a row is NaN."""
+    found = np.int32(0)
+    for i in range(len(row)):
+        found += np.int32(row[i] != row[i])
+    return found > 0
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
@@ -74,12 +86,22 @@ def _maxima(row: Floats, maxima: Floats) -> None:
             maxima[lane] = max(maxima[lane], part[lane])
 
 
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _range(maxima: Floats) -> tuple[Any, Any]:
+    """The lowest and the highest of them."""
+    low = high = maxima[0]
+    for lane in range(len(maxima)):
+        low, high = min(low, maxima[lane]), max(high, maxima[lane])
+    return low, high
+
+
 @njit(cache=True, nogil=True)
 def _bound(maxima: Floats, top: int) -> Any:
     """A score that ``top`` lanes reach, so that many items do: what is below it is not among the best."""
-    low, high = maxima.min(), maxima.max()  # infinite: every middle is NaN, which no lane reaches, and low stays
+    low, high = _range(maxima)
+    half = maxima.dtype.type(0.5)  # of the scores' type, or all lanes would be compared as float64
     for _ in range(HALVINGS):
-        middle = low + (high - low) / 2
+        middle = low + (high - low) * half  # infinite: NaN, which no lane reaches, and low stays
         reached = np.int32(0)
         for lane in range(len(maxima)):
             reached += np.int32(maxima[lane] >= middle)
@@ -96,10 +118,9 @@ def _collect(
 ) -> None:
     """Fill ``best`` with the items of the highest scores, all of which reach ``bound``; lanes, values: memory."""
     looked_at = 0
-    for lane in range(len(maxima)):
-        if maxima[lane] >= bound:
-            lanes[looked_at] = lane
-            looked_at += 1
+    for lane in range(len(maxima)):  # without a branch, which nobody could foretell
+        lanes[looked_at] = lane
+        looked_at += maxima[lane] >= bound
     found = 0
     for start in range(0, len(row), len(maxima)):
         for i in range(looked_at):
