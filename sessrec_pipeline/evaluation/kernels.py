@@ -72,7 +72,7 @@ def _unordered(row: Floats) -> bool:
     found = np.int32(0)
     for i in range(len(row)):
         found += np.int32(row[i] != row[i])
-    return found > 0
+    return bool(found > 0)
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
