@@ -209,12 +209,11 @@ class GRU4Rec(Recommender):
         most = min(batch_size, len(sessions.items))
         shape = (most + -most % SCORE_ROWS, self.n_items + -self.n_items % ALIGNED)
         memory = torch.empty(shape, device=self.device)[:, : self.n_items]
+        top = torch.ones(len(memory), len(table), device=self.device)
         network = self.multiplied_out() if self.n_items < min(SMALL, len(sessions.items)) else self
-        for events, states in network.states_after(sessions, batch_size):
-            top = torch.cat((states, states.new_ones(len(states), 1)), dim=1)  # (b, h + 1)
-            if missing := -len(events) % SCORE_ROWS:
-                top = functional.pad(top, (0, 0, 0, missing))
-            scores = torch.mm(top, table, out=memory[: len(top)])
+        for events in network.walk(sessions, top[:most, :-1]):
+            rows = len(events) + -len(events) % SCORE_ROWS
+            scores = torch.mm(top[:rows], table, out=memory[:rows])
             yield events, scores[: len(events)].cpu().numpy()
 
     def multiplied_out(self) -> "GRU4Rec":
@@ -226,28 +225,36 @@ class GRU4Rec(Recommender):
             tensors["layer0.bias"] = torch.zeros_like(tensors["layer0.bias"])
         return GRU4Rec(self.config, self.n_items, tensors)
 
-    def states_after(self, sessions: Sessions, size: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Events (b,), positions in ``Sessions.items``, and the top states (b, h) after them.
+    def walk(self, sessions: Sessions, top: Tensor) -> Iterator[NDArray[np.int64]]:
+        """Fill ``top`` (b, h) with the top states after events, again and again until there are none left.
 
-        They come in blocks of ``size``, which the steps fill one after the other, and a last block of what is left.
+        Each time the events are returned, as positions in ``Sessions.items``: b of them, and at last what is left.
+        The longest sessions walk first, for so those of a group that go on are always its first ones.
         """
-        plan = schedule(sessions, max(1, min(len(sessions), SLOTS)), with_last=True)
-        states = self.zero_states(1)
-        events, top = np.empty(0, np.int64), self.zero_states(0)[-1]
-        for step in range(plan.steps):
-            part = slice(plan.offsets[step], plan.offsets[step + 1])
-            now, carried = plan.events[part], plan.carried[part]
-            padding = np.full(-len(now) % SCORE_ROWS, -1)
-            items = np.concatenate([sessions.items[now], np.zeros_like(padding)])
-            rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(np.append(carried, padding)))
-            x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
-            states = self.advance(x, carry(states, rows, kept))
-            events, top = np.append(events, now), torch.cat((top, states[-1][: len(now)]))
-            while len(events) >= size:
-                yield events[:size], top[:size]
-                events, top = events[size:], top[size:]
-        if len(events):
-            yield events, top
+        longest = np.argsort(-sessions.lengths, kind="stable")
+        filled: list[NDArray[np.int64]] = []
+        room = len(top)
+        for group in np.split(longest, range(SLOTS, len(longest), SLOTS)):
+            begin, length = sessions.offsets[group], sessions.lengths[group]
+            states = self.zero_states(len(group) + -len(group) % SCORE_ROWS)
+            for step in range(length.max(initial=0)):
+                events = begin[length > step] + step
+                items = np.zeros(len(events) + -len(events) % SCORE_ROWS, np.int64)
+                items[: len(events)] = sessions.items[events]
+                x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
+                states = self.advance(x, [state[: len(items)] for state in states])
+                done = 0
+                while done < len(events):
+                    part = events[done : done + room]
+                    at = len(top) - room
+                    top[at : at + len(part)] = states[-1][done : done + len(part)]
+                    filled.append(part)
+                    done, room = done + len(part), room - len(part)
+                    if room == 0:
+                        yield np.concatenate(filled)
+                        filled, room = [], len(top)
+        if filled:
+            yield np.concatenate(filled)
 
     def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
         """See ``Recommender.score_last``: one product for all sessions, none for the events before their last."""
