@@ -1,6 +1,6 @@
 """What the evaluator does to every score, compiled: count those above and at the target's, and find the best items.
 
-A row of scores is read three times while it is in a core's cache, and nothing of its size is written. The loops over
+A row of scores is read as a whole once, then in a few places, and nothing of its size is written. The loops over
 all items have no branches, so that the compiler turns them into vector instructions; that is why they look as they do.
 """
 
@@ -47,22 +47,30 @@ def observe(
     for i in range(len(targets)):
         row = scores[i * apart : i * apart + n_items]
         score = row[targets[i]]
-        greater[i], less = _count(row, score)
+        greater[i], less = _pass(row, score, maxima)
         equal[i] = n_items - greater[i] - less  # and NaN, which is neither
         if (equal[i] > 1 or np.isnan(score)) and _unordered(row):
             return False
-        _maxima(row, maxima)
         _collect(row, maxima, _bound(maxima, top), lanes, values, best[i])
     return True
 
 
 @njit(cache=True, nogil=True)
-def _count(row: Floats, score: float) -> tuple[np.int32, np.int32]:
-    """How many of a row are greater and less than ``score``; 32 bits fit more of them into a vector."""
+def _pass(row: Floats, score: float, maxima: Floats) -> tuple[np.int32, np.int32]:
+    """How many of a row are greater and less than ``score``; 32 bits fit more of them into a vector.
+
+    maxima is filled with the maximum of each lane: of the items lane, lane + lanes, lane + 2 * lanes, ...
+    """
     greater, less = np.int32(0), np.int32(0)
-    for i in range(len(row)):
-        greater += np.int32(row[i] > score)
-        less += np.int32(row[i] < score)
+    lanes = len(maxima)
+    maxima[:] = row[:lanes]
+    for start in range(0, len(row), lanes):
+        part = row[start : min(start + lanes, len(row))]
+        for lane in range(len(part)):
+            value, highest = part[lane], maxima[lane]
+            greater += np.int32(value > score)
+            less += np.int32(value < score)
+            maxima[lane] = value if value > highest else highest  # max() would heed NaN, which takes longer
     return greater, less
 
 
@@ -73,17 +81,6 @@ def _unordered(row: Floats) -> bool:
     for i in range(len(row)):
         found += np.int32(row[i] != row[i])
     return bool(found > 0)
-
-
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-def _maxima(row: Floats, maxima: Floats) -> None:
-    """The maximum of each lane: of the items lane, lane + lanes, lane + 2 * lanes, ..."""
-    lanes = len(maxima)
-    maxima[:] = row[:lanes]
-    for start in range(lanes, len(row), lanes):
-        part = row[start : min(start + lanes, len(row))]
-        for lane in range(len(part)):
-            maxima[lane] = max(maxima[lane], part[lane])
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
