@@ -165,10 +165,10 @@ class Batches:
                 tables[name] = pad(array, counts, b if name == "more_inputs" else b + n, self.n_items)
             ints, floats = (self._send(np.hstack([tables[name] for name in names])) for names in (INTS, FLOATS))
             return [unpack(*packed, b) for packed in zip(ints, floats, strict=True)]
-        columns = {name: self._split(array, np.cumsum(sizes)) for name, array in per_event.items()}
+        fields = {name: self._split(array, np.cumsum(sizes)) for name, array in per_event.items()}
         for name, (keys, array) in per_item.items():
-            columns[name] = self._split(array, np.searchsorted(keys, starts[1:]))
-        return [Batch(**dict(zip(columns, parts, strict=True))) for parts in zip(*columns.values(), strict=True)]
+            fields[name] = self._split(array, np.searchsorted(keys, starts[1:]))
+        return [Batch(**dict(zip(fields, parts, strict=True))) for parts in zip(*fields.values(), strict=True)]
 
     def _split(self, array: NDArray[Any], ends: NDArray[np.int64]) -> Sequence[Tensor]:
         """Send an array of a block to the device, whole, and give each step its part."""

@@ -221,7 +221,7 @@ class GRU4RecTrainer:
 
         after = [self.ranks.whole(layer.after, b) for layer in passed]
         self.ranks.add_up([self.layer_gradients, *gradients.values(), *after, loss])
-        self.optimisers["items"].step_rows(used, gradients["items"], rows)
+        self.optimisers["items"].step_rows(used, gradients["items"])
         self.optimisers["item_bias"].step_rows(batch.columns, gradients["item_bias"])
         if not self.shared:
             self.optimisers["inputs"].step_rows(batch.more_inputs, gradients["inputs"])
