@@ -26,7 +26,7 @@ class Adagrad:
         self._update(self.weight, self.scale, gradient, self.velocity)
 
     def step_rows(self, rows: Tensor, gradient: Tensor) -> None:
-        """Update ``rows``, all different but for a spare one without gradient; no other is touched, momentum included."""
+        """Update ``rows``, all different but for a spare one without gradient; momentum too moves no other."""
         if self.weight.device.type == "cpu":
             self._step_rows_on_cpu(rows, gradient)
         else:

@@ -215,9 +215,10 @@ class GRU4RecTrainer:
         x_gradient = self.backward(passed, top_gradient)
         if self.shared:
             row_gradients[:more].zero_()
+            inputs = row_gradients
         else:
-            gradients["inputs"] = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
-        gradients["items" if self.shared else "inputs"].index_add_(0, batch.input_place[own], x_gradient)
+            inputs = gradients["inputs"] = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
+        inputs.index_add_(0, batch.input_place[own], x_gradient)
 
         after = [self.ranks.whole(layer.after, b) for layer in passed]
         self.ranks.add_up([self.layer_gradients, *gradients.values(), *after, loss])
