@@ -43,6 +43,7 @@ def observe(
     top = best.shape[1]
     maxima = np.empty(min(max(LANES, top, n_items // ITEMS_PER_LANE), n_items), scores.dtype)
     lanes = np.empty(len(maxima), np.int32)
+    candidates = np.empty(n_items, np.int32)
     values = np.empty(top, scores.dtype)
     for i in range(len(targets)):
         row = scores[i * apart : i * apart + n_items]
@@ -51,7 +52,7 @@ def observe(
         equal[i] = n_items - greater[i] - less  # and NaN, which is neither
         if (equal[i] > 1 or np.isnan(score)) and _unordered(row):
             return False
-        _collect(row, maxima, _bound(maxima, top), lanes, values, best[i])
+        _collect(row, maxima, _bound(maxima, top), lanes, candidates, values, best[i])
     return True
 
 
@@ -111,19 +112,32 @@ def _bound(maxima: Floats, top: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _collect(
-    row: Floats, maxima: Floats, bound: float, lanes: NDArray[np.int32], values: Floats, best: NDArray[np.int32]
+    row: Floats,
+    maxima: Floats,
+    bound: float,
+    lanes: NDArray[np.int32],
+    candidates: NDArray[np.int32],
+    values: Floats,
+    best: NDArray[np.int32],
 ) -> None:
-    """Fill ``best`` with the items of the highest scores, all of which reach ``bound``; lanes, values: memory."""
+    """Fill ``best`` with the items of the highest scores, all of which reach ``bound``; lanes to values are memory.
+
+    What reaches the bound is written down without a branch, which no processor could foretell.
+    """
     looked_at = 0
-    for lane in range(len(maxima)):  # without a branch, which nobody could foretell
+    for lane in range(len(maxima)):
         lanes[looked_at] = lane
         looked_at += maxima[lane] >= bound
-    found = 0
+    reached = 0
     for start in range(0, len(row), len(maxima)):
         for i in range(looked_at):
             item = start + lanes[i]
-            if item < len(row) and row[item] >= bound:
-                found = _insert(values, best, found, row[item], item)
+            if item < len(row):
+                candidates[reached] = item
+                reached += row[item] >= bound
+    found = 0
+    for item in candidates[:reached]:
+        found = _insert(values, best, found, row[item], item)
 
 
 @njit(cache=True, nogil=True)
