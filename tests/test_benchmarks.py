@@ -121,6 +121,16 @@ def test_shards_rank_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert told.endswith("the content hashes are equal\n")
 
 
+def test_the_evaluation_is_measured_beside_its_product(capsys: pytest.CaptureFixture[str]) -> None:
+    before, module = torch.get_num_threads(), script("evaluation")
+    module.main(["--items", "50", "70", "--hidden", "8", "--scores", "1000", "--repeat", "1"])
+    torch.set_num_threads(before)
+    del sys.modules[module.__name__]
+    *_, last = told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 + 2 * 3
+    assert [cell.strip() for cell in last.split("|")[1:3]] == ["70", "ranking"]
+
+
 def test_a_folder_needs_a_command(benchmark: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         benchmark.main(["--official", str(tmp_path)])

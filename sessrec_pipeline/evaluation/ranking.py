@@ -4,8 +4,8 @@ Models never compute metrics. A prediction's rank among the whole catalogue foll
 *greater* than the target and those scored *equal* (the target itself included), under any tie rule:
 standard = greater + 1, conservative = greater + equal, median = the middle of both.
 
-Scores come in blocks that fit a core's cache, or of ``LEAST_ROWS`` predictions where the catalogue is large: the full
-matrix of scores exists at no time, and what a prediction costs follows the catalogue.
+Scores come in blocks that fit a core's cache, or of as many predictions as the model needs to be fast, within
+``MEMORY_BYTES``: the full matrix of scores exists at no time, and what a prediction costs follows the catalogue.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Recommender, Sessions
@@ -37,9 +38,11 @@ MISS = 2**31 - 1
 CACHE_BYTES = 1_300_000
 """Scores that a model is asked for at once: they are read several times, so they should stay in a core's cache."""
 
+MEMORY_BYTES = 2**27
+"""Scores in float32 that a model is asked for at once where it is faster with more of them than fit a cache."""
+
 LEAST_ROWS = 32
-"""Predictions that a model is asked for at once, however large the catalogue: 128 MB of scores for a million items.
-Fewer would save memory, but matrix products of few rows take several times as long per row."""
+"""Predictions that a model is asked for at once, however large the catalogue; few cost several times as much each."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def rank(
     level = np.ones(len(shown), dtype=np.int64)
     best = np.zeros((len(shown), min(top, len(vocabulary))), dtype=np.int32)
     done = 0
-    for block, scores in model.score(sessions, rows_at_once(len(vocabulary), batch_size)):
+    for block, scores in model.score(sessions, rows_at_once(len(vocabulary), batch_size, model.fast_rows)):
         above[block], level[block], best[block] = observe(scores, wanted[block], best.shape[1])
         done += len(block)
         progress(done, len(shown))
@@ -134,9 +137,13 @@ def rank(
     )
 
 
-def rows_at_once(n_items: int, batch_size: int) -> int:
-    """Predictions to score at once: ``batch_size``, or if less the power of two whose float32 fit ``CACHE_BYTES``."""
-    room = max(LEAST_ROWS, CACHE_BYTES // (4 * max(1, n_items)))
+def rows_at_once(n_items: int, batch_size: int, fast_rows: int = LEAST_ROWS) -> int:
+    """Predictions to score at once, at most ``batch_size``: a power of two whose float32 fit ``CACHE_BYTES``.
+
+    Or more, up to ``fast_rows`` as far as they fit ``MEMORY_BYTES``, and up to ``LEAST_ROWS`` in any case.
+    """
+    row_bytes = 4 * max(1, n_items)
+    room = max(LEAST_ROWS, CACHE_BYTES // row_bytes, min(fast_rows, MEMORY_BYTES // row_bytes))
     return min(batch_size, 1 << (room.bit_length() - 1))
 
 
@@ -155,8 +162,11 @@ def observe(scores: NDArray[np.floating], targets: NDArray[np.int64], top: int) 
     """
     from sessrec_pipeline.evaluation import kernels  # noqa: PLC0415 - imports numba
 
-    b = len(scores)
+    b, n_items = scores.shape
+    scores = np.ascontiguousarray(scores) if scores.strides[1] != scores.itemsize else scores
+    apart = scores.strides[0] // scores.itemsize  # more than n_items in padded memory, 0 in a row shown many times
+    flat = as_strided(scores, [(b - 1) * apart + n_items], [scores.itemsize], writeable=False)
     found = Observed(np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, top), np.int32))
-    if not kernels.observe(scores, targets, *found):
+    if not kernels.observe(flat, n_items, apart, targets, *found):
         raise ValueError("the model scored NaN for some item: it has no ranking; train it again")
     return found

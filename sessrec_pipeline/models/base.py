@@ -93,6 +93,8 @@ class Recommender(ABC):
 
     n_items: int
     """Size of the catalogue."""
+    fast_rows: int = 32
+    """Events that ``score`` is best asked for at once, however large the catalogue, as far as there is memory."""
 
     @abstractmethod
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:

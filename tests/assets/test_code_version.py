@@ -563,7 +563,8 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     ("sessrec_pipeline/models/neighbours/kernels.py", "middle = (low + high) // 2", "middle = (low + high + 1) // 2",
      {*each("rankings", "tuning"), STUDIES}),
     ("sessrec_pipeline/models/gru4rec/trainer.py", "2**62", "2**61", GRU4REC),
-    ("sessrec_pipeline/models/gru4rec/losses.py", "scores.div_(total)", "scores.mul_(total)", GRU4REC),
+    ("sessrec_pipeline/models/gru4rec/losses.py", "div_(p)", "mul_(p)", GRU4REC),
+    ("sessrec_pipeline/models/gru4rec/kernels.py", "w[j] -=", "w[j] +=", GRU4REC),
     ("sessrec_pipeline/models/gru4rec/network.py", "SCORE_ROWS = ", "SCORE_ROWS = 2 * ",
      GRU4REC | {"gru4rec_rankings"}),
     ("sessrec_pipeline/models/gru4rec/cuda_graphs.py", "WARM_UP = 3", "WARM_UP = 4", GRU4REC),
@@ -575,7 +576,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
      CHECKPOINTS),
     ("sessrec_pipeline/tuning/search.py", "DIVERGED = 0.0", "DIVERGED = 0.1", {TUNING}),
     # evaluation
-    ("sessrec_pipeline/evaluation/kernels.py", "ITEMS_PER_LANE = 128, 64", "ITEMS_PER_LANE = 64, 64",
+    ("sessrec_pipeline/evaluation/kernels.py", "ITEMS_PER_LANE = 256, 64", "ITEMS_PER_LANE = 64, 64",
      {RANKINGS, TUNING, STUDIES} | VALIDATIONS),
     ("sessrec_pipeline/evaluation/metrics.py", 'row["model"] != ORACLE', 'row["model"] == ORACLE', {"leaderboard"}),
     ("sessrec_pipeline/evaluation/comparisons.py", "np.ones((len(pairs), metrics))", "np.zeros((len(pairs), metrics))",

@@ -26,6 +26,7 @@ class Drawn:
     """A model with many ties, which answers in blocks of any size and in any order."""
 
     n_items: int
+    fast_rows: int = 32
     blocks: list[int] = field(default_factory=list)
 
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
@@ -43,6 +44,8 @@ class Drawn:
 
 class Fixed:
     """The same scores after every event."""
+
+    fast_rows = 32
 
     def __init__(self, *scores: float) -> None:
         self.row = np.array(scores)
@@ -161,6 +164,7 @@ class Narrow:
     """A model over a huge catalogue, whose full score matrix would take 80 GB."""
 
     n_items = 1_000_000
+    fast_rows = 512
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -189,6 +193,16 @@ def test_memory_is_bounded() -> None:
 )
 def test_rows_at_once(n_items: int, batch_size: int, rows: int) -> None:
     assert rows_at_once(n_items, batch_size) == rows
+
+
+@pytest.mark.parametrize(
+    ("n_items", "batch_size", "rows"),
+    [(3000, 512, 256), (50_000, 512, 256), (50_000, 7, 7), (500_000, 256, 64), (10**6, 256, 32), (10**8, 256, 32)],
+)
+def test_a_model_that_is_faster_with_more_rows_gets_them_within_bounds(
+    n_items: int, batch_size: int, rows: int
+) -> None:
+    assert rows_at_once(n_items, batch_size, 256) == rows
 
 
 @given(splits(), st.integers(1, 10), st.sampled_from([1, 100, 300]))

@@ -1,12 +1,12 @@
 """Mini-batches of GRU4Rec's training: which rows of the tables a step uses, and its sampled negatives.
 
 All of it is found on the host for a block of steps at a time and sent to the device whole: a step itself waits for
-nothing. An item that is drawn n times as a negative is one column that counts n times.
+nothing. An item that is a target of n slots or drawn n times as a negative is one column that counts n times.
 
 So a step uses now more, now fewer rows, but what a GPU replays has shapes that never change. For it full steps are
 padded with a spare item, number ``n_items``: its columns count exp(-inf) times, and its row gets no gradient.
 
-Names of sizes in comments: b sessions in the mini-batch, u different sampled negatives.
+Names of sizes in comments: b sessions in the mini-batch, c scored columns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,14 +58,14 @@ class Batch:
     """One step, on the device. Rows of tables that it changes are listed once; places say where gradients go.
 
     inputs, targets (b,): items; rows, kept: how states are carried on, see ``carry``.
-    sampled (u,): items, each once; log_count (u,): the log of how often each was drawn, less logQ, which its score
-    gains in the softmax; target_gain (b,): the same of the columns of the targets.
-    more_targets: targets that were not sampled, each once; more_inputs: inputs that are neither, each once. Inputs with
-    a table of their own are all in more_inputs; else a step changes (more_inputs, more_targets, sampled) of the items.
-    target_place (b,): where a target is in (more_targets, sampled); input_place (b,): where an input is in
-    (more_inputs, more_targets, sampled).
-    packed: only of a padded step, in which u is n_sample, and more_targets and more_inputs are (b,): its integers
-    (7 b + n_sample,) and its floats (2 b + n_sample,), of which the fields above are views.
+    columns (c,): targets and sampled items, each once; log_count (c,): the log of how often each counts, that is as a
+    target and as a sample, or with logQ of the sum of what these weigh; target_gain (b,): the log of what a target
+    weighs by itself.
+    more_inputs: inputs that are no columns, each once, or with a table of their own all of them, each once. Of the
+    items a step changes (more_inputs, columns), or columns alone where inputs have a table of their own.
+    target_place (b,): where a target is in columns; input_place (b,): where an input is in (more_inputs, columns).
+    packed: only of a padded step, in which c is b + n_sample, and more_inputs is (b,): its integers (7 b + n_sample,)
+    and its floats (3 b + n_sample,), of which the fields above are views.
     """
 
     inputs: Tensor
@@ -75,9 +75,8 @@ class Batch:
     target_gain: Tensor
     target_place: Tensor
     input_place: Tensor
-    sampled: Tensor
+    columns: Tensor
     log_count: Tensor
-    more_targets: Tensor
     more_inputs: Tensor
     packed: tuple[Tensor, Tensor] | None = None
 
@@ -132,15 +131,18 @@ class Batches:
         drawn_key = (drawn + starts[:-1, None]).ravel()
         first = np.flatnonzero(np.diff(drawn_key, prepend=-1))
         sampled, count = drawn_key[first], np.diff(first, append=len(drawn_key))
-        more_targets, target_place = places(target_key, step, [sampled], starts, (b, n) if padded else ())
-        known = [more_targets, sampled] if self.shared else []
-        more_inputs, input_place = places(input_key, step, known, starts, (b, b, n) if padded else ())
+        merged = np.sort(np.concatenate((sampled, target_key)), kind="stable")  # merges what is sorted, or nearly so
+        columns = merged[np.diff(merged, prepend=-1) > 0]
+        target_at = np.searchsorted(columns, target_key)
+        target_place = target_at - np.searchsorted(columns, starts)[step]
+        known = columns if self.shared else columns[:0]
+        more_inputs, input_place = places(input_key, step, known, starts, b if padded else None)
 
-        log_count, target_gain = np.log(count.astype(np.float32)), np.zeros(len(targets), dtype=np.float32)
-        sampled_items = drawn.ravel()[first].astype(np.int64)
-        if self.config.loss == "cross-entropy":
-            log_count -= self.config.logq * self.negatives.log_sampled[sampled_items]
-            target_gain -= self.config.logq * self.negatives.log_target[targets]
+        logq = self.config.logq if self.config.loss == "cross-entropy" else 0.0
+        target_gain = -logq * self.negatives.log_target[targets]
+        weight = np.bincount(target_at, np.exp(target_gain), len(columns))
+        log_sampled = self.negatives.log_sampled[sampled % self.n_items]
+        weight[np.searchsorted(columns, sampled)] += count * np.exp(-logq * log_sampled)
         rows, kept = previous_rows(carried)
         per_event = {
             "inputs": inputs,
@@ -152,22 +154,21 @@ class Batches:
             "input_place": input_place,
         }
         per_item = {
-            "sampled": (sampled, sampled_items),
-            "log_count": (sampled, log_count),
-            "more_targets": (more_targets, more_targets % self.n_items),
+            "columns": (columns, columns % self.n_items),
+            "log_count": (columns, np.log(weight).astype(np.float32)),
             "more_inputs": (more_inputs, more_inputs % self.n_items),
         }
         if padded:
             tables = {name: array.reshape(-1, b) for name, array in per_event.items()}
             for name, (keys, array) in per_item.items():
                 counts = np.diff(np.searchsorted(keys, starts))
-                tables[name] = pad(array, counts, b if name.startswith("more") else n, self.n_items)
+                tables[name] = pad(array, counts, b if name == "more_inputs" else b + n, self.n_items)
             ints, floats = (self._send(np.hstack([tables[name] for name in names])) for names in (INTS, FLOATS))
             return [unpack(*packed, b) for packed in zip(ints, floats, strict=True)]
-        columns = {name: self._split(array, np.cumsum(sizes)) for name, array in per_event.items()}
+        fields = {name: self._split(array, np.cumsum(sizes)) for name, array in per_event.items()}
         for name, (keys, array) in per_item.items():
-            columns[name] = self._split(array, np.searchsorted(keys, starts[1:]))
-        return [Batch(**dict(zip(columns, parts, strict=True))) for parts in zip(*columns.values(), strict=True)]
+            fields[name] = self._split(array, np.searchsorted(keys, starts[1:]))
+        return [Batch(**dict(zip(fields, parts, strict=True))) for parts in zip(*fields.values(), strict=True)]
 
     def _split(self, array: NDArray[Any], ends: NDArray[np.int64]) -> Sequence[Tensor]:
         """Send an array of a block to the device, whole, and give each step its part."""
@@ -182,8 +183,8 @@ class Batches:
         return tensor.to(self.device, non_blocking=True)
 
 
-# What ``Batch.packed`` holds, in this order: (b,) each, but for the last ones, which are (n_sample,).
-INTS = ("inputs", "targets", "rows", "target_place", "input_place", "more_targets", "more_inputs", "sampled")
+# What ``Batch.packed`` holds, in this order: (b,) each, but for the last ones, which are (b + n_sample,).
+INTS = ("inputs", "targets", "rows", "target_place", "input_place", "more_inputs", "columns")
 FLOATS = ("kept", "target_gain", "log_count")
 
 
@@ -207,28 +208,21 @@ def pad(values: NDArray[Any], counts: NDArray[np.int64], width: int, spare: int)
 def places(
     keys: NDArray[np.int64],
     step: NDArray[np.int64],
-    known: Sequence[NDArray[np.int64]],
+    known: NDArray[np.int64],
     starts: NDArray[np.int64],
-    widths: Sequence[int] = (),
+    width: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each key a place among the rows that its step changes: rows of no known set come first, then set by set.
+    """Give each key a place among the rows that its step changes: those that are not known first, then the known ones.
 
-    keys of the steps ``step``; known: sets of keys, sorted; starts: the lowest key of each step, and of one more.
-    widths: rows of each set in every step, where the sets are padded.
-    Returns the keys that are in no set, sorted and each once, and the places.
+    keys of the steps ``step``; known: keys, sorted; starts: the lowest key of each step, and of one more. width: rows
+    that are not known in every step, where they are padded.
+    Returns the keys that are not known, sorted and each once, and the places.
     """
-    place, found = np.empty_like(keys), np.zeros(len(keys), dtype=np.bool_)
-    hits = []
-    for part in known:
-        at = np.searchsorted(part, keys)
-        hit = part[np.minimum(at, len(part) - 1)] == keys if len(part) else np.zeros_like(found)
-        place[hit] = at[hit]
-        found |= hit
-        hits.append(hit)
-    new, place[~found] = np.unique(keys[~found], return_inverse=True)
-    before = np.zeros(len(starts) - 1, dtype=np.int64)  # rows of each step in the sets so far
-    for i, (part, hit) in enumerate(zip((new, *known), (~found, *hits), strict=True)):
-        bounds = np.searchsorted(part, starts)
-        place[hit] += (before - bounds[:-1])[step[hit]]
-        before += widths[i] if widths else np.diff(bounds)
+    place = np.searchsorted(known, keys)
+    hit = np.append(known, -1)[place] == keys
+    new, place[~hit] = np.unique(keys[~hit], return_inverse=True)
+    begin = np.searchsorted(new, starts)
+    before = np.diff(begin) if width is None else width
+    place[hit] += (before - np.searchsorted(known, starts)[:-1])[step[hit]]
+    place[~hit] -= begin[step[~hit]]
     return new, place

@@ -32,11 +32,13 @@ from torch.nn import functional
 
 from sessrec_pipeline.models.base import Block, Recommender, Sessions
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
-from sessrec_pipeline.models.gru4rec.weights import check_items, check_shapes, weight_shapes
+from sessrec_pipeline.models.gru4rec.weights import FAST_ROWS, check_items, check_shapes, weight_shapes
 
 PER_ITEM = ("items", "item_bias", "inputs")  # the weights with a row for each item
 SCORE_ROWS = 32  # scoring pads mini-batches to a multiple: few or odd rows take other kernels, which round otherwise
 SLOTS = 512  # sessions that walk side by side when they are scored: the fixed price of a step is paid for all of them
+SMALL = 10_000  # items of a catalogue for which the first layer's product with every item is kept while it scores
+ALIGNED = 16  # float32 of 64 bytes: where rows of scores begin anywhere else, products take up to half as long again
 
 
 # --- session-parallel mini-batches ----------------------------------------------------------------------------------
@@ -140,6 +142,8 @@ def extend_weights(
 class GRU4Rec(Recommender):
     """A trained network: the weights and how they score. training makes one, ``from_weights`` brings one back."""
 
+    fast_rows = FAST_ROWS
+
     def __init__(self, config: GRU4RecSettings, n_items: int, tensors: dict[str, Tensor]):
         self.config = config
         self.n_items = n_items
@@ -190,8 +194,9 @@ class GRU4Rec(Recommender):
         candidate = torch.addmm(inputs[:, 2 * units :], kept, tensors[f"layer{i}.candidate"]).tanh_()
         return Layer(reset, update, kept, candidate, torch.lerp(state, candidate, update))
 
+    @torch.inference_mode()
     def score(self, sessions: Sessions, batch_size: int) -> Iterator[Block]:
-        """Scores of all items after each event: sessions walk ``SLOTS`` or more at a time, blocks are parts of a step.
+        """Scores of all items after each event: sessions walk ``SLOTS`` at a time, a block has events of several steps.
 
         A block's scores are overwritten by those of the next one: fresh memory of their size costs more than they do.
 
@@ -199,31 +204,57 @@ class GRU4Rec(Recommender):
         MKL the scores are the same to the bit whatever ``batch_size``; elsewhere kernels chosen by shape may round.
         """
         check_items(sessions, self.n_items)
-        plan = schedule(sessions, max(1, min(len(sessions), max(batch_size, SLOTS))), with_last=True)
-        states = self.zero_states(1)
-        with torch.inference_mode():
-            # The products are a fifth faster with the table on its side, and with the bias as one more unit of it.
-            table = torch.cat((self.tensors["items"].T, self.tensors["item_bias"][None]))  # (h + 1, n_items)
-            most = min(batch_size, int(np.diff(plan.offsets).max(initial=0)))
-            memory = torch.empty(most + -most % SCORE_ROWS, self.n_items, device=self.device)
-        for step in range(plan.steps):
-            part = slice(plan.offsets[step], plan.offsets[step + 1])
-            events, carried = plan.events[part], plan.carried[part]
-            padding = np.full(-len(events) % SCORE_ROWS, -1)
-            items = np.concatenate([sessions.items[events], np.zeros_like(padding)])
-            with torch.inference_mode():
-                rows, kept = (torch.from_numpy(a).to(self.device) for a in previous_rows(np.append(carried, padding)))
+        # The products are a fifth faster with the table on its side, and with the bias as one more unit of it.
+        table = torch.cat((self.tensors["items"].T, self.tensors["item_bias"][None]))  # (h + 1, n_items)
+        most = min(batch_size, len(sessions.items))
+        shape = (most + -most % SCORE_ROWS, self.n_items + -self.n_items % ALIGNED)
+        memory = torch.empty(shape, device=self.device)[:, : self.n_items]
+        top = torch.ones(len(memory), len(table), device=self.device)
+        network = self.multiplied_out() if self.n_items < min(SMALL, len(sessions.items)) else self
+        for events in network.walk(sessions, top[:most, :-1]):
+            rows = len(events) + -len(events) % SCORE_ROWS
+            scores = torch.mm(top[:rows], table, out=memory[:rows])
+            yield events, scores[: len(events)].cpu().numpy()
+
+    def multiplied_out(self) -> "GRU4Rec":
+        """The same network with its first layer's product made once for each item, and not once for each event."""
+        tensors = dict(self.tensors)
+        if (matrix := tensors.pop("layer0.input", None)) is not None:
+            table = functional.pad(self.input_table, (0, 0, 0, -self.n_items % SCORE_ROWS))
+            tensors["inputs"] = torch.addmm(tensors["layer0.bias"], table, matrix)
+            tensors["layer0.bias"] = torch.zeros_like(tensors["layer0.bias"])
+        return GRU4Rec(self.config, self.n_items, tensors)
+
+    def walk(self, sessions: Sessions, top: Tensor) -> Iterator[NDArray[np.int64]]:
+        """Fill ``top`` (b, h) with the top states after events, again and again until there are none left.
+
+        Each time the events are returned, as positions in ``Sessions.items``: b of them, and at last what is left.
+        The longest sessions walk first, for so those of a group that go on are always its first ones.
+        """
+        longest = np.argsort(-sessions.lengths, kind="stable")
+        filled: list[NDArray[np.int64]] = []
+        room = len(top)
+        for group in np.split(longest, range(SLOTS, len(longest), SLOTS)):
+            begin, length = sessions.offsets[group], sessions.lengths[group]
+            states = self.zero_states(len(group) + -len(group) % SCORE_ROWS)
+            for step in range(length.max(initial=0)):
+                events = begin[length > step] + step
+                items = np.zeros(len(events) + -len(events) % SCORE_ROWS, np.int64)
+                items[: len(events)] = sessions.items[events]
                 x = self.input_table.index_select(0, torch.from_numpy(items).to(self.device))
-                states = self.advance(x, carry(states, rows, kept))
-                top = functional.pad(states[-1], (0, 1), value=1)  # (b, h + 1)
-            for start in range(0, len(events), batch_size):
-                block = events[start : start + batch_size]
-                with torch.inference_mode():
-                    own = top[start : start + len(block)]
-                    if missing := -len(block) % SCORE_ROWS:
-                        own = functional.pad(own, (0, 0, 0, missing))
-                    scores = torch.mm(own, table, out=memory[: len(own)])
-                yield block, scores[: len(block)].cpu().numpy()
+                states = self.advance(x, [state[: len(items)] for state in states])
+                done = 0
+                while done < len(events):
+                    part = events[done : done + room]
+                    at = len(top) - room
+                    top[at : at + len(part)] = states[-1][done : done + len(part)]
+                    filled.append(part)
+                    done, room = done + len(part), room - len(part)
+                    if room == 0:
+                        yield np.concatenate(filled)
+                        filled, room = [], len(top)
+        if filled:
+            yield np.concatenate(filled)
 
     def score_last(self, sessions: Sessions) -> NDArray[np.floating]:
         """See ``Recommender.score_last``: one product for all sessions, none for the events before their last."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sessrec_pipeline.models.base import Arrays, Block, Recommender, Sessions
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
-from sessrec_pipeline.models.gru4rec.weights import check_items, check_shapes, weight_shapes
+from sessrec_pipeline.models.gru4rec.weights import FAST_ROWS, check_items, check_shapes, weight_shapes
 
 if TYPE_CHECKING:
     from sessrec_pipeline.models.gru4rec.network import GRU4Rec
@@ -20,6 +20,8 @@ FEW = 8
 
 class GRU4RecOnCPU(Recommender):
     """The network of a checkpoint. What numpy scores equals what torch scores up to the rounding of float32."""
+
+    fast_rows = FAST_ROWS
 
     def __init__(self, config: GRU4RecSettings, n_items: int, arrays: Arrays) -> None:
         shapes = weight_shapes(config, n_items)

@@ -11,8 +11,8 @@ before the end of an epoch, and full steps are replayed from one captured graph 
 Several processes may share out each mini-batch (``models.ranks``): a step computes its own rows of it, adds up what
 is needed of all of them, and then changes the weights.
 
-Names of sizes in comments: b sessions in the mini-batch, own those that this process computes, u different sampled
-negatives, c = b + u scored columns (the targets first), d width of an item vector, h units of a layer.
+Names of sizes in comments: b sessions in the mini-batch, own those that this process computes, c scored columns, d
+width of an item vector, h units of a layer.
 """
 
 from collections.abc import Callable
@@ -185,78 +185,49 @@ class GRU4RecTrainer:
         b, h = len(batch.inputs), items.shape[1]
         own = self.ranks.share(b)
 
-        # Rows of the items: inputs if they share the table, targets, sampled. The last two are the columns.
-        first = torch.cat((batch.inputs, batch.targets)) if self.shared else batch.targets
-        head, n_rows = len(first), len(first) + len(batch.sampled)
-        rows = self.scratch("rows", n_rows, h)
-        torch.index_select(items, 0, first, out=rows[:head])
-        torch.index_select(items, 0, batch.sampled, out=rows[head:])
-        columns = rows[head - b :]  # (c, h)
-        bias = biases.index_select(0, torch.cat((batch.targets, batch.sampled)))  # (c,)
+        # Rows of the items that the step changes: inputs, if they share the table, then columns.
+        more = len(batch.more_inputs) if self.shared else 0
+        used = torch.cat((batch.more_inputs, batch.columns)) if self.shared else batch.columns
+        rows = torch.index_select(items, 0, used, out=self.scratch("rows", len(used), h))
+        columns, bias = rows[more:], biases.index_select(0, batch.columns)  # (c, h), (c,)
 
-        x = rows[own] if self.shared else self.tables["inputs"].index_select(0, batch.inputs[own])
+        if self.shared:
+            x = rows.index_select(0, batch.input_place[own])
+        else:
+            x = self.tables["inputs"].index_select(0, batch.inputs[own])
         passed = self.forward(x, carry(states, batch.rows[own], batch.kept[own]), b)
         top = passed[-1].after  # (own, h)
-        gain = torch.cat((batch.target_gain, batch.log_count))  # (c,)
         if config.loss == "cross-entropy":
-            bias += gain
+            bias += batch.log_count
         scores = torch.addmm(bias, top, columns.T, out=self.scratch("scores", len(top), len(columns)))
+        place = batch.target_place[own]
         if config.loss == "cross-entropy":
-            loss, gradient = cross_entropy(scores, own.start)
+            loss, gradient = cross_entropy(scores, place, self.scratch)
+            loss += (batch.log_count[place] - batch.target_gain[own]).sum()  # of the target alone, not its column's
         else:
-            loss, gradient = bpr_max(scores, gain, config.elu_param, config.bpreg, own.start, self.scratch)
+            loss, gradient = bpr_max(scores, place, batch.log_count, config.elu_param, config.bpreg, self.scratch)
 
         # The mean over the batch is taken of what is small: of (own, h) and (c,), not of (own, c).
         top_gradient = torch.mm(gradient, columns).div_(config.batch_size)
-        row_gradients = self.scratch("row_gradients", n_rows, h)
-        torch.mm(gradient.T, top / config.batch_size, out=row_gradients[head - b :])
-        bias_gradient = gradient.sum(dim=0).div_(config.batch_size)
+        row_gradients = self.scratch("row_gradients", len(used), h)
+        torch.mm(gradient.T, top / config.batch_size, out=row_gradients[more:])
+        gradients = {"items": row_gradients, "item_bias": gradient.sum(dim=0).div_(config.batch_size)}
         x_gradient = self.backward(passed, top_gradient)
-        gradients = self._by_row(batch, own, row_gradients, bias_gradient, x_gradient)
+        if self.shared:
+            row_gradients[:more].zero_()
+            inputs = row_gradients
+        else:
+            inputs = gradients["inputs"] = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
+        inputs.index_add_(0, batch.input_place[own], x_gradient)
+
         after = [self.ranks.whole(layer.after, b) for layer in passed]
         self.ranks.add_up([self.layer_gradients, *gradients.values(), *after, loss])
-        self._update(batch, gradients, rows)
-        return loss, after
-
-    def _by_row(
-        self, batch: Batch, own: slice, row_gradients: Tensor, bias_gradient: Tensor, x_gradient: Tensor
-    ) -> dict[str, Tensor]:
-        """Gradients of the rows that a step changes: rows that are in the tables once must be changed once.
-
-        row_gradients (rows, h): of inputs if they share the table, targets, sampled; not filled in for the inputs.
-        Sampled ones differ; the head's gradients are added to those of their places, for which the end of the head
-        itself has room.
-        """
-        b, head = len(batch.inputs), len(row_gradients) - len(batch.sampled)
-        n_more, place, gradients = len(batch.more_targets), batch.target_place, {}
-        head_gradients = row_gradients[head - b : head]
-        if self.shared:
-            place = torch.cat((batch.input_place[own], place + len(batch.more_inputs)))
-            head_gradients = torch.cat((x_gradient, head_gradients))
-            n_more += len(batch.more_inputs)
-        else:
-            head_gradients = head_gradients.clone()
-            gradients["inputs"] = x_gradient.new_zeros(len(batch.more_inputs), x_gradient.shape[1])
-            gradients["inputs"].index_add_(0, batch.input_place[own], x_gradient)
-        begin = head - n_more
-        row_gradients[begin:head].zero_()
-        gradients["items"] = row_gradients[begin:].index_add_(0, place, head_gradients)
-        gradients["item_bias"] = torch.cat((bias_gradient.new_zeros(len(batch.more_targets)), bias_gradient[b:]))
-        gradients["item_bias"].index_add_(0, batch.target_place, bias_gradient[:b])
-        return gradients
-
-    def _update(self, batch: Batch, gradients: dict[str, Tensor], rows: Tensor) -> None:
-        """Change all weights; the last of ``rows`` are those of the sampled items."""
-        items, scored = self.optimisers["items"], torch.cat((batch.more_targets, batch.sampled))
-        used = torch.cat((batch.more_inputs, scored)) if self.shared else scored
-        more = used[: len(used) - len(batch.sampled)]
-        weights = rows[len(rows) - len(used) :]
-        torch.index_select(items.weight, 0, more, out=weights[: len(more)])
-        items.step_rows(used, gradients["items"], weights)
-        self.optimisers["item_bias"].step_rows(scored, gradients["item_bias"])
+        self.optimisers["items"].step_rows(used, gradients["items"])
+        self.optimisers["item_bias"].step_rows(batch.columns, gradients["item_bias"])
         if not self.shared:
             self.optimisers["inputs"].step_rows(batch.more_inputs, gradients["inputs"])
         self.optimisers["layers"].step(self.layer_gradients)
+        return loss, after
 
     def forward(self, x: Tensor, states: list[Tensor], b: int) -> list["Passed"]:
         """``GRU4Rec.advance`` with dropout, and all that ``backward`` needs of it, for this rank's share of b sessions.

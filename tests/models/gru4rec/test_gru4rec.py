@@ -267,7 +267,7 @@ def test_more_steps_than_are_drawn_at_once() -> None:
     batches = list(chain.from_iterable(trainer(sessions, config(batch_size=2, n_sample=20)).batches.epoch()))
     assert len(batches) == 999
     assert [len(batch.inputs) for batch in batches] == [2] + [1] * 998
-    drawn = {(tuple(batch.sampled.tolist()), tuple(batch.log_count.tolist())) for batch in batches}
+    drawn = {(tuple(batch.columns.tolist()), tuple(batch.log_count.tolist())) for batch in batches}
     assert len(drawn) > 900
 
 
@@ -351,7 +351,7 @@ def test_bpr_max_formula(rows: int, columns: int, elu: float, bpreg: float) -> N
     scores = random_scores(rows, columns).requires_grad_()
     expected = sum(textbook_bpr_max(list(scores[i]), i, elu, bpreg) for i in range(rows))
     (gradient,) = torch.autograd.grad(expected, scores)
-    loss, our_gradient = bpr_max(scores.detach().clone(), scores.new_zeros(columns), elu, bpreg)
+    loss, our_gradient = bpr_max(scores.detach().clone(), torch.arange(rows), scores.new_zeros(columns), elu, bpreg)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(our_gradient, gradient)
 
@@ -361,31 +361,47 @@ def test_cross_entropy_formula(rows: int, columns: int) -> None:
     scores = random_scores(rows, columns).requires_grad_()
     expected = sum(textbook_cross_entropy(list(scores[i]), i) for i in range(rows))
     (gradient,) = torch.autograd.grad(expected, scores)
-    loss, our_gradient = cross_entropy(scores.detach().clone())
+    loss, our_gradient = cross_entropy(scores.detach().clone(), torch.arange(rows))
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(our_gradient, gradient)
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "bpr-max"])
-def test_a_column_drawn_three_times_is_scored_once(loss: str) -> None:
-    scores, count = random_scores(4, 7), [1, 1, 1, 1, 3, 1, 2]
+def test_a_column_that_counts_three_times_is_scored_once(loss: str) -> None:
+    """Two rows have the same target, and one of them a target that was drawn as a negative too."""
+    scores, place, count = random_scores(4, 7), torch.tensor([0, 1, 1, 3]), [1, 2, 1, 2, 3, 1, 2]
     log_count = torch.tensor(count, dtype=torch.float64).log()
     each = torch.tensor([j for j, n in enumerate(count) for _ in range(n)])
+    own = torch.tensor([0, 1, 2, 4])
+    assert torch.equal(each[own], place)
     if loss == "cross-entropy":
-        merged, gradient = cross_entropy(scores + log_count)
-        expected, expected_gradient = cross_entropy(scores[:, each])
+        merged, gradient = cross_entropy(scores + log_count, place)
+        merged += log_count[place].sum()
+        expected, expected_gradient = cross_entropy(scores[:, each], own)
     else:
-        merged, gradient = bpr_max(scores.clone(), log_count, 0.5, 1.3)
-        expected, expected_gradient = bpr_max(scores[:, each], torch.zeros(len(each), dtype=torch.float64), 0.5, 1.3)
+        merged, gradient = bpr_max(scores.clone(), place, log_count, 0.5, 1.3)
+        no_counts = torch.zeros(len(each), dtype=torch.float64)
+        expected, expected_gradient = bpr_max(scores[:, each], own, no_counts, 0.5, 1.3)
     torch.testing.assert_close(merged, expected)
     torch.testing.assert_close(gradient, torch.zeros_like(scores).index_add_(1, each, expected_gradient))
+
+
+def test_the_only_column_is_a_negative_where_two_rows_have_it_as_their_target() -> None:
+    scores, place = random_scores(2, 1), torch.zeros(2, dtype=torch.int64)
+    loss, gradient = bpr_max(scores.clone(), place, torch.tensor([2.0]).double().log(), 0.0, 1.3)
+    torch.testing.assert_close(loss, (math.log(2) + 1.3 * scores**2).sum())
+    torch.testing.assert_close(gradient, 2.6 * scores)
 
 
 @pytest.mark.parametrize("gap", [-500.0, 500.0])
 def test_losses_stay_finite_at_extreme_scores(gap: float) -> None:
     scores = torch.zeros(2, 6)
     scores.diagonal().fill_(gap)
-    for loss, gradient in (cross_entropy(scores.clone()), bpr_max(scores.clone(), torch.zeros(6), 0.0, 1.0)):
+    place = torch.arange(2)
+    for loss, gradient in (
+        cross_entropy(scores.clone(), place),
+        bpr_max(scores.clone(), place, torch.zeros(6), 0.0, 1.0),
+    ):
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
         np.testing.assert_allclose(gradient.diagonal(), 0 if gap > 0 else -1, atol=1e-6)
@@ -557,18 +573,17 @@ def test_places_name_each_row_once(data: st.DataObject) -> None:
     assert torch.cat([batch.inputs for batch in batches]).tolist() == inputs.tolist()
     assert torch.cat([batch.targets for batch in batches]).tolist() == targets.tolist()
     for batch, row in zip(batches, drawn.tolist(), strict=True):
-        counts = {i: row.count(i) for i in batch.sampled.tolist()}
-        assert sorted(counts) == sorted(set(row))
-        np.testing.assert_allclose(batch.log_count.exp(), list(counts.values()), rtol=1e-6)
-        scored = torch.cat((batch.more_targets, batch.sampled))
-        used = torch.cat((batch.more_inputs, scored)) if shared else batch.more_inputs
+        scored = row + batch.targets.tolist()
+        assert batch.columns.tolist() == sorted(set(scored))
+        counts = [scored.count(item) for item in batch.columns.tolist()]
+        np.testing.assert_allclose(batch.log_count.exp(), counts, rtol=1e-6)
+        used = torch.cat((batch.more_inputs, batch.columns)) if shared else batch.more_inputs
         for rows, places, items in (
-            (scored, batch.target_place, batch.targets),
+            (batch.columns, batch.target_place, batch.targets),
             (used, batch.input_place, batch.inputs),
         ):
             assert len(set(rows.tolist())) == len(rows)
             assert torch.equal(rows[places], items)
-        assert set(scored.tolist()) == set(row) | set(batch.targets.tolist())
 
 
 # --- training as a whole ---------------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ def test_padded_steps_equal_the_others(changes: dict) -> None:
                 full.append(ours.packed is not None)
                 assert full[-1] == (len(ours.inputs) == conf.batch_size)
                 if full[-1]:
-                    shapes = [tuple(part.shape) for part in (ours.sampled, ours.more_targets, ours.more_inputs)]
-                    assert shapes == [(conf.n_sample,), (conf.batch_size,), (conf.batch_size,)]
+                    shapes = [tuple(part.shape) for part in (ours.columns, ours.more_inputs)]
+                    assert shapes == [(conf.batch_size + conf.n_sample,), (conf.batch_size,)]
         assert sum(full) == {23: 2, 50: 0}.get(conf.batch_size, sum(full))
         assert sum(full) > 10 or conf.batch_size > 4
         assert not all(full) or conf.batch_size == 1
@@ -140,14 +140,13 @@ def test_places_among_padded_rows(data: st.DataObject, shared: bool, n: int, b: 
     for padded, plain in zip(ours, theirs, strict=True):
         for name in ("inputs", "targets", "rows", "kept", "target_gain"):
             assert torch.equal(getattr(padded, name), getattr(plain, name)), name
-        for name, width in (("sampled", n), ("more_targets", b), ("more_inputs", b)):
+        for name, width in (("columns", b + n), ("more_inputs", b)):
             filled, own = getattr(padded, name).tolist(), getattr(plain, name).tolist()
             assert filled == own + [N_ITEMS] * (width - len(own)), name
         gain = padded.log_count.tolist()
-        assert gain == plain.log_count.tolist() + [-np.inf] * (n - len(plain.log_count))
-        scored = torch.cat((padded.more_targets, padded.sampled))
-        used = torch.cat((padded.more_inputs, scored)) if shared else padded.more_inputs
-        assert torch.equal(scored[padded.target_place], padded.targets)
+        assert gain == plain.log_count.tolist() + [-np.inf] * (b + n - len(plain.log_count))
+        used = torch.cat((padded.more_inputs, padded.columns)) if shared else padded.more_inputs
+        assert torch.equal(padded.columns[padded.target_place], padded.targets)
         assert torch.equal(used[padded.input_place], padded.inputs)
 
 
@@ -203,7 +202,7 @@ def memory(tree: Any) -> set[int]:
 @each_config
 def test_replayed_steps_equal_the_others(changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three epochs, as a CUDA graph would run them: shapes, memory and all that Python computes stay as captured."""
-    monkeypatch.setattr(adagrad, "_put_on_cpu", adagrad._put)  # numpy writes what torch does not see
+    monkeypatch.setattr(adagrad.Adagrad, "_step_rows_on_cpu", adagrad.Adagrad._step_rows)  # torch does not see numba
     conf = config(**changes)
     replayed, plain = trainer(conf, fixed_shapes=True), trainer(conf, fixed_shapes=False)
     graph = RecordedGraph()

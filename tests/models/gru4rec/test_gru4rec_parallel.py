@@ -165,8 +165,8 @@ def test_losses_of_shares_are_those_of_the_rows(loss: str) -> None:
     counts = torch.rand(10, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def of(first: int, last: int) -> tuple[Tensor, Tensor]:
-        own = scores[first:last].clone()
-        return cross_entropy(own, first) if loss == "cross-entropy" else bpr_max(own, counts, 0.5, 1.3, first)
+        own, place = scores[first:last].clone(), torch.arange(first, last)
+        return cross_entropy(own, place) if loss == "cross-entropy" else bpr_max(own, place, counts, 0.5, 1.3)
 
     whole, gradient = of(0, 6)
     parts = [of(0, 2), of(2, 2), of(2, 5), of(5, 6)]
