@@ -1,15 +1,14 @@
 """The asset checks that are made from the rules of ``quality/``, a check for each."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import dagster as dg
 
 from assets.ingestion import landed_logs
-from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
+from sessrec_pipeline.quality.stored import evidence_of
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.storage.store import Store
 
 
 def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> list[str]:
@@ -41,7 +40,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
             for rule in _rules("raw_sessions"):
                 yield _result(rule, "raw_sessions", passed=True, seen="no log is ingested")
             return
-        with _evidence(settings, {"events": logs}) as evidence:
+        with evidence_of(settings, {"events": logs}) as evidence:
             yield from _results("raw_sessions", "raw_sessions", evidence)
 
     return checks
@@ -50,7 +49,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
 def _of_sessions() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="session_quality", specs=_specs("sessions", "sessions"))
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-        with _evidence(settings, {"sessions": [store.find("sessions")]}) as evidence:
+        with evidence_of(settings, {"sessions": [store.find("sessions")]}) as evidence:
             yield from _results("sessions", "sessions", evidence)
 
     return checks
@@ -61,20 +60,10 @@ def _of_split(prefix: str, settings: Settings) -> dg.AssetChecksDefinition:
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         split = settings.split.tuning if prefix else settings.split
         tables = {part: [store.find(f"{prefix}{part}_split")] for part in ("train", "test")}
-        with _evidence(settings.model_copy(update={"split": split}), tables) as evidence:
+        with evidence_of(settings.model_copy(update={"split": split}), tables) as evidence:
             yield from _results("test_split", f"{prefix}test_split", evidence)
 
     return checks
-
-
-@contextmanager
-def _evidence(settings: Settings, tables: Mapping[str, Sequence[Stored]]) -> Iterator[Evidence]:
-    """Stored tables, in an engine that keeps to the feed's memory limit."""
-    with DuckDBEngine(settings) as engine:
-        for name, stored in tables.items():
-            engine.register(name, [artefact.verified().path for artefact in stored])
-        stats = {name: stored[0].stats for name, stored in tables.items() if len(stored) == 1}
-        yield Evidence(engine.connection, settings, stats)
 
 
 def _rules(asset: Asset) -> list[Rule]:

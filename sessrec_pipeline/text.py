@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def printable(text: str) -> str:
@@ -23,3 +23,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def N_(text: str) -> str:  # noqa: N802 - its usual name
     """``text`` itself, marked for the catalogue."""
     return text
+
+
+class Said(str):
+    """An English text that knows what it was made of, so that a page can say it in another language.
+
+    ``Said(N_("{n} days"), n=3)``; the values may be such texts themselves (``report/translation.py``, ``translated``).
+    """
+
+    __slots__ = ("template", "values")
+    template: str
+    values: Mapping[str, object]
+
+    def __new__(cls, template: str, /, **values: object) -> "Said":
+        """Fill the template's placeholders; all braces of a template are placeholders."""
+        said = super().__new__(cls, template.format(**values))
+        said.template, said.values = template, values
+        return said

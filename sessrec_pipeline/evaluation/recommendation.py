@@ -20,6 +20,8 @@ TIMES, MICROSECONDS = 2.0, 100.0
 """What counts as cheaper: a model that holds less than half of the other's numbers, or one whose prediction takes less
 than half of the other's time and is this much shorter, too, for times differ from run to run."""
 Reason = Literal["only", "too few sessions", "cheaper", "best", "cheapest"]
+Saving = Literal["training", "time", "tables", "memory"]
+"""In what a model can be cheaper than another one."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,18 @@ class Price:
         saved = other.microseconds - self.microseconds
         return saved >= MICROSECONDS and other.microseconds >= TIMES * self.microseconds
 
-    def cheaper_than(self, other: Price) -> bool:
-        """No training beats training; then the faster one is cheaper, then fewer tables are, then fewer numbers."""
+    def saving(self, other: Price) -> Saving | None:
+        """In what it is cheaper than the other one; None where it is not.
+
+        No training beats training; then the faster one is cheaper, then fewer tables are, then fewer numbers.
+        """
         if self.trained != other.trained:
-            return other.trained
+            return "training" if other.trained else None
         if self.faster_than(other) or other.faster_than(self):
-            return self.faster_than(other)
+            return "time" if self.faster_than(other) else None
         if self.tables != other.tables:
-            return self.tables < other.tables
-        return TIMES * self.bytes_held <= other.bytes_held < float("inf")
+            return "tables" if self.tables < other.tables else None
+        return "memory" if TIMES * self.bytes_held <= other.bytes_held < float("inf") else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Recommendation:
     k: int
     difference: Estimate | None
     """The best less it; None where it is the best."""
+    saving: Saving | None
+    """In what it is cheaper than the best; None where it is the best."""
     margin: float
     """What a difference must be to matter, as a share of the best one's value."""
 
@@ -107,7 +114,7 @@ def recommended(
     chosen = best
     for model in others:
         near = verdicts[model] in ("equivalent", "differs within margin")
-        if near and price[model].cheaper_than(price[chosen]):
+        if near and price[model].saving(price[best]) and price[model].saving(price[chosen]):
             chosen = model
     reason: Reason = (
         "only"
@@ -117,12 +124,13 @@ def recommended(
         else "cheaper"
         if chosen != best
         else "best"
-        if any(price[model].cheaper_than(price[best]) for model in others)
+        if any(price[model].saving(price[best]) for model in others)
         else "cheapest"
     )
     row = rows.get(chosen)
     difference = None if row is None else difference_in(row)
-    return Recommendation(chosen, reason, best, metric, k, difference, settings.equivalence_margin)
+    saving = price[chosen].saving(price[best])
+    return Recommendation(chosen, reason, best, metric, k, difference, saving, settings.equivalence_margin)
 
 
 def recommended_by(store: Store, settings: EvaluationSettings) -> Recommendation:
@@ -133,13 +141,23 @@ def recommended_by(store: Store, settings: EvaluationSettings) -> Recommendation
     return recommended(leaderboard, comparisons, costs, settings)
 
 
+SAVED: dict[Saving, str] = {
+    "training": "needs no training, unlike",
+    "time": "answers in less than half the time of",
+    "tables": "is made from fewer tables than",
+    "memory": "holds less than half the numbers of",
+}
+"""What is said of a cheaper model, before the name of the other one."""
+
+
 def sentence(found: Recommendation) -> str:
     """The model to take and why, as the end of a sentence for a terminal."""
     metric = f"{found.metric}@{found.k}"
+    saved = "" if found.saving is None else SAVED[found.saving]
     why = {
         "only": "the only model",
         "too few sessions": f"highest in {metric}, which may be chance: too few sessions test for a verdict",
-        "cheaper": f"cheaper than {found.best}, the highest in {metric}, and within {found.margin:.0%} of it",
+        "cheaper": f"{saved} {found.best}, the highest in {metric}, and is within {found.margin:.0%} of it",
         "best": f"highest in {metric}; no cheaper model is within {found.margin:.0%} of it",
         "cheapest": f"highest in {metric}; no model is cheaper",
     }

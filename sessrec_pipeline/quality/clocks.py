@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sessrec_pipeline.clock import DAY, HOUR, lasting, moment
-from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
+from sessrec_pipeline.clock import DAY, HOUR, moment
+from sessrec_pipeline.quality.rule import Evidence, Finding, duration, part, shown
+from sessrec_pipeline.text import N_, Said
 
 FEWEST_SESSIONS = 20
 """With fewer, what most of them have in common says nothing."""
@@ -64,19 +65,20 @@ def strays(evidence: Evidence, threshold: float) -> Finding:
     late, early = stray_end(hours, counts), stray_end(-hours[::-1], counts[::-1])
     total = int(counts.sum())
     if late is not None:
-        place, condition = f"after all others, from {moment(late.start)} UTC on", f"session_start >= {late.start}"
-        stray = late
-        advice = (
+        place = Said(N_("after all others, from {moment} UTC on"), moment=moment(late.start))
+        stray, condition = late, f"session_start >= {late.start}"
+        advice = N_(
             "a clock that is ahead chooses the test period of the days rule ([split] rule, days), the window "
             "([sessions] window_days) and the last days of the drift; mend or take out their logs, or leave them if "
             "only the logs between are missing"
         )
     elif early is not None:
         first = HOUR - early.start
-        place, condition, stray = f"before all others, until {moment(first)} UTC", f"session_start < {first}", early
-        advice = "a clock that is behind makes the logs look longer than they are; mend or take out their logs"
+        place = Said(N_("before all others, until {moment} UTC"), moment=moment(first))
+        stray, condition = early, f"session_start < {first}"
+        advice = N_("a clock that is behind makes the logs look longer than they are; mend or take out their logs")
     else:
-        span = lasting(int(hours[-1] - hours[0]) * HOUR)
+        span = duration(int(hours[-1] - hours[0]) * HOUR)
         return Finding(False, f"{total:,} sessions begin within {span}, and none apart from the others")
     examples = evidence.rows(
         f"SELECT session, session_start FROM sessions WHERE position = 0 AND {condition} "
@@ -84,9 +86,14 @@ def strays(evidence: Evidence, threshold: float) -> Finding:
     )
     return Finding(
         stray.sessions > threshold * total,
-        f"{part(stray.sessions, total, 'sessions')} begin {lasting(stray.gap)} {place}",
+        Said(
+            N_("{part} begin {time} {place}"),
+            part=part(stray.sessions, total, N_("sessions")),
+            time=duration(stray.gap),
+            place=place,
+        ),
         [f"{shown(session)} ({moment(start)})" for session, start in examples],
-        advice,
+        Said(advice),
     )
 
 
@@ -95,16 +102,24 @@ def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
     clock, count, sessions, earliest, latest = evidence.row(
         "WITH starts AS (SELECT MIN(time) AS start FROM events GROUP BY session), "
         f"clocks AS (SELECT start % {DAY} AS clock, COUNT(*) AS n FROM starts GROUP BY clock) "
-        "SELECT ARG_MAX(clock, n), MAX(n), SUM(n), (SELECT MIN(time) FROM events), (SELECT MAX(time) FROM events) "
-        "FROM clocks"
+        "SELECT ARG_MAX(clock, (n, -clock)), MAX(n), SUM(n), (SELECT MIN(time) FROM events), "
+        "(SELECT MAX(time) FROM events) FROM clocks"
     )
-    time = f"the same time, {moment(earliest)}" if earliest == latest else f"the same time of day, {moment(clock)[11:]}"
+    template, time = (
+        (N_("{part} start at the same time, {time} UTC"), moment(earliest))
+        if earliest == latest
+        else (N_("{part} start at the same time of day, {time} UTC"), moment(clock)[11:])
+    )
     return Finding(
         sessions >= FEWEST_SESSIONS and count > threshold * sessions,
-        f"{part(count, sessions, 'sessions')} start at {time} UTC",
-        advice="these are dates without a clock, or the time of an export: what came first is not known; name the "
-        'column that has the time of the event ([logs] time, time_offset), or set [logs] time_unit = "order" if the '
-        "rows stand in order",
+        Said(template, part=part(count, sessions, N_("sessions")), time=time),
+        advice=Said(
+            N_(
+                "these are dates without a clock, or the time of an export: what came first is not known; name the "
+                'column that has the time of the event ([logs] time, time_offset), or set [logs] time_unit = "order" '
+                "if the rows stand in order"
+            )
+        ),
     )
 
 
@@ -112,7 +127,7 @@ def goes_back(evidence: Evidence, threshold: float) -> Finding:
     """Events whose time is before that of the row before them in their session, in a log that is otherwise in order."""
     hours = evidence.rows(
         f"SELECT COUNT(*), COUNT(*) FILTER (time < before) AS back, MAX(before - time), "
-        f"ARG_MAX(session, before - time), before // {HOUR} AS hour FROM ("
+        f"ARG_MIN(session, (time - before, session)), before // {HOUR} AS hour FROM ("
         "SELECT session, time, LAG(time) OVER (PARTITION BY log, session ORDER BY line) AS before FROM events) "
         "WHERE before IS NOT NULL GROUP BY hour ORDER BY hour"
     )
@@ -122,16 +137,33 @@ def goes_back(evidence: Evidence, threshold: float) -> Finding:
     if not back:
         return Finding(False, f"no step to the next row of a session goes back in time, of {steps:,}")
     most = max(hours, key=lambda row: row[1])
-    furthest = max(row[2] for row in hours)
+    furthest = duration(max(row[2] for row in hours))
     at_once = most[1] >= max(FEWEST_AT_ONCE, AT_ONCE * back, IN_THAT_HOUR * most[0])
+    seen = Said(
+        N_("{part} to the next row of a session go back in time, by {time} at most"),
+        part=part(back, steps, N_("steps")),
+        time=furthest,
+    )
+    if at_once:
+        hour = moment(most[4] * HOUR)[:16]
+        seen = Said(N_("{seen}, {n} of them within an hour of {hour} UTC"), seen=seen, n=f"{most[1]:,}", hour=hour)
     return Finding(
         at_once or back > threshold * steps,
-        f"{part(back, steps, 'steps')} to the next row of a session go back in time, by {lasting(furthest)} at most"
-        + (f", {most[1]:,} of them within an hour of {moment(most[4] * HOUR)[:16]} UTC" if at_once else ""),
-        [shown(most[3])],
-        "a clock was set back (the end of summer time, where times are local: [logs] time_zone) or rows were written "
-        "late; the events are put into the order of their times, which may not be that in which they came",
+        seen,
+        [in_session(most[3])],
+        Said(
+            N_(
+                "a clock was set back (the end of summer time, where times are local: [logs] time_zone) or rows were "
+                "written late; the events are put into the order of their times, which may not be that in which they "
+                "came"
+            )
+        ),
     )
+
+
+def in_session(session: str) -> str:
+    """A session as the example of what happens inside it."""
+    return Said(N_("in session {session}"), session=shown(session))
 
 
 UNORDERED = 0.2
@@ -145,14 +177,18 @@ def same_time_steps(evidence: Evidence, threshold: float) -> Finding:
     """Steps inside sessions between two events of one time."""
     steps, same, sessions, session = evidence.row(
         "SELECT COUNT(*), COUNT(*) FILTER (time = before), COUNT(DISTINCT session), "
-        "ANY_VALUE(session) FILTER (time = before) FROM ("
+        "MIN(session) FILTER (time = before) FROM ("
         "SELECT session, time, LAG(time) OVER (PARTITION BY session ORDER BY position) AS before FROM sessions) "
         "WHERE before IS NOT NULL"
     )
     return Finding(
         sessions >= FEWEST_SESSIONS and same > threshold * steps,
-        f"{part(same, steps, 'steps')} inside sessions are between events of the same time",
-        [shown(session)] if same else [],
-        "their order is that of the rows in the file, as in baskets, and models of order (Markov, SR, GRU4Rec) learn "
-        "it: believe them only if the file has the order in which the items were chosen",
+        Said(N_("{part} inside sessions are between events of the same time"), part=part(same, steps, N_("steps"))),
+        [in_session(session)] if same else [],
+        Said(
+            N_(
+                "their order is that of the rows in the file, as in baskets, and models of order (Markov, SR, GRU4Rec) "
+                "learn it: believe them only if the file has the order in which the items were chosen"
+            )
+        ),
     )

@@ -3,6 +3,7 @@
 import unicodedata
 
 from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
+from sessrec_pipeline.text import N_, Said
 
 SCIENTIFIC = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}"
 """What spreadsheets, R and Python make of long numbers. Product codes such as 15E2 have no plus sign."""
@@ -32,6 +33,27 @@ NUMBERS = ("0", "-1")
 """What may do so too: where ids are not numbered (1 and 2 do not occur)."""
 VARIATION_SELECTORS = {chr(code) for code in range(0xFE00, 0xFE10)}
 
+SCIENTIFIC_IDS = {
+    "session": N_("{part} have the session id in scientific notation"),
+    "item": N_("{part} have the item id in scientific notation"),
+    "": N_("{part} have an id in scientific notation"),
+}
+NO_IDS = {
+    "session": N_("{part} have a word for nothing as session id"),
+    "item": N_("{part} have a word for nothing as item id"),
+    "": N_("{part} have a word for nothing as an id"),
+}
+TAKEN_FOR_ONE = {
+    "session": N_("all of them are taken for one session; leave such rows out, with {setting}"),
+    "item": N_("all of them are taken for one item; leave such rows out, with {setting}"),
+}
+ALIKE = {
+    "session": N_("{part} are on session ids that differ from another one by nothing that can be seen or is meant"),
+    "item": N_("{part} are on item ids that differ from another one by nothing that can be seen or is meant"),
+    "": N_("{part} are on ids that differ from another one by nothing that can be seen or is meant"),
+}
+"""What is found, by the kind of id."""
+
 
 def scientific(evidence: Evidence, threshold: float) -> Finding:
     """Events with an id such as 4.46E+07."""
@@ -44,9 +66,12 @@ def scientific(evidence: Evidence, threshold: float) -> Finding:
     )
     return Finding(
         count > threshold * total,
-        f"{part(count, total)} have {f'the {kind} id' if count else 'an id'} in scientific notation",
+        Said(SCIENTIFIC_IDS[kind if count else ""], part=part(count, total)),
         [shown(text) for text in examples or ()],
-        f"a program has rounded the column {_column(evidence, kind)!r}, and made one id of many; export it as text",
+        Said(
+            N_("a program has rounded the column {column}, and made one id of many; export it as text"),
+            column=repr(_column(evidence, kind)),
+        ),
     )
 
 
@@ -69,9 +94,9 @@ def nothing(evidence: Evidence, threshold: float) -> Finding:
     rule = ", ".join(f'{{ column = "{_column(evidence, kind)}", not_prefix = "{text}" }}' for text in words[:1])
     return Finding(
         counts[kind] > threshold * total,
-        f"{part(counts[kind], total)} have a word for nothing as {kind if words else 'an'} id",
+        Said(NO_IDS[kind if words else ""], part=part(counts[kind], total)),
         [shown(text) for text in words],
-        f"all of them are taken for one {kind}; leave such rows out, with [logs] keep = [{rule}]",
+        Said(TAKEN_FOR_ONE[kind], setting=f"[logs] keep = [{rule}]"),
     )
 
 
@@ -96,11 +121,15 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
     kind, rarer, pairs = max(found, key=lambda row: (row[1], row[0]), default=("item", 0, []))
     return Finding(
         rarer > threshold * total,
-        f"{part(rarer, total)} are on {f'{kind} ids' if rarer else 'ids'} that differ from another one by nothing that "
-        "can be seen or is meant",
-        [" and ".join(map(shown, pair)) for pair in pairs],
-        "capitals, leading zeros, a trailing .0, invisible or compatibility characters make several ids of one; "
-        f"write the column {_column(evidence, kind)!r} one way in all logs",
+        Said(ALIKE[kind if rarer else ""], part=part(rarer, total)),
+        [Said(N_("{one} and {other}"), one=shown(one), other=shown(other)) for one, other in pairs],
+        Said(
+            N_(
+                "capitals, leading zeros, a trailing .0, invisible or compatibility characters make several ids of "
+                "one; write the column {column} one way in all logs"
+            ),
+            column=repr(_column(evidence, kind)),
+        ),
     )
 
 

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import duckdb
 
+from sessrec_pipeline.clock import lasting
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
+from sessrec_pipeline.text import N_, Said
 
 Asset = Literal["raw_sessions", "sessions", "test_split"]
 EXAMPLES = 3
@@ -59,8 +61,12 @@ class Finding:
         """All of it."""
         if not self.broken:
             return self.seen
-        such_as = f", such as {', '.join(self.examples[:EXAMPLES])}" if self.examples else ""
-        return f"{self.seen}{such_as}" + (f": {self.advice}" if self.advice else "")
+        found = (
+            Said(N_("{seen}, such as {examples}"), seen=self.seen, examples=_listed(self.examples))
+            if self.examples
+            else self.seen
+        )
+        return Said(N_("{seen}: {advice}"), seen=found, advice=self.advice) if self.advice else found
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,42 @@ class Rule:
     """Whether nothing may be built on data whose finding is ``worthless``."""
 
 
-def part(count: int, total: int, what: str = "events") -> str:
+def _listed(texts: Sequence[str]) -> str:
+    """The first examples, by commas."""
+    few = {f"example_{n}": text for n, text in enumerate(texts[:EXAMPLES])}
+    return Said(", ".join(f"{{{name}}}" for name in few), **few)
+
+
+EVENTS = N_("events")
+
+
+def part(count: int, total: int, what: str = EVENTS) -> str:
     """A count as part of another one: ``372 of 930 events (40.0 %)``."""
-    return f"{count:,} of {total:,} {what} ({percent(count / total if total else 0)})"
+    share = percent(count / total if total else 0)
+    return Said(N_("{n} of {all} {what} ({share})"), n=f"{count:,}", all=f"{total:,}", what=Said(what), share=share)
 
 
 def percent(share: float) -> str:
-    """A share as text; a small one that is not zero is not shown as zero."""
-    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+    """A share as text; neither is a small one shown as zero nor one that is not all as 100."""
+    return "< 0.1 %" if 0 < share < 0.001 else "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+_LASTING = {
+    "day": N_("{n} day"),
+    "days": N_("{n} days"),
+    "hour": N_("{n} hour"),
+    "hours": N_("{n} hours"),
+    "minute": N_("{n} minute"),
+    "minutes": N_("{n} minutes"),
+    "second": N_("{n} second"),
+    "seconds": N_("{n} seconds"),
+}
+
+
+def duration(microseconds: float) -> str:
+    """``lasting``, as a text that can be translated."""
+    number, unit = lasting(microseconds).split(" ")
+    return Said(_LASTING[unit], n=number)
 
 
 def shown(value: str) -> str:

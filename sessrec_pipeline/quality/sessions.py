@@ -1,7 +1,8 @@
 """Sessions that are none: ids that were used again, users, catch-alls; and filters that take much."""
 
-from sessrec_pipeline.clock import DAY, HOUR, lasting
-from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
+from sessrec_pipeline.clock import DAY, HOUR
+from sessrec_pipeline.quality.rule import Evidence, Finding, duration, part, shown
+from sessrec_pipeline.text import N_, Said
 
 PAUSE, DURATION = 12 * HOUR, DAY
 """Nobody is still in the same visit after so long a pause, or so long."""
@@ -19,20 +20,28 @@ def pauses(evidence: Evidence, threshold: float) -> Finding:
     """Sessions that pause for 12 hours or more, or last for a day or more."""
     total, count, longest, session = evidence.row(
         "SELECT COUNT(*), COUNT(*) FILTER (pause >= $pause OR lasted >= $lasted), MAX(lasted), "
-        "ARG_MAX(session, lasted) FROM ("
+        "ARG_MIN(session, (-lasted, session)) FROM ("
         "SELECT session, COALESCE(MAX(time - before), 0) AS pause, MAX(time) - MIN(time) AS lasted FROM ("
         "SELECT session, time, LAG(time) OVER (PARTITION BY session ORDER BY position) AS before FROM sessions) "
         "GROUP BY session)",
         pause=PAUSE,
         lasted=DURATION,
     )
+    template = (
+        N_("{part} pause for 12 hours or more, or last for a day or more, the longest for {time}")
+        if count
+        else N_("{part} pause for 12 hours or more, or last for a day or more")
+    )
     return Finding(
         count > max(threshold * total, 1),
-        f"{part(count, total, 'sessions')} pause for 12 hours or more, or last for a day or more"
-        + (f", the longest for {lasting(longest)}" if count else ""),
+        Said(template, part=part(count, total, N_("sessions")), time=duration(longest)),
         [shown(session)] if count else [],
-        "their ids are those of users, or were used again; [sessions] inactivity_gap_minutes = 30 cuts them where a "
-        'visit ends, and [logs] session_scope = "log" parts those of different files',
+        Said(
+            N_(
+                "their ids are those of users, or were used again; [sessions] inactivity_gap_minutes = 30 cuts them "
+                'where a visit ends, and [logs] session_scope = "log" parts those of different files'
+            )
+        ),
     )
 
 
@@ -45,8 +54,8 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
     if on_item > max(ITEM_SHARE, 3 / items) * total:
         return Finding(
             True,
-            f"{part(on_item, total)} are on one item, {shown(item)}",
-            advice="if it is no item (a start page, a placeholder), leave its rows out with [logs] keep",
+            Said(N_("{part} are on one item, {item}"), part=part(on_item, total), item=shown(item)),
+            advice=Said(N_("if it is no item (a start page, a placeholder), leave its rows out with [logs] keep")),
         )
     sizes = evidence.rows(
         "SELECT session, COUNT(*) AS n FROM sessions GROUP BY session ORDER BY n DESC, session LIMIT $most",
@@ -58,13 +67,25 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
     for found, most in ((one, MOST_OF_ONE), (five, MOST_OF_FIVE), (large, threshold)):
         count = sum(n for _, n in found)
         if sessions >= FEWEST_SESSIONS and count > most * total:
-            whose = "the largest session" if len(found) == 1 else f"the {len(found)} largest sessions"
+            seen = (
+                Said(
+                    N_("{part} belong to the largest session, {session}"),
+                    part=part(count, total),
+                    session=shown(found[0][0]),
+                )
+                if len(found) == 1
+                else Said(N_("{part} belong to the {n} largest sessions"), part=part(count, total), n=f"{len(found):,}")
+            )
             return Finding(
                 True,
-                f"{part(count, total)} belong to {whose}",
-                [shown(session) for session, _ in found],
-                "if that stands for all visitors without an id, leave its rows out with [logs] keep; [sessions] "
-                "max_session_length drops longer sessions, inactivity_gap_minutes cuts them",
+                seen,
+                [shown(session) for session, _ in found] if len(found) > 1 else [],
+                Said(
+                    N_(
+                        "if that stands for all visitors without an id, leave its rows out with [logs] keep; "
+                        "[sessions] max_session_length drops longer sessions, inactivity_gap_minutes cuts them"
+                    )
+                ),
             )
     return Finding(False, f"{part(sizes[0][1], total)} belong to the largest session, {shown(sizes[0][0])}")
 
@@ -78,10 +99,15 @@ def one_event(evidence: Evidence, threshold: float) -> Finding:
     )
     return Finding(
         total >= FEWEST_SESSIONS and count > threshold * total,
-        f"{part(count, total, 'sessions')} have one event alone",
+        Said(N_("{part} have one event alone"), part=part(count, total, N_("sessions"))),
         [shown(example)] if count else [],
-        "they have nothing to predict and are left out ([sessions] min_session_length); is the column "
-        f"{evidence.settings.logs.session!r} ([logs] session) the id of a visit, and not of a request?",
+        Said(
+            N_(
+                "they have nothing to predict and are left out ([sessions] min_session_length); is the column {column} "
+                "([logs] session) the id of a visit, and not of a request?"
+            ),
+            column=repr(evidence.settings.logs.session),
+        ),
     )
 
 
@@ -91,9 +117,13 @@ def duplicates(evidence: Evidence, threshold: float) -> Finding:
         evidence,
         threshold,
         "duplicates",
-        "are exact copies of another row and dropped",
-        "logs that were sent twice, or a clock or ids too coarse to tell events apart; [sessions] drop_duplicates = "
-        "false keeps them",
+        N_("{part} are exact copies of another row and dropped"),
+        Said(
+            N_(
+                "logs that were sent twice, or a clock or ids too coarse to tell events apart; [sessions] "
+                "drop_duplicates = false keeps them"
+            )
+        ),
     )
 
 
@@ -104,11 +134,13 @@ def too_long(evidence: Evidence, threshold: float) -> Finding:
         evidence,
         threshold,
         "sessions too long",
-        f"are dropped with sessions of more than {longest:,} events",
-        "[sessions] max_session_length keeps longer ones, inactivity_gap_minutes cuts them",
+        N_("{part} are dropped with sessions of more than {longest} events"),
+        Said(N_("[sessions] max_session_length keeps longer ones, inactivity_gap_minutes cuts them")),
+        longest=f"{longest:,}",
     )
 
 
-def _dropped(evidence: Evidence, threshold: float, reason: str, seen: str, advice: str) -> Finding:
+def _dropped(evidence: Evidence, threshold: float, reason: str, seen: str, advice: str, **more: str) -> Finding:
     dropped, total = evidence.count("sessions", f"dropped: {reason}"), evidence.count("sessions", "events_in")
-    return Finding(total >= FEW and dropped > threshold * total, f"{part(dropped, total)} {seen}", advice=advice)
+    said = Said(seen, part=part(dropped, total), **more)
+    return Finding(total >= FEW and dropped > threshold * total, said, advice=advice)

@@ -2,6 +2,7 @@
 
 from sessrec_pipeline.clock import moment
 from sessrec_pipeline.quality.rule import Evidence, Finding, part
+from sessrec_pipeline.text import N_, Said
 
 LATE = 0.01
 """Share of training events after the first test event above which a split between sessions is warned of."""
@@ -18,22 +19,39 @@ def late_training(evidence: Evidence, threshold: float) -> Finding:
     by_days = evidence.settings.split.rule == "days"
     return Finding(
         late > (0 if by_days else threshold * total),
-        f"{part(late, total, 'training events')} are not before the first test event, {moment(start)} UTC",
-        advice="train is not what rule = \"days\" promises; make the split again" if by_days else
-        "models know what happened while they are tested; [split] rule = \"days\" ends training when the test begins, "
-        "and [sessions] inactivity_gap_minutes cuts sessions that go on for long",
+        Said(
+            N_("{part} are not before the first test event, {moment} UTC"),
+            part=part(late, total, N_("training events")),
+            moment=moment(start),
+        ),
+        advice=Said(
+            N_('train is not what rule = "days" promises; make the split again')
+            if by_days
+            else N_(
+                'models know what happened while they are tested; [split] rule = "days" ends training when the test '
+                "begins, and [sessions] inactivity_gap_minutes cuts sessions that go on for long"
+            )
+        ),
         worthless=by_days,
-    )  # fmt: skip
+    )
 
 
 def few_sessions(evidence: Evidence, threshold: float) -> Finding:
     """How many sessions test."""
     sessions, predictions = evidence.row("SELECT COUNT(DISTINCT session), COUNT(*) - COUNT(DISTINCT session) FROM test")
-    says = "too few for any interval or verdict" if sessions < LEAST_SESSIONS else "few: their intervals are wide"
+    one = sessions == 1
     return Finding(
         sessions < threshold,
-        f"{sessions:,} test session{'' if sessions == 1 else 's'} with {predictions:,} predictions",
-        advice=f"{says}; land more logs, or test on more of them ([split] ratio or days)",
+        Said(
+            N_("{n} test session with {m} predictions") if one else N_("{n} test sessions with {m} predictions"),
+            n=f"{sessions:,}",
+            m=f"{predictions:,}",
+        ),
+        advice=Said(
+            N_("too few for any interval or verdict; land more logs, or test on more of them ([split] ratio or days)")
+            if sessions < LEAST_SESSIONS
+            else N_("few, so that intervals are wide; land more logs, or test on more of them ([split] ratio or days)")
+        ),
     )
 
 
@@ -48,12 +66,20 @@ def same_moment(evidence: Evidence, threshold: float) -> Finding:
         "COUNT(*) FILTER (part = 'test' AND starts = start), ANY_VALUE(start) FROM all_starts, cut"
     )
     undecided = trains + tests if trains else 0
+    template = (
+        N_("{part} start in the very moment of the cut between train and test, {moment} UTC")
+        if undecided
+        else N_("{part} start in the very moment of the cut between train and test")
+    )
     return Finding(
         undecided > max(threshold * total, 2),
-        f"{part(undecided, total, 'sessions')} start in the very moment of the cut between train and test"
-        + (f", {moment(start)} UTC" if undecided else ""),
-        advice="the text of their ids says which of them test, for time does not; name the column that has the time of "
-        'the event ([logs] time), or bring a split of your own ([split] rule = "given")',
+        Said(template, part=part(undecided, total, N_("sessions")), moment=moment(start)),
+        advice=Said(
+            N_(
+                "the text of their ids says which of them test, for time does not; name the column that has the time "
+                'of the event ([logs] time), or bring a split of your own ([split] rule = "given")'
+            )
+        ),
     )
 
 
@@ -65,7 +91,13 @@ def unseen_items(evidence: Evidence, threshold: float) -> Finding:
         return Finding(False, f"{part(unseen, total, 'test events')} are on items that training never saw, and kept")
     return Finding(
         dropped > threshold * total,
-        f"{part(dropped, total, 'test events')} are dropped, for training never saw their items",
-        advice="the figures are about the others; [split] keep_unseen_items = true counts them as misses, and a "
-        "shorter test period ([split] days) has fewer of them",
+        Said(
+            N_("{part} are dropped, for training never saw their items"), part=part(dropped, total, N_("test events"))
+        ),
+        advice=Said(
+            N_(
+                "the figures are about the others; [split] keep_unseen_items = true counts them as misses, and a "
+                "shorter test period ([split] days) has fewer of them"
+            )
+        ),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData
 from sessrec_pipeline.report.looks import model_name
@@ -24,10 +25,11 @@ LEAST_DAYS = 3
 def test_days(data: ReportData) -> pd.DataFrame:
     """The slices by day at the largest cutoff, with ``days``, the days since the one in which training ended.
 
-    Days with too few sessions for an interval are left out. Empty where fewer than two remain, or where the split is
-    not one in time.
+    Days with too few sessions for a verdict are left out. Empty where fewer than two remain, or where the split is not
+    one in time.
     """
-    rows = data.slices[(data.slices["slice"] == "day") & (data.slices["k"] == data.k) & data.slices["low"].notna()]
+    rows = data.slices[(data.slices["slice"] == "day") & (data.slices["k"] == data.k)]
+    rows = rows[rows["sessions"] >= VERDICT_SESSIONS]
     if data.boundary_us is None or rows["band"].nunique() < 2:
         return rows.iloc[:0].assign(days=[])
     ended = datetime.fromtimestamp(data.boundary_us / 1e6, UTC).date()
@@ -68,7 +70,9 @@ def ageing_note(data: ReportData) -> str:
     elif last["low"] > first["high"]:
         judged = gettext("The last day is above the first beyond their intervals: the days differ in more than age.")
     else:
-        judged = gettext("Their intervals overlap: these days do not show whether a training ages.")
+        judged = gettext(
+            "The intervals of the first and the last day overlap: these days do not show whether a training ages."
+        )
     return f"{seen} {judged}"
 
 

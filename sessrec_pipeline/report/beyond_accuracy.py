@@ -57,25 +57,39 @@ def protocol_rows(data: ReportData) -> list[Row]:
 
 
 def protocol_notes(data: ReportData) -> list[str]:
-    """Whether the model with the highest recall is another one under another protocol."""
+    """Whether the model with the highest recall is another one under another protocol, and whether it may be chance."""
     table = data.protocols[(data.protocols["k"] == data.k) & (data.protocols["model"] != ORACLE)]
-    firsts: dict[str, tuple[str, Estimate]] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     for heading, protocol, metric, _ in PROTOCOL_COLUMNS:
         own = table[(table["protocol"] == protocol) & (table["metric"] == metric)]
         if metric == "recall" and len(own):
-            row = own.sort_values("value", ascending=False, kind="stable").to_dict("records")[0]
-            firsts[heading] = str(row["model"]), Estimate(row["value"], row["low"], row["high"])
-    first = next(iter(firsts.values()), ("", None))[0]
-    return [
-        gettext(
-            "{heading}: {name} has the highest recall, {value}.",
-            heading=gettext(heading),
-            name=model_name(model),
-            value=value.with_interval,
-        )
-        for heading, (model, value) in firsts.items()
-        if model != first
-    ] or [gettext("The same model has the highest recall under all three.")]
+            rows = own.sort_values("value", ascending=False, kind="stable").to_dict("records")
+            found[heading] = {str(row["model"]): Estimate(row["value"], row["low"], row["high"]) for row in rows}
+    first = next((next(iter(values)) for values in found.values()), "")
+    notes = []
+    for heading, values in found.items():
+        model = next(iter(values))
+        if model != first:
+            apart = values[model].low > values[first].high
+            template = (
+                N_(
+                    "{heading}: {name} has the highest recall, {value}; {other} has {second}, and the intervals are "
+                    "apart."
+                )
+                if apart
+                else N_("{heading}: {name} has the highest recall, {value}; {other} has {second}, so it may be chance.")
+            )
+            notes.append(
+                gettext(
+                    template,
+                    heading=gettext(heading),
+                    name=model_name(model),
+                    value=values[model].with_interval,
+                    other=model_name(first),
+                    second=values[first].with_interval,
+                )
+            )
+    return notes or [gettext("The same model has the highest recall under all three.")]
 
 
 def list_rows(data: ReportData) -> list[Row]:

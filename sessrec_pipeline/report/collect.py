@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sessrec_pipeline.feed import cards_of
+from sessrec_pipeline.quality.stored import broken_rules
 from sessrec_pipeline.report.data import ReportData, TrainedModel, summed
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Stored
@@ -28,6 +29,7 @@ def collect(
     checkpoints = {card.name: found[card.checkpoint] for card in cards_of(settings) if card.checkpoint in found}
     names = ("leaderboard", "metrics", *(f"{name}_checkpoint" for name in checkpoints), "test_split", "drift")
     rests_on = [*(found[name] for name in names if name in found), *raw_sessions]
+    splits = {part: [found[f"{part}_split"]] for part in ("train", "test")}
     return ReportData(
         feed=settings.synthetic.kind if settings.synthetic else settings.home.name,
         settings=settings,
@@ -51,6 +53,7 @@ def collect(
             for name, checkpoint in checkpoints.items()
         ],
         quarantine=_sample(quarantine),
+        broken=broken_rules(settings, {"events": raw_sessions, "sessions": [found["sessions"]], **splits}),
         lineages=[stored.lineage for stored in rests_on],
     )
 

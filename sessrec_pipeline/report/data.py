@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.metrics import ORACLE
+from sessrec_pipeline.quality import Finding, Rule
+from sessrec_pipeline.quality.rule import percent as quality_percent
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Stats
 from sessrec_pipeline.storage.lineage import Lineage
@@ -75,6 +78,8 @@ class ReportData:
     """The models that were trained."""
     quarantine: Sequence[Mapping[str, Any]]
     """Some rows of the quarantine: log, line, reason."""
+    broken: Sequence[tuple[Rule, Finding]]
+    """What is wrong with the data (see ``quality/``)."""
     lineages: Sequence[Lineage]
     """Lineages of what the report rests on; their ancestors are shown too."""
 
@@ -104,6 +109,11 @@ class ReportData:
         """The models in the order of the leaderboard; the oracle does not compete."""
         return [str(model) for model in self.leaderboard["model"] if model != ORACLE]
 
+    @cached_property
+    def of_model(self) -> dict[str, dict[str, Any]]:
+        """The leaderboard's row of each model, as many sentences need one."""
+        return {str(row["model"]): {str(k): v for k, v in row.items()} for row in self.leaderboard.to_dict("records")}
+
     @property
     def tie_rule(self) -> str:
         """The leaderboard's tie rule."""
@@ -124,5 +134,5 @@ def count(stats: Stats, name: str) -> int:
 
 
 def percent(share: float) -> str:
-    """A share as text."""
-    return f"{100 * share:.1f}\u00a0%"  # a no-break space
+    """A share as text, with a no-break space; one that is not all is not shown as 100."""
+    return quality_percent(share).replace(" ", "\u00a0")

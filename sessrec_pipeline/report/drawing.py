@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -99,8 +99,9 @@ class End:
     colour: str
 
 
-LABEL, MARGINS = 12.5, 74.0
-"""Points: height of a label, and what a figure needs above and below its axes."""
+LABEL, MARGINS, BESIDE, ENDS = 12.5, 74.0, 66.0, 9.0
+"""Points: height of a label; what a figure needs above and below its axes, and beside them without the labels; size of
+the labels."""
 
 
 def height_for(labels: int) -> float:
@@ -116,19 +117,15 @@ def name_ends(axes: Axes, ends: Sequence[End]) -> None:
     low, high = axes.get_ylim()
     gap = LABEL / (axes.figure.bbox.height / axes.figure.dpi * 72 - MARGINS)
     places = apart([(end.value - low) / (high - low) for end in ends], gap, gap / 2, 1 - gap / 2)
+    axes.set_xlim(axes.get_xlim())  # as it is: a place in the data is now one on the axes
+    to_axes = axes.transData - axes.transAxes
     for end, place in zip(ends, places, strict=True):
-        axes.annotate(
-            end.text,
-            (end.x, end.value),
-            (1.06, place),
-            textcoords="axes fraction",
-            fontsize=9,
-            va="center",
-            color=end.colour,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip
+        x, y = to_axes.transform((end.x, end.value))
+        # A line and a text: matplotlib's arrows look the same and take ten times as long.
+        axes.plot(
+            [x, 1.05], [y, place], transform=axes.transAxes, color=end.colour, linewidth=0.8, clip_on=False, zorder=1.5
+        )
+        axes.text(1.06, place, end.text, transform=axes.transAxes, fontsize=ENDS, va="center", color=end.colour)
 
 
 def apart(values: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
@@ -154,6 +151,28 @@ def apart(values: Sequence[float], gap: float, low: float = -math.inf, high: flo
     for i, place in zip(order, placed, strict=True):
         places[i] = place
     return places
+
+
+def ticks_with_room(labels: Sequence[str], ends: Sequence[End], size: float) -> list[int]:
+    """Which of evenly spaced ticks to label so that no two labels touch: the first, and each so many after it.
+
+    labels: of all ticks, of one or more lines. ends: the lines' labels right of the axes, which take from their width.
+    """
+    beside = max((_width(end.text, ENDS) for end in ends), default=0.0) * 1.06
+    room = WIDTH * 72 - BESIDE - beside
+    widest = max(_width(line, size) for label in labels for line in label.split("\n")) + 1.2 * size
+    step = max(1, math.ceil(widest * (len(labels) - 1) / room))
+    return list(range(0, len(labels), step))
+
+
+@cache
+def _width(line: str, size: float) -> float:
+    """Points that a line of text takes."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    width, _, _ = text_to_path.get_text_width_height_descent(line, FontProperties(size=size), ismath=False)
+    return float(width)
 
 
 def told(artist: Artist, text: str) -> None:

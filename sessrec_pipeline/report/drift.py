@@ -25,16 +25,16 @@ LOOKS = [
     for colour in colours
 ]
 """The colour never carries the difference alone."""
-MEASURES = (
-    N_("new item share"),
-    N_("psi"),
-    N_("js distance"),
-    N_("mean session length"),
-    N_("single event sessions"),
-    N_("events"),
-    N_("sessions"),
-)
-"""What is measured, for the catalogue."""
+MEASURES = {
+    "new_item_share": N_("new item share"),
+    "psi": N_("PSI"),
+    "js_distance": N_("JS distance"),
+    "mean_session_length": N_("mean session length"),
+    "single_event_sessions": N_("single event sessions"),
+    "events": N_("events"),
+    "sessions": N_("sessions"),
+}
+"""What measures are called."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,21 @@ def last_judged(drift: pd.DataFrame) -> tuple[str, list[DriftRow]]:
     numbers = ("observed", "reference", "value", "threshold")
     return day, [
         DriftRow(
-            gettext(str(row["measure"]).replace("_", " ")),
-            ["–" if pd.isna(row[name]) else f"{row[name]:.4g}" for name in numbers],  # noqa: RUF001 - as elsewhere
+            _called(row["measure"]),
+            ["–" if pd.isna(row[name]) else _number(row[name]) for name in numbers],  # noqa: RUF001 - as elsewhere
             row["verdict"] == "drift",
         )
         for row in judged[judged["day"] == day].to_dict("records")
     ]
+
+
+def _called(measure: str) -> str:
+    return gettext(MEASURES[measure])
+
+
+def _number(number: float) -> str:
+    """Three significant digits, and whole from 100 on."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def sparkline(values: Sequence[float | None], threshold: float | None, alt: str) -> str:
@@ -110,7 +119,7 @@ def drift_figure(drift: pd.DataFrame) -> str:
                 linewidth=1.6,
                 marker="o" if len(shown) < 3 else None,
                 markersize=4,
-                label=gettext(str(measure).replace("_", " ")),
+                label=_called(str(measure)),
             )
         axes.axhline(1, color=GREY, linewidth=1.2, linestyle=":")
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.1))

@@ -206,9 +206,19 @@ def loss_curve(losses: Sequence[float]) -> str:
         axes.plot(
             epochs + 1, values[epochs], color=BLUE, linewidth=2, marker="o" if len(epochs) <= 30 else None, markersize=4
         )
-        for epoch, gap, side in [(epochs[0], 8, "left"), (epochs[-1], 0, "right")][: len(epochs)]:
-            annotate(axes, f"{values[epoch]:.4g}", (epoch + 1, values[epoch]), (gap, 7), ha=side)
-        axes.margins(y=0.15)
+        for place, gap, side in [(0, 8, "left"), (-1, 0, "right")][: len(epochs)]:
+            epoch, beside = epochs[place], epochs[1 if place == 0 else -2] if len(epochs) > 1 else epochs[0]
+            # The line comes from above at its end and leaves downwards at its start, or the other way round.
+            above = values[beside] <= values[epoch]
+            annotate(
+                axes,
+                f"{values[epoch]:.4g}",
+                (epoch + 1, values[epoch]),
+                (gap, 7 if above else -7),
+                ha=side,
+                va="bottom" if above else "top",
+            )
+        axes.margins(y=0.2)
         axes.set_xlim(1 - 0.04 * len(values), 1.04 * len(values) + 0.5)
         if len(values) <= 10:
             axes.set_xticks(np.arange(1, len(values) + 1))
@@ -267,7 +277,9 @@ def draw_rows(axes: Axes, rows: pd.DataFrame, metric: str, k: int) -> None:
         text = gettext("{name}, the ceiling: {value}", name=model_name(ORACLE), value=ceiling)
         annotate_top(axes, text, ceiling.value, (0, 2), "right", "bottom")
     axes.margins(x=0.22 if len(oracle) else 0.14)  # room for the values
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    low, high = axes.get_xlim()
+    ticks = MaxNLocator(6).tick_values(low, high)
+    axes.set_xticks([tick for tick in ticks if max(low, -1e-9) <= tick <= min(high, 1 + 1e-9)])  # of what can be
     axes.set_xlabel(gettext("{metric}, with 95 % interval", metric=name))
 
 
@@ -313,7 +325,7 @@ def metric_curves(metrics: pd.DataFrame, metric: str, tie_rule: str) -> str:
         if len(cutoffs) == 1:
             axes.set_xlim(cutoffs[0] - 1, cutoffs[0] + 0.2)
         axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-        set_limits(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows[["value", "low", "high"]].to_numpy(dtype=np.float64))
         name_ends(axes, ends)
         axes.set_xlabel("K")
         axes.set_ylabel(f"{name}@K")
@@ -326,11 +338,11 @@ def leaders(rows: pd.DataFrame, column: str) -> list[str]:
     return [str(model) for model in means.index[: 2 if len(means) > FILLED else None]]
 
 
-def set_limits(axes: Axes, rows: pd.DataFrame, columns: list[str]) -> None:
-    """Limits of the vertical axis that hold all values of ``columns``."""
+def set_limits(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Limits of the vertical axis that hold all values, NaN aside."""
     from matplotlib.ticker import MaxNLocator
 
-    low, high = float(rows[columns].min().min()), float(rows[columns].max().max())
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     pad = 0.06 * (high - low or max(high, 1e-3))
     axes.set_ylim(low - pad, high + pad)
     axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -81,8 +81,7 @@ class Funnel:
         """A row's share of the rows in, as text."""
         if not row.count or not self.rows_in:
             return ""
-        share = row.count / self.rows_in
-        return percent(share) if abs(share) >= 0.0005 else f"< {percent(0.001)}"
+        return percent(row.count / self.rows_in)
 
 
 def make_funnel(data: ReportData) -> Funnel:

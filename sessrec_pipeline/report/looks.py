@@ -1,6 +1,7 @@
 """What models and metrics are called and how they look, the same in every figure and table."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from sessrec_pipeline.evaluation import metrics
 from sessrec_pipeline.models.base import Look
@@ -25,6 +26,32 @@ SPARE_LOOKS = [
     for colour, marker in zip((BLUE, VERMILLION, GREEN, SKY, PURPLE, ORANGE), "1234|_", strict=True)
 ]
 """For models whose cards say nothing."""
+
+
+DASHES = {"-": "", "--": "5 2.4", "-.": "5 1.6 1.2 1.6", ":": "1.4 2"}
+"""SVG's dashes of matplotlib's lines."""
+
+
+@cache
+def swatch(look: Look) -> str:
+    """A model's line and marker as they are in the figures, as a small SVG."""
+    from matplotlib.markers import MarkerStyle
+
+    style = MarkerStyle(look.marker)
+    path = style.get_path().transformed(style.get_transform())
+    codes = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
+    place = [
+        (codes[int(code)], " ".join(f"{14 + 8 * x:.2f} {6 - 8 * y:.2f}" for x, y in vertices.reshape(-1, 2)))
+        for vertices, code in path.iter_segments(curves=True)
+    ]
+    drawn = "".join(code if code == "Z" else code + points for code, points in place)
+    fill = "none" if not style.is_filled() else look.colour
+    dashes = f' stroke-dasharray="{DASHES[look.line]}"' if DASHES[look.line] else ""
+    return (
+        f'<svg class="look" width="28" height="12" viewBox="0 0 28 12" aria-hidden="true">'
+        f'<path d="M1 6H27" stroke="{look.colour}" stroke-width="1.6"{dashes}/>'
+        f'<path d="{drawn}" fill="{fill}" stroke="{look.colour}"/></svg>'
+    )
 
 
 def model_name(model: str) -> str:

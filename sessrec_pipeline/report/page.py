@@ -5,6 +5,7 @@ page holds no script and asks the network for nothing. Every number in it is com
 and all names are treated as hostile text. The same data give the same bytes.
 """
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from sessrec_pipeline.quality.splits import LATE
+from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS
+from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.ageing import ageing_figure, ageing_note
 from sessrec_pipeline.report.beyond_accuracy import (
@@ -27,7 +29,7 @@ from sessrec_pipeline.report.beyond_accuracy import (
     protocol_rows,
 )
 from sessrec_pipeline.report.costs import cost_figure, cost_rows
-from sessrec_pipeline.report.data import ReportData, TrainedModel, count, percent
+from sessrec_pipeline.report.data import ReportData, TrainedModel, count
 from sessrec_pipeline.report.drift import drift_figure, last_judged
 from sessrec_pipeline.report.funnel import Funnel, make_funnel
 from sessrec_pipeline.report.looks import METRIC_NAMES, model_name
@@ -35,6 +37,7 @@ from sessrec_pipeline.report.protocol import protocol, training
 from sessrec_pipeline.report.provenance import all_nodes, artefacts, landed_logs
 from sessrec_pipeline.report.published import as_printed, column_names, published_rows
 from sessrec_pipeline.report.recommendation import (
+    broken_rules,
     cheaper_models,
     how_surely,
     margin_text,
@@ -43,12 +46,13 @@ from sessrec_pipeline.report.recommendation import (
     turned_over,
     which_model,
 )
-from sessrec_pipeline.report.slices import slice_figures, slice_notes
+from sessrec_pipeline.report.slices import reference, slice_figures, slice_notes, whole_slices
 from sessrec_pipeline.report.standings import (
     TIE_TEXTS,
     ceiling,
     leaderboard_rows,
     ranked,
+    smallest_p,
     tie_notes,
     tie_rows,
 )
@@ -95,10 +99,14 @@ def _main(data: ReportData) -> str:
         next_steps=next_steps(data),
         cheaper_models=cheaper_models(data),
         primary=metric_text(data),
+        smallest_p=smallest_p(data),
+        all_filled=len(data.competing) <= figures.FILLED,
+        least_sessions=LEAST_SESSIONS,
+        verdict_sessions=VERDICT_SESSIONS,
         margin=margin_text(data),
         ageing_note=ageing_note(data),
         what_data=_what_data(data),
-        warnings=_warnings(data, funnel, nodes),
+        warnings=[*broken_rules(data), *_warnings(data, funnel, nodes)],
         key_numbers=_key_numbers(data),
         tie_text=gettext(TIE_TEXTS[data.tie_rule]),
         metrics=list(METRIC_NAMES.values()),
@@ -110,9 +118,10 @@ def _main(data: ReportData) -> str:
         ties=ties,
         tie_notes=tie_notes(ties, data.tie_rule),
         ties_matter=any(f"{row.gap:.4f}" != "0.0000" for row in ties),
-        best_model=model_name(data.competing[0]) if data.competing else "",
+        compared_with=model_name(reference(data)) if data.competing else "",
         main_column=list(METRIC_NAMES).index(data.primary[0]) * len(data.cutoffs) + data.cutoffs.index(data.k),
         slice_notes=slice_notes(data),
+        whole_slices=whole_slices(data),
         protocol_columns=PROTOCOL_COLUMNS,
         protocol_headings=Counter(heading for heading, *_ in PROTOCOL_COLUMNS).items(),
         protocol_rows=protocol_rows(data),
@@ -137,18 +146,30 @@ def _main(data: ReportData) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template(name)
+    )
+    environment.filters["unbroken"] = _unbroken
+    return environment.get_template(name)
 
 
 def _finalize(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+WHOLE = re.compile("\\([-\u2212\\d.]+(\u2013| \u2026 )[-\u2212\\d.]+\\)|--[a-z]+(-[a-z]+)*")
+"""Intervals and options of commands: browsers break lines at their dashes."""
+
+
+def _unbroken(sentence: str) -> Markup:
+    """A sentence in whose lines what is WHOLE stays so."""
+    text = str(escape(printable(sentence)))
+    return Markup(WHOLE.sub(r'<span class="whole">\g<0></span>', text))  # noqa: S704 - escaped
 
 
 def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
@@ -181,16 +202,6 @@ def _warnings(data: ReportData, funnel: Funnel, nodes: list[Node]) -> list[str]:
                 "The models were measured on {n} predictions, but the test split now has {expected}; rank them again.",
                 n=f"{predictions[0]:,}",
                 expected=f"{expected:,}",
-            )
-        )
-    late, events = count(data.test, "training events later"), count(data.train, "events")
-    if data.settings.split.rule == "ratio" and data.settings.logs.time_unit != "order" and late > LATE * events:
-        found.append(
-            gettext(
-                "{share} of the training events ({n}) are not before the first test event, so the models knew what "
-                'happened while they were tested; [split] rule = "days" ends training when the test begins.',
-                share=percent(late / events),
-                n=f"{late:,}",
             )
         )
     if funnel.unaccounted:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.report.translation import gettext, ngettext
 from sessrec_pipeline.storage.lineage import Node
 
 MANY_LOGS = 30
@@ -72,8 +72,8 @@ def artefacts(nodes: list[Node]) -> list[Artefact]:
     for asset, own in groups.items():
         partitions = {n.partition for n in own if n.partition is not None}
         rows = sum(n.rows or 0 for n in own)
-        logs = gettext("{n} logs, ", n=f"{len(partitions):,}") if partitions else ""
-        what = logs + gettext("{n} rows", n=f"{rows:,}") if partitions or rows else ""
+        logs = ngettext("{n} log, ", "{n} logs, ", len(partitions)) if partitions else ""
+        what = logs + ngettext("{n} row", "{n} rows", rows) if partitions or rows else ""
         configs = sorted({json.dumps(n.config, sort_keys=True, ensure_ascii=False) for n in own if n.config})
         found.append(
             Artefact(

@@ -1,16 +1,18 @@
 """The three answers on top of the page: which model, how surely, what to do next."""
 
+from collections.abc import Sequence
+
 from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS, between, difference_in, verdict
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.evidence import GAINS
-from sessrec_pipeline.evaluation.recommendation import Price, Recommendation, prices, recommended
+from sessrec_pipeline.evaluation.recommendation import MICROSECONDS, TIMES, Price, Recommendation, prices, recommended
 from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.costs import in_bytes, in_microseconds
 from sessrec_pipeline.report.data import ReportData, count, percent
 from sessrec_pipeline.report.drift import last_judged
 from sessrec_pipeline.report.looks import metric_name, model_name
-from sessrec_pipeline.report.translation import gettext, join_names, ngettext
+from sessrec_pipeline.report.translation import gettext, join_names, ngettext, translated
 from sessrec_pipeline.text import N_, printable
 
 UNSEEN, GUESSED = 0.1, 0.1
@@ -26,8 +28,7 @@ def metric_text(data: ReportData) -> str:
 
 def value_of(data: ReportData, model: str, column: str = "") -> Estimate:
     """A model's value on the leaderboard, by default of the metric that decides."""
-    row = data.leaderboard[data.leaderboard["model"] == model].to_dict("records")[0]
-    return Estimate.from_row(row, column or data.column)
+    return Estimate.from_row(data.of_model[model], column or data.column)
 
 
 def recommendation(data: ReportData) -> Recommendation | None:
@@ -64,9 +65,9 @@ def which_model(data: ReportData) -> str:
     if found.reason == "too few sessions":
         highest = [model_name(model) for model in data.competing if value_of(data, model).value == value.value]
         return ngettext(
-            "{n} test session is too few to choose a model: the highest {metric}, {value} ({names}), may well be "
+            "{n} test session is too few to choose a model: the highest {metric}, {value} of {names}, may well be "
             "chance.",
-            "{n} test sessions are too few to choose a model: the highest {metric}, {value} ({names}), may well be "
+            "{n} test sessions are too few to choose a model: the highest {metric}, {value} of {names}, may well be "
             "chance.",
             sessions(data),
             metric=metric,
@@ -112,16 +113,16 @@ def why_cheaper(data: ReportData, found: Recommendation) -> str:
     """In what the model to take is cheaper than the best one, as a clause."""
     price = prices(data.costs, data.competing)
     own, best = price[found.model], price[found.best]
-    if best.trained and not own.trained:
+    if found.saving == "training":
         return gettext("it needs no training")
-    if own.faster_than(best):
+    if found.saving == "time":
         return gettext(
             "a prediction takes {own}, not {other}",
             own=in_microseconds(own.microseconds),
             other=in_microseconds(best.microseconds),
         )
-    if own.tables != best.tables:
-        return gettext("it needs no fitted table beside the popularity of the items")
+    if found.saving == "tables":
+        return gettext("it is made from fewer fitted tables ({own}, not {other})", own=own.tables, other=best.tables)
     return gettext(
         "it holds {own} in memory, not {other}", own=in_bytes(own.bytes_held), other=in_bytes(best.bytes_held)
     )
@@ -163,17 +164,20 @@ def turned_over(data: ReportData) -> list[str]:
     ]
     return [
         gettext(
-            "The choice hangs on the metric: ahead of {name}, by more than chance, are {others}.",
+            "The choice depends on the metric. Ahead of {name} by more than chance: {others}.",
             name=model_name(found.model),
             others="; ".join(clauses),
         )
-        if len(clauses) > 1
-        else gettext(
-            "The choice hangs on the metric: ahead of {name}, by more than chance, is {other}.",
-            name=model_name(found.model),
-            other=clauses[0],
-        )
     ]
+
+
+def broken_rules(data: ReportData) -> list[str]:
+    """What is wrong with the data, a sentence for each rule that they break.
+
+    Not that too few sessions test for a verdict: the answer itself says it.
+    """
+    said = {"enough_test_sessions"} if sessions(data) < VERDICT_SESSIONS else set()
+    return [f"{translated(finding.sentence)}." for rule, finding in data.broken if rule.name not in said]
 
 
 # --- how surely ------------------------------------------------------------------------------------------------------
@@ -267,6 +271,8 @@ def next_steps(data: ReportData) -> list[str]:
     """What would help most, in this order."""
     found = recommendation(data)
     steps = []
+    if broken_rules(data):
+        steps.append(gettext("First settle what stands under “Before you believe it”: it can change the answer."))
     if sessions(data) < VERDICT_SESSIONS:
         steps.append(
             gettext(
@@ -291,7 +297,8 @@ def next_steps(data: ReportData) -> list[str]:
             )
         )
     steps += _sessions_needed(data, found)
-    if untuned := int((data.leaderboard["tuned"] == "not tuned").sum()):
+    untuned = int((data.leaderboard["tuned"] == "not tuned").sum())
+    if untuned and sessions(data) >= VERDICT_SESSIONS:
         steps.append(
             ngettext(
                 "{n} model ran with untuned settings: [training] tuning_trials searches better ones inside train.",
@@ -299,8 +306,10 @@ def next_steps(data: ReportData) -> list[str]:
                 untuned,
             )
         )
+    steps += _seen_items(data, found)
     unseen, events = count(data.test, "unseen items"), count(data.test, "events_in")
-    if events and unseen / events >= UNSEEN:
+    told = {rule.name for rule, _ in data.broken}
+    if events and unseen / events >= UNSEEN and "targets_are_known" not in told:
         steps.append(
             gettext(
                 "{share} of the test events were on items that training never saw, which no model here can list: train "
@@ -323,6 +332,21 @@ def next_steps(data: ReportData) -> list[str]:
     return steps
 
 
+def _seen_items(data: ReportData, found: Recommendation | None) -> list[str]:
+    """What lists lose where no target had been in its session before."""
+    bands = set(data.slices.loc[data.slices["slice"] == "repeat", "place"])
+    if (
+        found is None or found.reason == "too few sessions" or bands != {0}
+    ):  # the band of what is new in its session, see evaluation/slices.py
+        return []
+    return [
+        gettext(
+            "No target had been in its session before: “sessrec recommend --exclude-seen” loses nothing here, and "
+            "makes room in the list."
+        )
+    ]
+
+
 def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str]:
     """How many sessions would make the two first models equivalent, if their difference stayed what it is."""
     if found is None or found.reason in ("only", "too few sessions"):
@@ -341,7 +365,8 @@ def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str
         return []
     return [
         gettext(
-            "Some {times} times as many test sessions would tell whether {first} and {second} are equivalent.",
+            "Some {times} times as many test sessions could show {first} and {second} to be equivalent, if their "
+            "difference stays what it is.",
             times=f"{more:.0f}" if more >= 2 else f"{more:.1f}",
             first=model_name(first),
             second=model_name(second),
@@ -352,27 +377,33 @@ def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str
 def as_markdown(data: ReportData) -> str:
     """The three answers and the figure of the models, as Markdown for Dagster's metadata."""
     figure = figures.model_comparison(data.leaderboard, *data.primary)
+    broken = broken_rules(data)
     parts = [
         f"**{gettext('Which model?')}** {printable(headline(data))}",
+        *([f"**{gettext('Before you believe it:')}**\n\n{_bullets(broken)}"] if broken else []),
         f"**{gettext('How surely?')}** {printable(' '.join(how_surely(data)))}",
-        f"**{gettext('What next?')}**\n\n" + "\n".join(f"- {printable(step)}" for step in next_steps(data)),
+        f"**{gettext('What next?')}**\n\n{_bullets(next_steps(data))}",
         figures.as_markdown(figure, gettext("{metric}, best on top", metric=metric_text(data))),
     ]
     return "\n\n".join(parts)
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {printable(sentence)}" for sentence in sentences)
 
 
 # --- what cheaper models give up -------------------------------------------------------------------------------------
 
 
 def cheaper_models(data: ReportData) -> list[str]:
-    """Sentences: models whose predictions are much faster than those of the one to take, and what they give up."""
+    """Sentences: models whose predictions are much faster than those of the one to take, and what they reach."""
     found = recommendation(data)
     if found is None or found.reason in ("only", "too few sessions"):
         return []
     price, own = prices(data.costs, data.competing), value_of(data, found.model).value
     last: Price = price[found.model]
     said = []
-    for model in data.competing[data.competing.index(found.model) + 1 :]:
+    for model in data.competing:
         if not price[model].faster_than(last):
             continue
         last = price[model]
@@ -387,4 +418,11 @@ def cheaper_models(data: ReportData) -> list[str]:
                 other=in_microseconds(price[found.model].microseconds),
             )
         )
-    return said or [gettext("No model answers so much faster that it would count.")]
+    return said or [
+        gettext(
+            "No other model answers at least {times} times as fast as {name} and saves at least {time} a prediction.",
+            times=f"{TIMES:g}",
+            name=model_name(found.model),
+            time=in_microseconds(MICROSECONDS),
+        )
+    ]

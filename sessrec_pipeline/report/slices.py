@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS
 from sessrec_pipeline.report.data import ReportData
-from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, shorten, told
+from sessrec_pipeline.report.drawing import End, drawing, height_for, name_ends, shorten, ticks_with_room, told
 from sessrec_pipeline.report.figures import leaders, set_limits
 from sessrec_pipeline.report.looks import ORACLE, looks, model_name
-from sessrec_pipeline.report.translation import gettext
+from sessrec_pipeline.report.recommendation import recommendation
+from sessrec_pipeline.report.translation import gettext, join_names
 from sessrec_pipeline.text import N_
 
 if TYPE_CHECKING:
@@ -42,21 +45,27 @@ BANDS = (
     N_("not in training"),
 )
 """Bands whose names are words, for the catalogue."""
-TICKS, MARKED, PLACES = 8, 12, 31
-"""Most bands that are named below a figure, that get a marker, and that are drawn at all: days can be many."""
+MARKED, PLACES = 12, 31
+"""Most bands that get a marker, and that are drawn at all: days can be many."""
+TICK = 11
+"""Characters of a line below a figure."""
+FAINT = 0.35
+"""Opacity of bands of fewer than VERDICT_SESSIONS sessions."""
 
 
 def slice_figures(data: ReportData, but: Container[str] = ()) -> list[tuple[str, str]]:
-    """Title and figure of each slice that the table has, but for some, Recall at the largest cutoff."""
+    """Title and figure of each slice of two bands or more, but for some, Recall at the cutoff that decides."""
     at_k = data.slices[data.slices["k"] == data.k]
-    names = [name for name in SLICE_TITLES if name not in but and (at_k["slice"] == name).any()]
+    found = at_k.groupby("slice")["place"].nunique()
+    names = [name for name in SLICE_TITLES if name not in but and found.get(name, 0) > 1]
     return [(gettext(SLICE_TITLES[name][0]), slice_figure(at_k[at_k["slice"] == name], data.k)) for name in names]
 
 
 def slice_figure(rows: pd.DataFrame, k: int) -> str:
     """Recall of each model over the bands of one slice, with its 95 % interval where a band has one.
 
-    rows: of the slices table, one slice and one cutoff (model, slice, place, band, recall, low, high, predictions).
+    Bands of too few sessions for a verdict are drawn faint. rows: of the slices table, one slice and one cutoff (model,
+    slice, place, band, recall, low, high, predictions, sessions).
     """
     name = str(rows["slice"].iloc[0])
     title, what = (gettext(text) for text in SLICE_TITLES[name])
@@ -76,54 +85,93 @@ def slice_figure(rows: pd.DataFrame, k: int) -> str:
             if model in filled:
                 axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
             marker = look.marker if len(x_of) <= MARKED else None
-            (line,) = axes.plot(
-                x, recall, color=look.colour, linestyle=look.line, linewidth=1.8, marker=marker, markersize=5
-            )
-            if marker:
-                bands = [f"{gettext(str(band))} {value:.3f}" for band, value in zip(own["band"], recall, strict=True)]
-                told(line, f"{model_name(str(model))}: {', '.join(bands)}")
+            firm = own["sessions"].to_numpy() >= VERDICT_SESSIONS
+            bands = [f"{gettext(str(band))} {value:.3f}" for band, value in zip(own["band"], recall, strict=True)]
+            drawn = [(recall, 1.0)] if firm.all() else [(recall, FAINT), (np.where(firm, recall, np.nan), 1.0)]
+            for values, opacity in drawn:
+                (line,) = axes.plot(
+                    x,
+                    values,
+                    color=look.colour,
+                    linestyle=look.line,
+                    linewidth=1.8,
+                    marker=marker,
+                    markersize=5,
+                    alpha=opacity,
+                )
+                if marker:
+                    told(line, f"{model_name(str(model))}: {', '.join(bands)}")
             ends.append(End(float(x[-1]), float(recall[-1]), shorten(model_name(str(model)), 18), look.colour))
-        set_limits(axes, rows, ["recall"] if len(filled) < rows["model"].nunique() - 1 else ["recall", "low", "high"])
+        bounds = rows.loc[rows["model"].isin(filled), ["low", "high"]].to_numpy(dtype=np.float64)
+        set_limits(axes, np.append(rows["recall"].to_numpy(dtype=np.float64), bounds))
         name_ends(axes, ends)
-        shown = np.unique(np.linspace(0, len(found) - 1, TICKS).round().astype(np.int64))
-        labels = [_tick(*found[["band", "predictions"]].iloc[i]) for i in shown]
-        axes.set_xticks(shown, labels, fontsize=8 if len(shown) > 5 or name.startswith("day") else 9)
+        labels = [_tick(*row) for row in found[["band", "predictions"]].itertuples(index=False)]
+        size = 8.0 if len(found) > 5 or name.startswith("day") else 9.0
+        shown = ticks_with_room(labels, ends, size)
+        axes.set_xticks(shown, [labels[i] for i in shown], fontsize=size)
         axes.set_xlabel(gettext("{what}; below: predictions", what=what))
         axes.set_ylabel(f"Recall@{k}")
         return svg()
 
 
 def _tick(band: str, predictions: int) -> str:
-    shown = (
-        band[5:]
-        if len(band) == len("2026-01-05") and band[4] == "-"
-        else gettext(band).replace(" in ", "\nin ").replace(" en ", "\nen ")
-    )
+    day = len(band) == len("2026-01-05") and band[4] == "-"
+    shown = band[5:] if day else fill(gettext(band), TICK, break_long_words=False)
     return f"{shown}\n{predictions:,}"
 
 
+def reference(data: ReportData) -> str:
+    """The model with which the others are compared in groups: the one to take, or the best; empty without one."""
+    found = recommendation(data)
+    return found.model if found is not None else next(iter(data.competing), "")
+
+
 def slice_notes(data: ReportData) -> list[str]:
-    """Bands where another model than the best is ahead, so far that the intervals of the two do not overlap."""
+    """Bands where another model is ahead of the reference, so far that the intervals of the two do not overlap.
+
+    Of bands with sessions enough for a verdict.
+    """
     at_k = data.slices[(data.slices["k"] == data.k) & (data.slices["model"] != ORACLE)]
-    best = next(iter(data.competing), "")
+    at_k = at_k[at_k["sessions"] >= VERDICT_SESSIONS]
+    other = reference(data)
     notes = []
     for name, (title, _) in SLICE_TITLES.items():
         beaten = []
         for _, own in at_k[at_k["slice"] == name].groupby("place", sort=True):
             first = own.sort_values(["recall", "model"], ascending=[False, True]).iloc[0]
-            if first["model"] != best and first["low"] > own.loc[own["model"] == best, "high"].iloc[0]:
+            if first["model"] != other and first["low"] > own.loc[own["model"] == other, "high"].iloc[0]:
                 beaten.append((str(first["band"]), str(first["model"])))
-        notes += [f"{gettext(title)}: {_bands(beaten)}."] if beaten else []
+        notes += [f"{gettext(title)}: {_bands(beaten, other)}."] if beaten else []
     return notes
 
 
-def _bands(beaten: Sequence[tuple[str, str]]) -> str:
+def whole_slices(data: ReportData) -> list[str]:
+    """Slices that are no figure, for all predictions are in one band."""
+    at_k = data.slices[data.slices["k"] == data.k]
+    notes = []
+    for name, (title, _) in SLICE_TITLES.items():
+        own = at_k[at_k["slice"] == name]
+        if own["place"].nunique() == 1:
+            band, n = own[["band", "predictions"]].iloc[0]
+            notes.append(
+                gettext(
+                    "{slice}: all {n} predictions are in one group, {band}.",
+                    slice=gettext(title),
+                    n=f"{n:,}",
+                    band=gettext(band),
+                )
+            )
+    return notes
+
+
+def _bands(beaten: Sequence[tuple[str, str]], than: str) -> str:
     winners = dict.fromkeys(winner for _, winner in beaten)
     texts = [
         gettext(
-            "{name} is ahead in {bands}",
+            "{name} is ahead of {other} in {bands}",
             name=model_name(winner),
-            bands=", ".join(gettext(band) for band, other in beaten if other == winner),
+            other=model_name(than),
+            bands=join_names([gettext("“{text}”", text=gettext(band)) for band, other in beaten if other == winner]),
         )
         for winner in winners
     ]

@@ -1,16 +1,17 @@
 """The order of the models: the ceiling, the leaderboard, and what the tie rule decides."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.report.data import ReportData, percent
-from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name
-from sessrec_pipeline.report.recommendation import metric_text, p_text
+from sessrec_pipeline.report.looks import METRIC_NAMES, ORACLE, looks, model_name, swatch
+from sessrec_pipeline.report.recommendation import metric_text, p_text, recommendation
 from sessrec_pipeline.report.translation import gettext, join_names, ngettext
 from sessrec_pipeline.text import N_
 
@@ -103,7 +104,6 @@ class Mark:
     verdict: str
     """One of VERDICTS."""
     p: float
-    """NaN where too few sessions test."""
 
     def __str__(self) -> str:
         return gettext(MARKS[self.verdict])
@@ -115,8 +115,8 @@ class Mark:
 
     @property
     def text(self) -> str:
-        """The p-value, as text."""
-        return "" if math.isnan(self.p) else f"p {p_text(self.p)}"
+        """The p-value, as text; none where too few sessions test for a verdict."""
+        return "" if self.verdict == "too few sessions" else f"p {p_text(self.p)}"
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,11 @@ class ModelRow:
 
     competes: bool
     """Whether it is a model, not the oracle."""
+    taken: bool
+    """Whether it is the one to take."""
     name: str
-    colour: str
+    look: Markup
+    """Its line and marker in the figures."""
     values: list[Value]
     """In the order of METRIC_NAMES and, inside, of the cutoffs."""
     marks: list[Mark | None]
@@ -145,6 +148,8 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
     columns = [f"{metric}_at_{k}" for metric in METRIC_NAMES for k in data.cutoffs]
     best = table.loc[table["model"] != ORACLE, columns].max()
     look_of = looks([str(model) for model in table["model"]])
+    found = recommendation(data)
+    taken = None if found is None or found.reason == "too few sessions" else found.model
     rows = []
     for row in table.to_dict("records"):
         model = str(row["model"])
@@ -155,7 +160,8 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
             for other in ("best", "next")
         ]
         tuned = _tuned(str(row["tuned"])), str(row["tuned_settings"])
-        rows.append(ModelRow(competes, model_name(model), look_of[model].colour, values, marks, *tuned))
+        look = Markup(swatch(look_of[model]))  # noqa: S704 - made of a card's look alone
+        rows.append(ModelRow(competes, model == taken, model_name(model), look, values, marks, *tuned))
     return rows
 
 
@@ -169,6 +175,24 @@ def _tuned(text: str) -> str:
     trials, lasting, _ = text.rsplit(", ", 2)
     n = int(trials.split()[0].replace(",", ""))
     return ngettext("{n} trial, {time}, tuning split", "{n} trials, {time}, tuning split", n, time=lasting)
+
+
+def smallest_p(data: ReportData) -> str:
+    """What the smallest p-value on the board means; empty where none is as small as the permutations allow."""
+    metric, k = data.primary
+    table = data.comparisons
+    own = table[(table["metric"] == metric) & (table["k"] == k)]
+    least = len(own) / (data.settings.evaluation.permutations + 1)  # Holm takes the smallest times the number of pairs
+    judged = data.leaderboard["sessions"].iloc[0] >= VERDICT_SESSIONS
+    if not judged or least >= 1 or not (own["p_holm"] <= least * (1 + 1e-9)).any():
+        return ""
+    return ngettext(
+        "p = {p} is the smallest that {swaps} random swaps and {n} pair allow.",
+        "p = {p} is the smallest that {swaps} random swaps and {n} pairs allow.",
+        len(own),
+        p=f"{least:.2g}",
+        swaps=f"{data.settings.evaluation.permutations:,}",
+    )
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from pathlib import Path
 
+from sessrec_pipeline.text import Said
+
 LANGUAGES = {"en": "English", "es": "Español"}
 """Codes and their own names."""
 SOURCE = "en"
@@ -50,6 +52,14 @@ def gettext(text: str, /, **values: object) -> str:
 def ngettext(singular: str, plural: str, n: int, /, **values: object) -> str:
     """The form for ``n`` in the current language; ``{n}`` is the number, with commas between thousands."""
     return _translations(current_language()).ngettext(singular, plural, n).format(n=f"{n:,}", **values)
+
+
+def translated(text: str) -> str:
+    """A text of another room in the current language, with all texts inside it."""
+    if not isinstance(text, Said):
+        return text
+    values = {name: translated(value) if isinstance(value, str) else value for name, value in text.values.items()}
+    return gettext(text.template, **values)
 
 
 def join_names(names: Sequence[str]) -> str:

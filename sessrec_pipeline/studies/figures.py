@@ -45,7 +45,7 @@ def lines(frame: pd.DataFrame, title: str, label: str, *, log: bool = False) -> 
         if len(places) <= 6:
             axes.xaxis.set_major_locator(FixedLocator(places))
             axes.xaxis.set_major_formatter(lambda x, _: short(round(x, 1 if x > 1 else 2)))
-        set_limits(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows[["value", "low", "high"]].to_numpy(dtype=np.float64))
         name_ends(axes, ends)
         axes.set_xlabel(label)
         axes.set_ylabel(measured(frame))
@@ -75,7 +75,7 @@ def points(frame: pd.DataFrame, title: str) -> str:
         axes.set_xticks(np.arange(len(names)), [fill(name, LABEL) for name in names], fontsize=9)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.grid(visible=False, axis="x")
-        set_limits(axes, rows, ["value", "low", "high"])
+        set_limits(axes, rows[["value", "low", "high"]].to_numpy(dtype=np.float64))
         name_ends(axes, ends)
         axes.set_ylabel(measured(frame))
         return svg()

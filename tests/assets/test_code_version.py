@@ -587,7 +587,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
      {"read_landed_log"} | NULL_FEED),
     ("sessrec_pipeline/logs/ingest.py", "MAX_ID_BYTES = 256", "MAX_ID_BYTES = 255", {"read_landed_log"} | NULL_FEED),
     ("sessrec_pipeline/engine/duckdb.py", "self.closed = False", "self.closed = None",
-     TABLES | SPLITS | VALIDATIONS | {"read_landed_log", "drift", "sessions", TUNING, STUDIES}),
+     TABLES | SPLITS | VALIDATIONS | {"read_landed_log", "drift", "sessions", "report", TUNING, STUDIES}),
     ("sessrec_pipeline/engine/spark.py", '"spark.sql.ansi.enabled": "true"', '"spark.sql.ansi.enabled": "false"',
      set()),
     # SQL of each room, and templates
@@ -612,6 +612,7 @@ MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     ("sessrec_pipeline/studies/studies.html.j2", "<html", "<html id='page'", {"studies_report"}),
     # what decides no content, or that of pages alone
     ("sessrec_pipeline/report/figures.py", "POINTS = 240", "POINTS = 241", {"report"}),
+    ("sessrec_pipeline/quality/sessions.py", "ITEM_SHARE = 0.3", "ITEM_SHARE = 0.4", {"report"}),
     ("sessrec_pipeline/report/frame.html.j2", "next-item recommenders", "recommenders", {"report"}),
     ("sessrec_pipeline/report/locale/es/LC_MESSAGES/report.po", 'msgstr "Popularidad"', 'msgstr "Fama"',
      {"report", "studies_report"}),

@@ -9,6 +9,7 @@ import pytest
 from assets.runs import materialize_all, run_checks
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.monitoring.verdicts import Verdict
+from sessrec_pipeline.quality.stored import broken_rules
 from sessrec_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
@@ -48,8 +49,16 @@ def test_a_healthy_feed_has_no_warning(feed: Feed) -> None:
 
 def test_a_session_for_all_visitors_without_an_id(feed: Feed) -> None:
     rows = [("(not set)" if n % 5 < 2 else session, item, time) for n, (session, item, time) in enumerate(visits())]
-    failed, warned = of_run(landed(feed(), rows))
+    settings = landed(feed(), rows)
+    failed, warned = of_run(settings)
     assert failed == {}
+    store = Store(settings)
+    tables = {name: [store.find(name)] for name in ("sessions", "train_split", "test_split")}
+    tables = {name.removesuffix("_split"): found for name, found in tables.items()}
+    told = broken_rules(settings, tables | {"events": [store.find("raw_sessions", "a.tsv")]})
+    assert {rule.name: finding.sentence for rule, finding in told} == {name: v.seen for name, v in warned.items()}, (
+        "the report says what the checks say"
+    )
     assert "'(not set)'" in warned["ids_name_something"].seen and "'(not set)'" in warned["no_catch_all"].seen
     assert "320 of 799 events (40.1 %)" in warned["ids_name_something"].seen
     assert not any(verdict.red for verdict in warned.values())

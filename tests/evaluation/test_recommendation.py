@@ -36,7 +36,9 @@ def test_the_cheapest_model_within_the_margin_is_taken(tmp_path: Path) -> None:
     found = chosen(tmp_path, None, sknn=hits(0.80), popularity=hits(0.79), markov=hits(0.5))
     assert (found.model, found.best, found.reason) == ("popularity", "sknn", "cheaper")
     assert found.difference is not None and found.difference.value == pytest.approx(0.01)
-    assert sentence(found) == "popularity: cheaper than sknn, the highest in recall@20, and within 5% of it"
+    assert sentence(found) == (
+        "popularity: is made from fewer tables than sknn, the highest in recall@20, and is within 5% of it"
+    )
 
 
 def test_a_missing_difference_is_no_equivalence(tmp_path: Path) -> None:
@@ -65,13 +67,13 @@ def test_the_primary_metric_decides(tmp_path: Path) -> None:
 
 def test_the_order_of_costs() -> None:
     counted, trained = Price(False, 2, 1e6, 500.0), Price(True, 1, 10.0, 1.0)
-    assert counted.cheaper_than(trained) and not trained.cheaper_than(counted), "no training beats training"
+    assert counted.saving(trained) == "training" and trained.saving(counted) is None, "no training beats training"
     quick = Price(False, 2, 1e9, 100.0)
-    assert quick.cheaper_than(counted) and not counted.cheaper_than(quick), "400 µs and five times: that is real"
-    assert not Price(False, 2, 1e6, 4.0).cheaper_than(Price(False, 2, 1e6, 8.0)), "4 µs are noise"
-    assert Price(False, 1, 1e9).cheaper_than(Price(False, 2, 1.0)), "fewer tables, then"
-    assert not Price(False, 2, 0.9e6).cheaper_than(Price(False, 2, 1e6)), "nor do 10 % of the bytes count"
-    assert Price(False, 2, 0.4e6).cheaper_than(Price(False, 2, 1e6))
+    assert quick.saving(counted) == "time" and counted.saving(quick) is None, "400 µs and five times: that is real"
+    assert Price(False, 2, 1e6, 4.0).saving(Price(False, 2, 1e6, 8.0)) is None, "4 µs are noise"
+    assert Price(False, 1, 1e9).saving(Price(False, 2, 1.0)) == "tables", "fewer tables, then"
+    assert Price(False, 2, 0.9e6).saving(Price(False, 2, 1e6)) is None, "nor do 10 % of the bytes count"
+    assert Price(False, 2, 0.4e6).saving(Price(False, 2, 1e6)) == "memory"
 
 
 @pytest.mark.parametrize(

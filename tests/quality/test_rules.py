@@ -345,7 +345,7 @@ def test_training_that_knows_the_future_is_named(
 
 
 @pytest.mark.parametrize(
-    ("sessions", "words"), [(99, "few: their intervals are wide"), (9, "too few for any interval")]
+    ("sessions", "words"), [(99, "few, so that intervals are wide"), (9, "too few for any interval")]
 )
 def test_a_small_test_is_named(
     feed: Callable[..., FeedSettings], parts: tuple[list[Row], list[Row]], sessions: int, words: str

@@ -46,7 +46,8 @@ def test_what_much_faster_models_give_up(full: ReportData) -> None:
 def test_microseconds_of_noise_are_no_reason(full: ReportData) -> None:
     data = timed(full, {"a": (0.50, 8, 10), "b": (0.499, 3, 1)})
     assert which_model(data).startswith("Take a: it has the highest Recall@20")
-    assert cheaper_models(data) == ["No model answers so much faster that it would count."]
+    (said,) = cheaper_models(data)
+    assert said == "No other model answers at least 2 times as fast as a and saves at least 100 µs a prediction."
     slow = timed(full, {"a": (0.50, 800, 10), "b": (0.499, 300, 1)})
     assert which_model(slow).startswith("Take b: a prediction takes 300 µs, not 800 µs, and its Recall@20, 0.4990")
 
@@ -62,7 +63,7 @@ def test_without_a_choice_nothing_is_said(full: ReportData, models: dict[str, tu
 
 def with_days(data: ReportData, recalls: list[float], half: float = 0.02) -> ReportData:
     rows = [
-        (model, "day", place, day, k, r, r - half, r + half, 100)
+        (model, "day", place, day, k, r, r - half, r + half, 100, 100)
         for model in ("gru4rec", "markov")
         for k in CUTOFFS
         for place, (day, r) in enumerate(zip(DAYS, recalls, strict=False))
@@ -81,6 +82,8 @@ def test_quality_is_told_by_days_since_training(full: ReportData) -> None:
     assert "How long a training lasts" in text_of(data)
     assert "do not show whether a training ages" in ageing_note(with_days(full, [0.6, 0.5, 0.59]))
     assert "in more than age" in ageing_note(with_days(full, [0.4, 0.5, 0.6]))
+    few = data.slices.assign(sessions=data.slices["sessions"].where(data.slices["band"] != DAYS[2], 49))
+    assert days_of(replace(data, slices=few))["days"].unique().tolist() == [0, 1], "too few sessions for a verdict"
     with using_language("es"):
         svg = ageing_figure(data)
     assert "días desde el fin del entrenamiento" in svg

@@ -14,7 +14,7 @@ from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.report.costs import quality_beside_cost
 from sessrec_pipeline.report.drawing import apart
-from sessrec_pipeline.report.looks import SPARE_LOOKS, looks, model_name
+from sessrec_pipeline.report.looks import SPARE_LOOKS, looks, model_name, swatch
 from sessrec_pipeline.report.slices import slice_figure
 
 LIMIT = 45_000
@@ -53,11 +53,13 @@ def sliced(name: str, bands: int, models: dict[str, float] = MODELS) -> pd.DataF
     names = [f"2026-{n // 28:02d}-{n % 28:02d}" if name == "day" else f"band {n}" for n in range(bands)]
     rows = [
         (model, name, 2 * place, names[place], value * 0.97**place,
-         np.nan if place == 1 else value * 0.9**place, np.nan if place == 1 else value, 1234 + place)
+         np.nan if place == 1 else value * 0.9**place, np.nan if place == 1 else value, 1234 + place,
+         9 if place == 1 else 400)
         for model, value in models.items()
         for place in range(bands)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["model", "slice", "place", "band", "recall", "low", "high", "predictions"])
+    columns = ["model", "slice", "place", "band", "recall", "low", "high", "predictions", "sessions"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def priced(models: dict[str, float] = MODELS) -> pd.DataFrame:
@@ -296,6 +298,38 @@ def test_slices_name_their_bands_and_how_many_predictions_they_hold() -> None:
     assert "GRU4Rec" in text and "events before the target" in text
     days = words(DRAW["a slice of many days and models"]())
     assert "00-00" in days and "2026" not in days, "days are short"
+
+
+@pytest.mark.parametrize(("name", "bands"), [("day", 400), ("day", 9), ("position", 7), ("repeat", 2)])
+def test_bands_that_are_named_do_not_touch(name: str, bands: int) -> None:
+    labels = labels_of(slice_figure(sliced(name, bands, EVERY), 20))
+    below = sorted((x, text) for text, x, _, _ in labels if re.fullmatch(r"1,\d{3}", text))
+    named = sorted((x, text) for text, x, _, _ in labels if re.fullmatch(r"band \d|\d\d-\d\d", text))
+    assert len(below) == len(named) > 1 and len(named) <= bands
+    for found in (below, named):
+        room = np.diff([x for x, _ in found])
+        widest = max(TextPath((0, 0), text, size=8).get_extents().width for _, text in found)
+        assert room.min() > widest and room.min() == pytest.approx(room.max(), abs=0.1)
+
+
+def test_bands_of_few_sessions_are_faint() -> None:
+    assert "opacity: 0.35" in slice_figure(sliced("position", 3), 20), "the second band has 9 sessions"
+    assert "opacity: 0.35" not in slice_figure(sliced("position", 3).assign(sessions=50), 20)
+
+
+@pytest.mark.parametrize("values", [{"a": 1.0, "b": 0.9}, {"a": 0.02, "b": 0.0}, {"oracle": 1.0, "a": 0.5}])
+def test_axes_show_no_value_that_cannot_be(values: dict[str, float]) -> None:
+    text = words(figures.model_comparison(leaderboard(values), "recall", 20)).replace("\u2212", "-")
+    numbers = [float(word) for word in re.findall(r"(?<![\d.@])-?\d\.\d+", text)]
+    assert len(numbers) > 3 and all(0 <= number <= 1 for number in numbers)
+
+
+def test_a_swatch_has_the_look_of_the_figures() -> None:
+    drawn = {look: swatch(look) for look in looks(list(EVERY)).values()}
+    assert len(set(drawn.values())) == len(drawn)
+    for look, svg in drawn.items():
+        ET.fromstring(svg)
+        assert look.colour in svg and ("stroke-dasharray" in svg) == (look.line != "-")
 
 
 def test_costs_name_every_model_at_its_price() -> None:

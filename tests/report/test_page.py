@@ -11,15 +11,26 @@ import pytest
 
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
+from sessrec_pipeline.quality import RULES, Finding
+from sessrec_pipeline.quality.rule import part
 from sessrec_pipeline.report import page
+from sessrec_pipeline.report.beyond_accuracy import protocol_notes
 from sessrec_pipeline.report.data import ReportData, TrainedModel, summed
 from sessrec_pipeline.report.funnel import make_funnel
 from sessrec_pipeline.report.page import render
 from sessrec_pipeline.report.protocol import protocol
 from sessrec_pipeline.report.provenance import all_nodes, landed_logs
-from sessrec_pipeline.report.recommendation import headline, how_surely, next_steps, turned_over, which_model
+from sessrec_pipeline.report.recommendation import (
+    as_markdown,
+    headline,
+    how_surely,
+    next_steps,
+    turned_over,
+    which_model,
+)
 from sessrec_pipeline.settings import EvaluationSettings, LogSettings, RowRule, SplitSettings, SyntheticSettings
 from sessrec_pipeline.storage.lineage import Lineage, Node
+from sessrec_pipeline.text import N_, Said
 
 DASH = "\u2013"
 DRIFT_COLUMNS = ["day", "measure", "observed", "reference", "value", "threshold", "verdict"]
@@ -89,7 +100,8 @@ def analyses(models: dict[str, float]) -> dict[str, pd.DataFrame]:
                     sure = place < 2
                     recall = top * (1 - 0.1 * place)
                     low, high = (recall - 0.02, recall + 0.02) if sure else (np.nan, np.nan)
-                    slices.append((model, name, place, band, k, recall, low, high, 300 - 100 * place))
+                    sessions = 200 if sure else 8
+                    slices.append((model, name, place, band, k, recall, low, high, 300 - 100 * place, sessions))
             for question, metrics in {
                 "next_item": ("recall", "mrr", "ndcg"),
                 "last_item": ("recall", "mrr", "ndcg"),
@@ -100,7 +112,7 @@ def analyses(models: dict[str, float]) -> dict[str, pd.DataFrame]:
                 lists.append((model, metric, k, value))
             lists.append((model, "diversity", k, np.nan))
         costs.append((model, 12.5 + n, 3.25 * 10**n, 24 * 1000**n, 1500 * 1000**n))
-    columns = ["model", "slice", "place", "band", "k", "recall", "low", "high", "predictions"]
+    columns = ["model", "slice", "place", "band", "k", "recall", "low", "high", "predictions", "sessions"]
     return {
         "slices": pd.DataFrame(slices, columns=columns),
         "protocols": pd.DataFrame(protocols, columns=["protocol", "model", "metric", "k", "value", "low", "high"]),
@@ -186,6 +198,7 @@ def full(tmp_path: Path) -> ReportData:
         drift=drifting(),
         trained=[TrainedModel("gru4rec", [5.0, 4.0, 3.5], GRU4RecSettings().model_dump(), "cpu")],
         quarantine=[{"log": "a.tsv", "line": 17, "reason": "item_missing"}],
+        broken=[],
         lineages=[lineage(2)],
     )
 
@@ -270,7 +283,9 @@ def test_the_page_is_one_closed_file_and_the_same_every_time(full: ReportData) -
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     svgs = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
-    assert len(svgs) == 2 * 13
+    swatches = [svg for svg in svgs if 'class="look"' in svg]
+    assert len(swatches) == 2 * 2 * len(FULL), "of each model in both boards, in both languages"
+    assert len(svgs) - len(swatches) == 2 * 12, "the slice by day has one band alone, and is no figure"
     for svg in svgs:
         ET.fromstring(svg)
     ids = re.findall(r' id="([^"]+)"', html)
@@ -372,13 +387,17 @@ def test_few_sessions_give_no_verdict(full: ReportData, sessions: int) -> None:
     assert re.match(
         rf"{sessions} test sessions? (is|are) too few to choose a model: the highest Recall@20, 1.0000", said
     )
-    assert "(Markov, SKNN)" in said or "(Markov and SKNN)" in said
+    assert " of Markov and SKNN, may well be chance." in said
     assert ("there is no interval" in said) == (sessions < 10)
     for claim in ("Take ", "enough", "equivalent", "paired test"):
         assert claim not in said
     text = text_of(data)
     assert "nan" not in text
     assert "too few sessions" in text
+    assert "p =" not in text and "p <" not in text, "what no verdict rests on"
+    assert "the one to take" not in text
+    few = next(rule for rule in RULES if rule.name == "enough_test_sessions")
+    assert "Before you believe it" not in text_of(replace(data, broken=[(few, Finding(True, "few sessions"))]))
 
 
 def test_where_another_metric_chooses_another_model_the_headline_says_so(full: ReportData) -> None:
@@ -391,7 +410,7 @@ def test_where_another_metric_chooses_another_model_the_headline_says_so(full: R
     said = headline(replace(data, leaderboard=board, comparisons=pairs))
     assert said.startswith("Take VSTAN: it has the highest Recall@20")
     assert said.endswith(
-        "The choice hangs on the metric: ahead of VSTAN, by more than chance, is Item-KNN in Recall@5 (0.4200 against "
+        "The choice depends on the metric. Ahead of VSTAN by more than chance: Item-KNN in Recall@5 (0.4200 against "
         "0.3299) and MRR@20 (0.4500 against 0.2000)."
     )
     pairs.loc[flipped, "significant"] = False
@@ -425,12 +444,33 @@ def test_the_board_says_who_can_be_told_apart(full: ReportData) -> None:
     assert re.search(rf"Oracle .*? {DASH} {DASH} nothing to tune a ", board), "the oracle is compared with nobody"
 
 
+def test_the_board_marks_the_one_to_take(full: ReportData) -> None:
+    assert "GRU4Rec the one to take 0.5500" in text_of(full)
+    cheaper = text_of(plain(full, {"gru4rec": 0.505, "markov": 0.50}))
+    assert "Take Markov" in cheaper and "Markov the one to take 0.5000" in cheaper
+
+
+def test_intervals_and_options_stay_in_one_line(full: ReportData) -> None:
+    html = render(full).html
+    assert '0.5500 <span class="whole">(0.5300\u20130.5700)</span>' in html
+    assert "&lt;span" not in html
+    new = full.slices[full.slices["slice"] != "repeat"]
+    alone = full.slices[(full.slices["slice"] == "repeat") & (full.slices["place"] == 0)]
+    repeated = replace(full, slices=pd.concat([new, alone]))
+    assert 'recommend <span class="whole">--exclude-seen</span>” loses nothing' in render(repeated).html
+    assert "--exclude-seen" not in html
+
+
 def test_slices_where_another_model_is_ahead_are_told(full: ReportData) -> None:
-    assert "In no group does the interval of another model lie wholly above that of GRU4Rec." in text_of(full)
+    text = text_of(full)
+    alone = "In no group of 50 sessions or more does the interval of another model lie wholly above that of GRU4Rec."
+    assert alone in text
+    assert "By day: all 300 predictions are in one group, 2026-01-13." in text
     slices = full.slices.copy()
     ahead = (slices["model"] == "markov") & (slices["band"] == "seen")
     slices.loc[ahead, ["recall", "low", "high"]] = 0.7, 0.6, 0.8
-    assert "By repetition: Markov is ahead in seen." in text_of(replace(full, slices=slices))
+    assert "By repetition: Markov is ahead of GRU4Rec in “seen”." in text_of(replace(full, slices=slices))
+    assert alone in text_of(replace(full, slices=slices.assign(sessions=49)))
     slices.loc[ahead, "low"] = 0.2
     assert "By repetition" not in text_of(replace(full, slices=slices)), "chance can do that"
 
@@ -443,8 +483,13 @@ def test_protocols_and_lists_stand_in_tables(full: ReportData) -> None:
     assert re.search(r"GRU4Rec 50\.0 % 0\.250 \u2212(12|13) % 7\.50 \u2013", text)
     protocols = full.protocols.copy()
     protocols.loc[(protocols["protocol"] == "last_item") & (protocols["model"] == "popularity"), "value"] = 0.9
-    text = text_of(replace(full, protocols=protocols))
-    assert "Last item only: Popularity has the highest recall, 0.9000" in text
+    said = protocol_notes(replace(full, protocols=protocols))
+    assert said == [
+        "Last item only: Popularity has the highest recall, 0.9000 (0.0333\u20130.1000); GRU4Rec has 0.2750 "
+        "(0.1833\u20130.5500), so it may be chance."
+    ]
+    protocols.loc[(protocols["protocol"] == "last_item") & (protocols["model"] == "popularity"), "low"] = 0.8
+    assert protocol_notes(replace(full, protocols=protocols))[0].endswith("and the intervals are apart.")
 
 
 def test_costs_are_told_but_for_the_oracle(full: ReportData) -> None:
@@ -484,7 +529,7 @@ def test_drift_of_the_last_judged_day_is_told(full: ReportData) -> None:
     text = text_of(full)
     assert "2026-01-14 against the weeks before" in text
     assert "1 of 2 measures above the threshold" in text
-    assert re.search(r"events\s*410\s*1000\s*0.59\s*0.5", text)
+    assert re.search(r"events\s*410\s*1,000\s*0.59\s*0.5", text)
     young = full.drift.assign(verdict="not enough days")
     assert "against the weeks before" not in text_of(replace(full, drift=young))
 
@@ -601,11 +646,24 @@ def test_doubtful_results_are_flagged(full: ReportData) -> None:
     assert "more than one version of sessions" in text_of(replace(full, lineages=[lineage(2), other]))
     board = full.leaderboard.assign(predictions=[900, 901, 900, 900])
     assert "different numbers of predictions (900, 901)" in text_of(replace(full, leaderboard=board))
-    late = replace(full, test={**full.test, "training events later": int(full.train["events"]) // 4})
-    assert 'class="warnings"' not in render(late).html, "which the check of the days rule refuses"
-    by_ratio = full.settings.model_copy(update={"split": SplitSettings(rule="ratio")})
-    assert "25.0 % of the training events" in text_of(replace(late, settings=by_ratio)).replace("\xa0", " ")
     assert "now has 950" in text_of(replace(full, test={**full.test, "predictions": 950}))
+
+
+def test_broken_rules_stand_under_the_answer_in_both_languages(full: ReportData) -> None:
+    rule = next(rule for rule in RULES if rule.name == "no_catch_all")
+    seen = Said(N_("{part} belong to the {n} largest sessions"), part=part(320, 799), n="2")
+    advice = Said(N_("if it is no item (a start page, a placeholder), leave its rows out with [logs] keep"))
+    data = replace(full, broken=[(rule, Finding(True, seen, [EVIL, "'b'"], advice))])
+    english, spanish = text_of(data), text_of(data, "es")
+    sentence = (
+        f"320 of 799 events (40.1 %) belong to the 2 largest sessions, such as {EVIL}, 'b': if it is no item (a start "
+        "page, a placeholder), leave its rows out with [logs] keep."
+    )
+    assert f"Before you believe it: {sentence} How surely?" in english
+    assert "What next? First settle what stands under “Before you believe it”" in english
+    assert f"320 de 799 eventos (40.1 %) pertenecen a las 2 sesiones más grandes, por ejemplo {EVIL}, 'b':" in spanish
+    assert f"**Before you believe it:**\n\n- {sentence}\n\n**How surely?**" in as_markdown(data)
+    assert "Before you believe it" not in text_of(full) + as_markdown(full)
 
 
 def test_counts_of_several_logs_are_summed() -> None:
