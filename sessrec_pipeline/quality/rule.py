@@ -83,6 +83,8 @@ class Rule:
     measure: Callable[[Evidence, float], Finding]
     clock: bool = False
     """Whether it judges times, which say nothing where ``time_unit = "order"``."""
+    of_all_logs: bool = False
+    """Whether it asks of all logs together what another rule asks of one."""
     blocking: bool = False
     """Whether nothing may be built on data whose finding is ``worthless``."""
 
@@ -129,3 +131,8 @@ def shown(value: str) -> str:
     """An id as an example, with what cannot be seen in it spelled out."""
     text = ascii(value) if not value.isprintable() or not value.isascii() else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...'"
+
+
+def in_session(session: str) -> str:
+    """A session as the example of what happens inside it."""
+    return Said(N_("in session {session}"), session=shown(session))

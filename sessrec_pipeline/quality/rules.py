@@ -16,6 +16,13 @@ RULES = (
         ids.scientific,
     ),
     Rule(
+        "ids_are_readable",
+        "raw_sessions",
+        "At most 0.1 % of a log's events have an id with a character that a program could not read (U+FFFD).",
+        0.001,
+        ids.unreadable,
+    ),
+    Rule(
         "ids_name_something",
         "raw_sessions",
         'At most 0.1 % of a log\'s events have a word for nothing, such as "null" or "(not set)", as session or item.',
@@ -34,7 +41,7 @@ RULES = (
         "times_go_forward",
         "raw_sessions",
         "Where a log's rows stand in order of time, at most 5 % of the steps inside sessions go back, and not most of "
-        "them within one hour.",
+        "them within one hour or by whole hours; where its newest row is first, at most 5 % are between equal times.",
         0.05,
         clocks.goes_back,
         clock=True,
@@ -45,6 +52,14 @@ RULES = (
         "At most a quarter of a log's sessions start at one time of day.",
         0.25,
         clocks.one_time_of_day,
+        clock=True,
+    ),
+    Rule(
+        "times_have_all_parts",
+        "raw_sessions",
+        "At most half of a log's events are in one minute of the hour, and some are in the afternoon.",
+        0.5,
+        clocks.part_of_the_clock,
         clock=True,
     ),
     Rule(
@@ -85,6 +100,23 @@ RULES = (
         "five more than 30 %, and no item more than 30 %.",
         0.03,
         sessions.catch_all,
+    ),
+    Rule(
+        "items_differ_visibly",
+        "sessions",
+        "At most 1 % of all events are on items whose ids differ from a commoner one by capitals, leading zeros or "
+        "characters that cannot be seen.",
+        0.01,
+        ids.lookalikes_of_logs,
+        of_all_logs=True,
+    ),
+    Rule(
+        "few_repeats_at_once",
+        "sessions",
+        "At most 10 % of the steps inside sessions repeat an item within 2 seconds.",
+        0.1,
+        sessions.repeats_at_once,
+        clock=True,
     ),
     Rule(
         "few_duplicates",
@@ -155,7 +187,9 @@ def examine_log(evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
     }
     assets: tuple[Asset, ...] = ("raw_sessions", "sessions")
     for asset in assets:
-        yield from examine(asset, replace(evidence, stats={"sessions": counts}))
+        for rule, finding in examine(asset, replace(evidence, stats={"sessions": counts})):
+            if not rule.of_all_logs:
+                yield rule, finding
 
 
 def examine(asset: Asset, evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
