@@ -268,8 +268,8 @@ def _refuse_wrong_unit(array: pa.ChunkedArray, name: str) -> None:
     if likely not in (None, "ns"):
         other = "" if likely == "s" else ' or unit="s"'
         raise FrameError(
-            f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers whose unit was "
-            f'taken for a smaller one: make them anew with pandas.to_datetime(..., unit="{likely}"){other}'
+            f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers whose unit "
+            f'was taken for a smaller one: make them anew with pandas.to_datetime(..., unit="{likely}"){other}'
         )
 
 
@@ -298,7 +298,8 @@ def _scaled(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chun
     if first not in (None, unit) and values.min() < early:
         row = int(np.argmin(values))
         raise FrameError(
-            f'column {name!r} holds numbers in several units: {values[row]} in row {row} is likely "{first}", not "{unit}"'
+            f"column {name!r} holds numbers in several units: {values[row]} in row {row} is likely "
+            f'"{first}", not "{unit}"'
         )
     if (values < 0).any():
         row = int(np.argmax(values < 0))

@@ -142,8 +142,8 @@ def repeats_at_once(evidence: Evidence, threshold: float) -> Finding:
         [in_session(session)] if at_once else [],
         Said(
             N_(
-                "clicks are logged twice, or an order has a line for each piece, and a model that repeats the last item "
-                "is rewarded for it; [sessions] drop_consecutive_repeats = true takes such events for one"
+                "clicks are logged twice, or an order has a line for each piece, and a model that repeats the last "
+                "item is rewarded for it; [sessions] drop_consecutive_repeats = true takes such events for one"
             )
         ),
     )
