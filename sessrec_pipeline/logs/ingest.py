@@ -23,6 +23,7 @@ from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
+from sessrec_pipeline.text import counted
 
 MAX_ID_BYTES = 256
 
@@ -118,7 +119,7 @@ def _ingest(
     moved: dict[str, int] = {} if clock is None else _changed_clocks(engine, clock)
     example = _first_bad(engine) if counts["quarantined"] else ""
     report(
-        f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
+        f"{name}: {counted(counts['events'], 'event')}, {counted(counts['left_out'], 'row')} left out by rule, "
         f"{counts['quarantined']:,} quarantined{example}"
         + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
     )

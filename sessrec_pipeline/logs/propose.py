@@ -9,6 +9,7 @@ from typing import Any
 
 from sessrec_pipeline.logs.sniff import ISO, NAMES, SURE, Look, fits, number, parsed, plain, time_formats
 from sessrec_pipeline.settings import LogSettings, log_presets
+from sessrec_pipeline.text import counted
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 QUANTITIES = {
@@ -191,7 +192,7 @@ def _rules(look: Look) -> list[dict[str, Any]]:
     below = {column: found for column in look.columns if (found := _below_zero(look, column))}
     if len(first) == 1 and numbers > len(lettered):
         letter = first.pop()
-        about = f"{_rows(lettered)} a {session} such as {lettered[0]}"
+        about = f"{_with(lettered)} a {session} such as {lettered[0]}"
         if letter == "C":
             rules.append({"column": session, "not_prefix": letter})
             look.notes.append(f"{about}: `keep` takes them for cancelled.")
@@ -203,12 +204,12 @@ def _rules(look: Look) -> list[dict[str, Any]]:
     for column, values in below.items():
         whole = all((number(value) or 0) % 1 == 0 for value in look.values(column))
         rules.append({"column": column, "minimum": 1 if whole else 0})
-        look.notes.append(f"{_rows(values)} a {column} below zero: `keep` takes them for returns.")
+        look.notes.append(f"{_with(values)} a {column} below zero: `keep` takes them for returns.")
     return rules
 
 
-def _rows(values: Sequence[str]) -> str:
-    return "1 row has" if len(values) == 1 else f"{len(values):,} rows have"
+def _with(values: Sequence[str]) -> str:
+    return f"{counted(len(values), 'row')} {'has' if len(values) == 1 else 'have'}"
 
 
 def _below_zero(look: Look, column: str) -> list[str]:

@@ -66,7 +66,7 @@ def test_preset_is_known_by_its_files(tmp_path: Path, preset: str) -> None:
     assert readable
     assert proposal(lines) == {"preset": preset}
     assert any(log_presets()[preset]["source"] in line for line in lines)
-    assert any("  2 events in 1 sessions on 2 items, " in line for line in lines)
+    assert any("  2 events in 1 session on 2 items, " in line for line in lines)
     assert not any(line.startswith("note:") for line in lines)
 
 
@@ -322,10 +322,10 @@ def test_description_says_what_becomes_of_the_rows(tmp_path: Path) -> None:
     assert readable
     end = lines.index("read so, 'o.csv' would give:")
     assert lines[end + 1 :] == [
-        "  2 events in 1 sessions on 2 items, 2019-10-01 00:00:00 to 2019-10-01 00:00:01 UTC",
+        "  2 events in 1 session on 2 items, 2019-10-01 00:00:00 to 2019-10-01 00:00:01 UTC",
         "    session s, item 1, 2019-10-01 00:00:00",
         "    session s, item 2, 2019-10-01 00:00:01",
-        "  1 rows left out by rule",
+        "  1 row left out by rule",
         "    1 event_type_not_in_list; the first on line 4: 2019-10-01 00:00:00 UTC,cart,1,7,s",
         "  2 rows quarantined",
         "    1 missing_columns; the first on line 7: 2019-10-01 00:0",

@@ -488,7 +488,7 @@ def test_ingesting_says_what_became_of_the_rows(feed: Feed) -> None:
     said: list[str] = []
     ingest_landed(settings, "a.tsv", said.append)
     first = "(the first on line 3, time_unreadable: '1, b, x')"
-    assert said == [f"a.tsv: 1 events, 0 rows left out by rule, 1 quarantined {first}"]
+    assert said == [f"a.tsv: 1 event, 0 rows left out by rule, 1 quarantined {first}"]
 
 
 # Real logs.
