@@ -2,7 +2,6 @@
 
 import json
 import unicodedata
-from typing import Literal
 
 from sessrec_pipeline.quality.rule import EXAMPLES, Evidence, Finding, part, shown
 from sessrec_pipeline.text import N_, Said
@@ -135,26 +134,11 @@ def nothing(evidence: Evidence, threshold: float) -> Finding:
 def lookalikes(evidence: Evidence, threshold: float) -> Finding:
     """Events on the rarer spellings of ids that differ by nothing that a person would see or mean."""
     _make_ids(evidence)
-    return _lookalikes(evidence, threshold, "ids")
-
-
-def lookalikes_of_logs(evidence: Evidence, threshold: float) -> Finding:
-    """The same, of the items of all logs together."""
-    evidence.connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS items AS "
-        "SELECT 'item' AS kind, item AS id, COUNT(*) AS events FROM sessions GROUP BY item"
-    )
-    return _lookalikes(evidence, threshold, "items")
-
-
-def _lookalikes(evidence: Evidence, threshold: float, ids: Literal["ids", "items"]) -> Finding:
-    odd = [
-        text for (text,) in evidence.rows(f"SELECT DISTINCT id FROM {ids} WHERE NOT REGEXP_FULL_MATCH(id, '[!-~]*')")
-    ]
+    odd = [text for (text,) in evidence.rows("SELECT DISTINCT id FROM ids WHERE NOT REGEXP_FULL_MATCH(id, '[!-~]*')")]
     found = evidence.rows(
         "WITH folded AS (SELECT UNNEST($odd) AS odd, UNNEST($folded) AS folded), "
-        f"coded AS (SELECT kind FROM {ids} GROUP BY kind HAVING AVG(REGEXP_MATCHES(id, $codes)::INT) > 0.5), "
-        f"seen AS (SELECT kind, id, events, LTRIM(TRIM(COALESCE(folded, id), $around), '+=') AS seen FROM {ids} "
+        "coded AS (SELECT kind FROM ids GROUP BY kind HAVING AVG(REGEXP_MATCHES(id, $codes)::INT) > 0.5), "
+        "seen AS (SELECT kind, id, events, LTRIM(TRIM(COALESCE(folded, id), $around), '+=') AS seen FROM ids "
         "LEFT JOIN folded ON odd = id), "
         "folds AS (SELECT kind, id, events, CASE WHEN kind IN (FROM coded) THEN seen ELSE LOWER(seen) END AS fold "
         "FROM seen), "
@@ -169,7 +153,7 @@ def _lookalikes(evidence: Evidence, threshold: float, ids: Literal["ids", "items
         codes=CODES,
         around="{}\"'",
     )
-    (total,) = evidence.row(f"SELECT SUM(events) FROM {ids} WHERE kind = 'item'")
+    total = _events(evidence)
     kind, rarer, pairs = max(found, key=lambda row: (row[1], row[0]), default=("item", 0, []))
     return Finding(
         rarer > threshold * total,

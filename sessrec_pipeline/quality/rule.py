@@ -83,8 +83,6 @@ class Rule:
     measure: Callable[[Evidence, float], Finding]
     clock: bool = False
     """Whether it judges times, which say nothing where ``time_unit = "order"``."""
-    of_all_logs: bool = False
-    """Whether it asks of all logs together what another rule asks of one."""
     blocking: bool = False
     """Whether nothing may be built on data whose finding is ``worthless``."""
 

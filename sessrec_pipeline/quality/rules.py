@@ -11,28 +11,28 @@ RULES = (
     Rule(
         "ids_are_exact",
         "raw_sessions",
-        "At most 0.1 % of a log's events have an id in scientific notation.",
+        "At most 0.1 % of the events have an id in scientific notation.",
         0.001,
         ids.scientific,
     ),
     Rule(
         "ids_are_readable",
         "raw_sessions",
-        "At most 0.1 % of a log's events have an id with a character that a program could not read (U+FFFD).",
+        "At most 0.1 % of the events have an id with a character that a program could not read (U+FFFD).",
         0.001,
         ids.unreadable,
     ),
     Rule(
         "ids_name_something",
         "raw_sessions",
-        'At most 0.1 % of a log\'s events have a word for nothing, such as "null" or "(not set)", as session or item.',
+        'At most 0.1 % of the events have a word for nothing, such as "null" or "(not set)", as session or item.',
         0.001,
         ids.nothing,
     ),
     Rule(
         "ids_differ_visibly",
         "raw_sessions",
-        "At most 1 % of a log's events are on ids that differ from a commoner one by capitals, leading zeros or "
+        "At most 1 % of the events are on ids that differ from a commoner one by capitals, leading zeros or "
         "characters that cannot be seen.",
         0.01,
         ids.lookalikes,
@@ -49,7 +49,7 @@ RULES = (
     Rule(
         "times_have_a_clock",
         "raw_sessions",
-        "At most a quarter of a log's sessions start at one time of day.",
+        "At most a quarter of the sessions start at one time of day.",
         0.25,
         clocks.one_time_of_day,
         clock=True,
@@ -57,7 +57,7 @@ RULES = (
     Rule(
         "times_have_all_parts",
         "raw_sessions",
-        "At most half of a log's events are in one minute of the hour, and some are in the afternoon.",
+        "At most half of the events are in one minute of the hour, and some are in the afternoon.",
         0.5,
         clocks.part_of_the_clock,
         clock=True,
@@ -65,7 +65,7 @@ RULES = (
     Rule(
         "few_single_events",
         "raw_sessions",
-        "At most 90 % of a log's sessions have one event alone.",
+        "At most 90 % of the sessions have one event alone.",
         0.9,
         sessions.one_event,
     ),
@@ -100,15 +100,6 @@ RULES = (
         "five more than 30 %, and no item more than 30 %.",
         0.03,
         sessions.catch_all,
-    ),
-    Rule(
-        "items_differ_visibly",
-        "sessions",
-        "At most 1 % of all events are on items whose ids differ from a commoner one by capitals, leading zeros or "
-        "characters that cannot be seen.",
-        0.01,
-        ids.lookalikes_of_logs,
-        of_all_logs=True,
     ),
     Rule(
         "few_repeats_at_once",
@@ -187,9 +178,7 @@ def examine_log(evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
     }
     assets: tuple[Asset, ...] = ("raw_sessions", "sessions")
     for asset in assets:
-        for rule, finding in examine(asset, replace(evidence, stats={"sessions": counts})):
-            if not rule.of_all_logs:
-                yield rule, finding
+        yield from examine(asset, replace(evidence, stats={"sessions": counts}))
 
 
 def examine(asset: Asset, evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:

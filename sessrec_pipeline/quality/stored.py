@@ -27,9 +27,4 @@ def broken_rules(settings: Settings, tables: Mapping[str, Sequence[Stored]]) -> 
     """
     assets: tuple[Asset, ...] = ("test_split", "sessions", *(("raw_sessions",) if tables["events"] else ()))
     with evidence_of(settings, {name: stored for name, stored in tables.items() if stored}) as evidence:
-        return [
-            (rule, finding)
-            for asset in assets
-            for rule, finding in examine(asset, evidence)
-            if finding.broken and not (rule.of_all_logs and tables["events"])
-        ]
+        return [found for asset in assets for found in examine(asset, evidence) if found[1].broken]

@@ -14,7 +14,7 @@ from sessrec_pipeline.clock import DAY, HOUR, lasting
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.quality import RULES, Evidence, Finding, examine, examine_log
 from sessrec_pipeline.quality.clocks import stray_end
-from sessrec_pipeline.quality.ids import fold, lookalikes_of_logs
+from sessrec_pipeline.quality.ids import fold
 from sessrec_pipeline.quality.rule import part, percent
 
 MINUTE = HOUR // 60
@@ -57,7 +57,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
                 connection.execute(f"DROP {kind}")
             connection.register("events", table)
             found = {rule.name: finding for rule, finding in examine_log(Evidence(connection, settings))}
-            assert set(found) == {rule.name for rule in RULES if rule.asset != "test_split" and not rule.of_all_logs}
+            assert set(found) == {rule.name for rule in RULES if rule.asset != "test_split"}
             return {name: finding for name, finding in found.items() if finding.broken}
 
         yield find
@@ -150,15 +150,6 @@ def test_numbers_that_are_one_number_are_named(findings: Find, other: Callable[[
 def test_capitals_of_codes_are_meant(findings: Find) -> None:
     codes = ["aB3xK", "Ab3xK", "xK9pQ", "Xk9Pq", "zzTop", "ZzToP", "q7RsT", "Q7rSt"]
     assert findings([(s, codes[n % len(codes)], t) for n, (s, _, t) in enumerate(Healthy().rows)]) == {}
-
-
-def test_ids_of_several_logs_that_look_alike_are_named(tmp_path: Path) -> None:
-    rows = [(s, i.upper() if n > 1100 else i, t) for n, (s, i, t) in enumerate(Healthy().rows)]
-    with duckdb.connect() as connection:
-        session, item, time = zip(*rows, strict=True)
-        connection.register("sessions", pa.table({"session": session, "item": item, "time": time}))
-        found = lookalikes_of_logs(Evidence(connection, FeedSettings(home=tmp_path)), 0.01)
-    assert found.broken and found.seen.startswith("99 of 1,200 events (8.2 %) are on item ids that differ")
 
 
 def test_characters_that_could_not_be_read_are_named(findings: Find) -> None:
