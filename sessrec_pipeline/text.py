@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things of a regular plural: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that asks for the one of ``known`` that is nearly ``name``; "" where none is."""
     near = difflib.get_close_matches(name, list(known), 1)

@@ -58,8 +58,8 @@ def read_frame(frame: object, columns: Columns) -> pa.Table:
 
 def texts(ids: Iterable[object], what: str) -> list[str]:
     """Ids in a list, a set or an array as the text that they have in frames; TypeError for what is none."""
-    if isinstance(ids, str | bytes):
-        raise TypeError(f"{what} must be a list of ids, not the one text {ids!r}; write [{ids!r}]")
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise TypeError(f"{what} must be a list of ids, not {ids!r} alone; write [{ids!r}]")
     return [text_of(value, what) for value in ids]
 
 
@@ -262,13 +262,14 @@ def _likely_unit(latest: float) -> TimeUnit | None:
 
 
 def _refuse_wrong_unit(array: pa.ChunkedArray, name: str) -> None:
-    """Datetimes made of seconds that were taken for nanoseconds are all in January 1970."""
+    """Datetimes made of seconds that were taken for a smaller unit are all in January 1970."""
     nanoseconds = 1000 * pc.max(pc.cast(array, pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64())).as_py()
     likely = _likely_unit(nanoseconds)
     if likely not in (None, "ns"):
+        other = "" if likely == "s" else ' or unit="s"'
         raise FrameError(
-            f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers that were "
-            f'taken for nanoseconds: make them anew with pandas.to_datetime(..., unit="{likely}")'
+            f"column {name!r} holds datetimes of January 1970 (row 0: {array[0].as_py()}), made of numbers whose unit "
+            f'was taken for a smaller one: make them anew with pandas.to_datetime(..., unit="{likely}"){other}'
         )
 
 
@@ -292,6 +293,13 @@ def _scaled(array: pa.ChunkedArray, name: str, unit: TimeUnit | None) -> pa.Chun
         raise FrameError(
             f'column {name!r} holds numbers up to {values.max()}, which are before {year + 1} as time_unit="{unit}": '
             f'they are likely "{likely}"'
+        )
+    first = _likely_unit(values.min())
+    if first not in (None, unit) and values.min() < early:
+        row = int(np.argmin(values))
+        raise FrameError(
+            f"column {name!r} holds numbers in several units: {values[row]} in row {row} is likely "
+            f'"{first}", not "{unit}"'
         )
     if (values < 0).any():
         row = int(np.argmax(values < 0))

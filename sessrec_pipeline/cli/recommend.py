@@ -95,6 +95,8 @@ def recommend(
     recommender = load_checkpoint(card, checkpoint)  # on the CPU: a few sessions are not worth waking a GPU for
     index = {item: i for i, item in enumerate(checkpoint.items)}
     given = [(None, _ids(items, index))] if sessions is None else _sessions_in(sessions, settings, index)
+    if not any(ids for _, ids in given):
+        raise Failure(f"{'--items' if sessions is None else sessions} names no item")
     asked = [
         Asked(name, [index[i] for i in ids if i in index], [i for i in ids if i not in index]) for name, ids in given
     ]

@@ -24,6 +24,7 @@ from sessrec_pipeline.quality import Evidence, examine_log
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
 from sessrec_pipeline.settings.base import in_words
 from sessrec_pipeline.storage.files import passing_folder
+from sessrec_pipeline.text import counted
 
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
@@ -117,6 +118,8 @@ def toml(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     text = json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
@@ -209,7 +212,7 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
             "SELECT COUNT(*), COUNT(DISTINCT session), COUNT(DISTINCT item), MIN(time), MAX(time) FROM events"
         ).fetchall()
         span = f", {moment(first)} to {moment(last)} UTC" if rows else ""
-        lines = [f"  {rows:,} events in {sessions:,} sessions on {items:,} items{span}"]
+        lines = [f"  {counted(rows, 'event')} in {counted(sessions, 'session')} on {counted(items, 'item')}{span}"]
         shown = connection.execute("SELECT session, item, time FROM events ORDER BY line LIMIT 3").fetchall()
         lines += [f"    session {_short(s)}, item {_short(i)}, {moment(t)}" for s, i, t in shown]
         bad = connection.execute(
@@ -219,10 +222,10 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
         found = [finding for _, finding in examine_log(Evidence(connection, home))] if rows else []
     where = "in row" if look.format == "parquet" else "on line"
     texts = _lines_of(sample, look, {line for _, line in ingested.left_out.values()})
-    lines.append(f"  {sum(rows for rows, _ in ingested.left_out.values()):,} rows left out by rule")
+    lines.append(f"  {counted(sum(rows for rows, _ in ingested.left_out.values()), 'row')} left out by rule")
     for reason, (rows, line) in ingested.left_out.items():
         lines.append(f"    {rows:,} {reason}; the first {where} {line}: {_short(texts.get(line, ''))}")
-    lines.append(f"  {sum(rows for _, rows, *_ in bad):,} rows quarantined")
+    lines.append(f"  {counted(sum(rows for _, rows, *_ in bad), 'row')} quarantined")
     lines += [f"    {rows:,} {reason}; the first {where} {line}: {_short(text)}" for reason, rows, line, text in bad]
     lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]

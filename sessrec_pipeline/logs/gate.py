@@ -18,6 +18,7 @@ from sessrec_pipeline.logs.unpack import (
     PackedDataError,
     compression_of_bytes,
     compression_of_name,
+    other_format,
     unpacked,
 )
 from sessrec_pipeline.settings import LogSettings
@@ -96,13 +97,15 @@ def _admit_text(path: Path, settings: LogSettings, size: int) -> LandedLog:
     name = path.name
     compression = compression_of_name(name)
     with path.open("rb") as file:
-        magic = file.read(4)
+        magic = file.read(16)
+    if (other := other_format(magic)) is not None:
+        raise LogRefusedError(f"{name}: {other}")
     found = compression_of_bytes(magic)
     if compression != found:
         suffix = PACKED[compression if found == "none" else found][0]
         wrong = f"named {suffix} but is not {compression}" if found == "none" else f"{found} data without {suffix}"
         raise LogRefusedError(f"{name}: {wrong} in its name; rename it or compress it again")
-    if magic == PARQUET_MAGIC:
+    if magic.startswith(PARQUET_MAGIC):
         raise LogRefusedError(f'{name}: this is Parquet; set [logs] format = "parquet" for this feed')
     first, lines, blank_lines = _lines(path, compression)
     if b"\r" in first.rstrip(b"\r\n"):

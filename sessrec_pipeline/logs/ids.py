@@ -1,9 +1,10 @@
 """What text an id is: one id is one text, whatever type, format or writer it came through.
 
 Everything that takes ids asks here: ``id_text`` for one value, and the SQL for columns, which says the same. Text is
-trimmed of blanks and of what cannot be seen, composed (NFC), and a whole number that a writer of floating numbers
-made of it (7.0, 7.00, 4.46E7 of Java) is written as the integer. Other numbers with a point stay text (1.10 is a
-version); numbers whose digits are lost (4.46E+07 of a spreadsheet) cannot be an id, and ``SPOILT`` finds them.
+trimmed of blanks and of what cannot be seen, taken out of the quotes that spreadsheets and TSV writers put around it
+(="7", "7", '7), composed (NFC), and a whole number that a writer of floating numbers made of it (7.0, 7., 7,0, 4.46E7
+of Java) is written as the integer. Other numbers with a point stay text (1.10 is a version); numbers whose digits are
+lost (4.46E+07 of a spreadsheet) cannot be an id, and ``SPOILT`` finds them.
 """
 
 import math
@@ -33,7 +34,7 @@ The selectors and tags that make other emoji of emoji are left out. Listed, for 
 _BLANKS = "".join(f"\\x{{{ord(character):X}}}" for character in BLANK)
 """The same inside the brackets of a regular expression of DuckDB."""
 
-FLOAT = r"-?(?:(?:0|[1-9][0-9]{0,15})\.0+|[1-9]\.[0-9]{1,16}[eE][0-9]{1,2})"
+FLOAT = r"-?(?:(?:0|[1-9][0-9]{0,15})(?:\.0*|,0)|[1-9]\.[0-9]{1,16}[eE][1-9][0-9]?)"
 UNSURE = 2.0**53
 """From here on a double stands for several whole numbers."""
 SPOILT = rf"-?{SCIENTIFIC}|-?[1-9]\.[0-9]+[eE][0-9]{{2,3}}|-?[0-9]{{16,}}\.0+"
@@ -42,10 +43,18 @@ MOST_SPOILT = 0.05
 """A larger share of an id column makes the whole log useless; single ones may be codes that look so."""
 
 
+def _quoted(blanks: str) -> str:
+    """Regular expression of an id in quotes, whose text is ``\\1\\2``; ``blanks`` as they stand in brackets."""
+    return rf"""^(?:=?"([^"'={blanks}](?:[^"]*[^"{blanks}])?)"|'(-?[0-9]+))$"""
+
+
+QUOTED, QUOTED_SQL = re.compile(_quoted(re.escape(BLANK))), _quoted(_BLANKS).replace("'", "''")
+
+
 def id_text(value: object) -> str:
     """The text of an id; TypeError, with what is wrong, where the value is none."""
     if isinstance(value, str):
-        return _whole(unicodedata.normalize("NFC", value.strip(BLANK)))
+        return _whole(QUOTED.sub(r"\1\2", unicodedata.normalize("NFC", value.strip(BLANK))))
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"has {value!r}, but ids are whole numbers or text")
     if isinstance(value, int | np.integer | UUID):
@@ -71,8 +80,8 @@ def id_text(value: object) -> str:
 
 
 def _whole(text: str) -> str:
-    if "." in text and re.fullmatch(FLOAT, text):
-        number = float(text)
+    if ("." in text or "," in text) and re.fullmatch(FLOAT, text):
+        number = float(text.replace(",", "."))
         if number == math.trunc(number) and abs(number) < UNSURE:
             return str(int(number))
     return text
@@ -89,22 +98,26 @@ def printable(column: str) -> str:
 
 
 def trimmed(column: str) -> str:
-    """SQL: text without what nobody sees at its ends, composed."""
+    """SQL: text without what nobody sees at its ends and without quotes around it, composed."""
+
+    def bare(text: str) -> str:
+        return f"REGEXP_REPLACE({text}, '{QUOTED_SQL}', '\\1\\2')"
+
     return f"""CASE
     WHEN {simple(column)} THEN {column}
-    WHEN {printable(column)} THEN {column}
+    WHEN {printable(column)} THEN CASE WHEN {column}[1] IN ('=', '"', '''') THEN {bare(column)} ELSE {column} END
     WHEN REGEXP_MATCHES({column}, '^[{_BLANKS}]|[{_BLANKS}]$')
-    THEN NFC_NORMALIZE(REGEXP_REPLACE({column}, '^[{_BLANKS}]+|[{_BLANKS}]+$', '', 'g'))
-    ELSE NFC_NORMALIZE({column})
+    THEN {bare(f"NFC_NORMALIZE(REGEXP_REPLACE({column}, '^[{_BLANKS}]+|[{_BLANKS}]+$', '', 'g'))")}
+    ELSE {bare(f"NFC_NORMALIZE({column})")}
 END"""
 
 
 def whole(column: str) -> str:
     """SQL: the id, of text that ``trimmed`` made."""
-    number = f"TRY_CAST({column} AS DOUBLE)"
+    number = f"TRY_CAST(REPLACE({column}, ',', '.') AS DOUBLE)"
     digits = f"CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR)"
     return f"""CASE
-    WHEN NOT CONTAINS({column}, '.') THEN {column}
+    WHEN NOT CONTAINS({column}, '.') AND NOT CONTAINS({column}, ',') THEN {column}
     WHEN {column} LIKE '%.0' AND ABS({number}) < {UNSURE} AND {digits} || '.0' = {column} THEN {digits}
     WHEN REGEXP_FULL_MATCH({column}, '{FLOAT}')
         AND {number} = TRUNC({number}) AND ABS({number}) < {UNSURE}

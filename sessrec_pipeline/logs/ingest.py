@@ -23,6 +23,7 @@ from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
+from sessrec_pipeline.text import counted
 
 MAX_ID_BYTES = 256
 
@@ -118,7 +119,7 @@ def _ingest(
     moved: dict[str, int] = {} if clock is None else _changed_clocks(engine, clock)
     example = _first_bad(engine) if counts["quarantined"] else ""
     report(
-        f"{name}: {counts['events']:,} events, {counts['left_out']:,} rows left out by rule, "
+        f"{name}: {counted(counts['events'], 'event')}, {counted(counts['left_out'], 'row')} left out by rule, "
         f"{counts['quarantined']:,} quarantined{example}"
         + "".join(f", {n:,} {what.replace('_', ' ')} of {zone}" for what, n in moved.items() if n)
     )
@@ -247,8 +248,9 @@ def _cast(
 def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
     """Put events of an hour that the clock shows twice into the second one, where their session would go back in time.
 
-    A session whose other events do not stand in order says nothing about it. Return how many events lie in hours that
-    are there twice, and in hours that are skipped.
+    A session whose other events do not stand in order says nothing about it. In a log with its newest row first, the
+    hours are gone through from its end. Return how many events lie in hours that are there twice, and in hours that
+    are skipped.
     """
     connection = engine.connection
     (first, last), *_ = connection.execute(
@@ -263,11 +265,16 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
         "CREATE TABLE unsure AS SELECT row, session, first, hour "
         "FROM typed JOIN changes ON wall >= first AND wall < beyond WHERE reason IS NULL"
     )
+    (newest_first,) = connection.execute(
+        "SELECT COALESCE(SUM(SIGN(time - before)) < 0, false) FROM (SELECT time, LAG(time) OVER "
+        "(PARTITION BY session ORDER BY row) AS before FROM typed WHERE reason IS NULL)"
+    ).fetchall()[0]
+    order = "row DESC" if newest_first else "row"
     connection.execute(
-        """
+        f"""
         UPDATE typed SET time = typed.time + second.hour FROM (
             SELECT row, hour FROM (
-                SELECT row, hour, BOOL_OR(gone_back) OVER (PARTITION BY session, first ORDER BY row) AS again,
+                SELECT row, hour, BOOL_OR(gone_back) OVER (PARTITION BY session, first ORDER BY {order}) AS again,
                     BOOL_OR(stray) OVER (PARTITION BY session) AS strays
                 FROM (
                     SELECT *,
@@ -277,10 +284,10 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
                         SELECT typed.row, typed.session, time, first, hour, MAX(time) OVER past AS before
                         FROM typed LEFT JOIN unsure ON typed.row = unsure.row
                         WHERE reason IS NULL AND typed.session IN (SELECT session FROM unsure WHERE hour > 0)
-                        WINDOW past AS (PARTITION BY typed.session ORDER BY typed.row
+                        WINDOW past AS (PARTITION BY typed.session ORDER BY typed.{order}
                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                     ) AS events
-                    WINDOW past AS (PARTITION BY session ORDER BY row
+                    WINDOW past AS (PARTITION BY session ORDER BY {order}
                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS judged
             ) AS marked WHERE again AND hour > 0 AND NOT COALESCE(strays, false)
@@ -338,7 +345,9 @@ def _rule(number: int, rule: RowRule, column: str) -> tuple[str, dict[str, objec
         return f"LIST_POSITION(${name}, {column}) > 0", {name: rule.one_of}
     if rule.not_prefix is not None:
         return f"NOT starts_with({column}, ${name})", {name: rule.not_prefix}
-    value = f"TRY_CAST({column} AS DOUBLE)"  # NaN would be the greatest of all
+    if rule.not_one_of is not None:
+        return f"COALESCE(LIST_POSITION(${name}, COALESCE({column}, '')), 0) = 0", {name: rule.not_one_of}
+    value = f"TRY_CAST(REPLACE({column}, ',', '.') AS DOUBLE)"  # NaN would be the greatest of all
     return f"NOT ISNAN({value}) AND {value} >= ${name}", {name: rule.minimum}
 
 

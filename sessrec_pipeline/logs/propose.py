@@ -9,9 +9,15 @@ from typing import Any
 
 from sessrec_pipeline.logs.sniff import ISO, NAMES, SURE, Look, fits, number, parsed, plain, time_formats
 from sessrec_pipeline.settings import LogSettings, log_presets
+from sessrec_pipeline.text import counted
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-QUANTITIES = {"quantity", "qty", "units", "count", "amount"}
+QUANTITIES = {
+    *("quantity", "qty", "quantityordered", "orderedquantity", "itemquantity", "units", "pieces", "pcs", "count"),
+    *("amount", "menge", "anzahl", "stueck", "cantidad", "unidades", "quantite", "qte"),
+}
+DAYS_1955, DAYS_2118 = 20_000, 80_000
+"""As spreadsheets count them."""
 YEAR_1990, YEAR_2000, YEAR_2100 = 631_152_000, 946_684_800, 4_102_444_800
 
 
@@ -22,11 +28,14 @@ def propose(look: Look) -> dict[str, Any] | None:
     if missing:
         look.notes.append(f"No column looks like the {' or the '.join(missing)}: name it in [logs].")
         return None
+    moment = _time_or_note(look)
+    if moment is None:
+        return None
     found: dict[str, Any] = {
         "format": look.format,
         "delimiter": look.delimiter or None,
         "columns": None if look.header else look.columns,
-        **_time_or_note(look),
+        **moment,
         "events": look.events,
         **{role: look.roles.get(role) for role in ("session", "item", "time", "time_offset")},
     }
@@ -65,11 +74,11 @@ def time_unit(values: Sequence[str]) -> str | None:
 
 
 def time_formats_of(values: Sequence[str]) -> list[str]:
-    """The ``time_format`` that most of a column's values agree on; two where day and month could be either."""
+    """The ``time_format`` that most of a column's values agree on; several where nothing decides between them."""
     looks = dict.fromkeys(form for value in values[:100] for form in time_formats(value))
     fitting = {form: sum(fits(value, form) for value in values) for form in looks}
     best = max(fitting.values(), default=0)
-    return [form for form, count in fitting.items() if count == best >= max(1, SURE * len(values))][:2]
+    return [form for form, count in fitting.items() if count == best >= max(1, SURE * len(values))]
 
 
 def _is_time(values: Sequence[str]) -> bool:
@@ -100,27 +109,61 @@ def _roles_without_names(look: Look) -> None:
     look.roles["item"] = max(others, key=lambda column: len(set(look.values(column))))
 
 
-def _time_or_note(look: Look) -> dict[str, str]:
-    """``time_unit`` or ``time_format`` of the time column, and a note where it is a guess."""
+def _time_or_note(look: Look) -> dict[str, str] | None:
+    """``time_unit`` or ``time_format`` of the time column, with a note where it is a guess; None where none works."""
     values = look.values(look.roles["time"])
     unit = time_unit(values)
     if unit is not None or not values:
         return {"time_unit": unit or "s"}
     formats = time_formats_of(values)
     if len(formats) > 1:
-        # Events lie close together: of two readings the one that spans less is likelier.
+        # Events lie close together: of several readings the one that spans least is likeliest.
         formats.sort(key=lambda form: _span(values, form))
         look.notes.append(
-            f"The time {values[0]!r} could have the day first or the month first, and nothing decides it: {formats[0]} "
-            f"is proposed, {formats[1]} would be the other."
+            f"The time {values[0]!r} can be read in several ways, and nothing decides which: {formats[0]} is proposed, "
+            f"{' or '.join(formats[1:])} would fit as well."
         )
     if formats:
         return {"time_format": formats[0]}
-    look.notes.append(
-        f"The time {values[0]!r} is neither ISO 8601 nor seconds, milliseconds, microseconds or nanoseconds since "
-        '1970: convert it, set time_format, or set time_unit = "order" if it only says what came first.'
+    note, works = _no_moment(look, values)
+    look.notes.append(f"The time {values[0]!r} {note}.")
+    return works
+
+
+def _no_moment(look: Look, values: Sequence[str]) -> tuple[str, dict[str, str] | None]:
+    """What is wrong with times of which neither a unit nor a format is known, and what may read them all the same."""
+    numbers = [value for value in values if number(value) is not None]
+    if len(numbers) < SURE * len(values):
+        if all(re.fullmatch(r"\d{1,2}:\d\d(:\d\d.*)?", value.strip()) for value in values):
+            return f"has no date: write date and time into one column (columns: {', '.join(look.columns)})", None
+        return (
+            "is written in no way that is known (2024-01-31T10:15:00Z is; so are seconds, milliseconds, microseconds "
+            "and nanoseconds since 1970): convert it, or set time_format",
+            {"time_unit": "iso8601"},
+        )
+    units: dict[str, str] = {}
+    for value in numbers:
+        if (unit := time_unit([value])) is not None:
+            units.setdefault(unit, value)
+    if len(units) > 1:
+        several = ", ".join(f"{value} would be in {unit}" for unit, value in units.items())
+        return f"is not in the unit of others ({several}): write all of them in one", None
+    if all("." in value or "," in value for value in numbers) and all(
+        DAYS_1955 < (number(value) or 0) < DAYS_2118 for value in numbers
+    ):
+        return "seems to count days since 1900, as spreadsheets do: export the column as date and time", None
+    whole = all(value.strip().isdigit() for value in numbers)
+    if whole and len(set(numbers)) > len(numbers) / 2:
+        return (
+            "is no time since 1970: it is taken for a running number that says what came first in the whole log "
+            '(time_unit = "order"); if it starts anew in every session, or is a time, convert it',
+            {"time_unit": "order"},
+        )
+    return (
+        'is no time since 1970, and no running number through the whole log either (time_unit = "order"): write when '
+        "the event was",
+        None,
     )
-    return {"time_unit": "iso8601" if number(values[0]) is None else "order"}
 
 
 def _span(values: Sequence[str], time_format: str) -> timedelta:
@@ -146,18 +189,33 @@ def _rules(look: Look) -> list[dict[str, Any]]:
     lettered = [value for value in orders if re.fullmatch("[A-Z][0-9]+", value)]
     first = {value[0] for value in lettered}
     numbers = sum(value.isdigit() for value in orders)
+    below = {column: found for column in look.columns if (found := _below_zero(look, column))}
     if len(first) == 1 and numbers > len(lettered):
-        rules.append({"column": session, "not_prefix": first.pop()})
-        look.notes.append(
-            f"{len(lettered):,} rows have a {session} such as {lettered[0]}: `keep` takes them for cancelled."
-        )
-    for column in look.columns:
-        if plain(column) in QUANTITIES:
-            below = [value for value in look.values(column) if (number(value) or 0) < 0]
-            if below:
-                rules.append({"column": column, "minimum": 1})
-                look.notes.append(f"{len(below):,} rows have a {column} below zero: `keep` takes them for returns.")
+        letter = first.pop()
+        about = f"{_with(lettered)} a {session} such as {lettered[0]}"
+        if letter == "C":
+            rules.append({"column": session, "not_prefix": letter})
+            look.notes.append(f"{about}: `keep` takes them for cancelled.")
+        else:
+            look.notes.append(
+                f'{about}: if they are no sales, leave them out with keep = [{{ column = "{session}", not_prefix = '
+                f'"{letter}" }}].'
+            )
+    for column, values in below.items():
+        whole = all((number(value) or 0) % 1 == 0 for value in look.values(column))
+        rules.append({"column": column, "minimum": 1 if whole else 0})
+        look.notes.append(f"{_with(values)} a {column} below zero: `keep` takes them for returns.")
     return rules
+
+
+def _with(values: Sequence[str]) -> str:
+    return f"{counted(len(values), 'row')} {'has' if len(values) == 1 else 'have'}"
+
+
+def _below_zero(look: Look, column: str) -> list[str]:
+    if plain(column) not in QUANTITIES:
+        return []
+    return [value for value in look.values(column) if (number(value) or 0) < 0]
 
 
 def _note_event_types(look: Look) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from sessrec_pipeline.logs.gate import MAX_HEADER, PARQUET_MAGIC, LogRefusedError
 from sessrec_pipeline.logs.parts import parts_of
-from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, unpacked
+from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, other_format, unpacked
 
 HEAD = 1 << 20
 MAX_ROWS = 10_000
@@ -31,21 +31,21 @@ SURE = 0.8
 ISO = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d\d(?!.*([AaPp][Mm]| [+-])).*)?")
 DATES = (
     (r"\d{1,2}([/.-])\d{1,2}\1\d{4}", ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")),
-    (r"\d{1,2}([/.-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y")),
+    (r"\d{1,2}([/.-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")),
     (r"\d{4}([/.-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d",)),
     (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{4}", ("%d{0}%b{0}%Y",)),
     (r"\d{1,2}([ -])[A-Za-z]{4,9}\1\d{4}", ("%d{0}%B{0}%Y",)),
     (r"[A-Za-z]{3}( )\d{1,2} \d{4}", ("%b %d %Y",)),
     (r"[A-Za-z]{3}( )\d{1,2}, \d{4}", ("%b %d, %Y",)),
     (r"[A-Za-z]{4,9}( )\d{1,2}, \d{4}", ("%B %d, %Y",)),
-    (r"\d{8}()(?=$|[ T]|\d{4,6}$)", ("%Y%m%d",)),
+    (r"\d{8}()(?=$|[ T]|\d{4,6}(?:$|[Z+-]))", ("%Y%m%d",)),
 )
-"""Ways to write a date, and what they are in ``time_format``; where day and month could be either, both."""
+"""Ways to write a date, and what they are in ``time_format``; all, where day, month or year could be either."""
 CLOCK = re.compile(
     r"(?P<gap>$|T|:| |, )(?:(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d)?(?P<fraction>[.,]\d{1,6})?"
-    r"(?P<half> ?[AaPp][Mm])?(?P<zone> ?[+-]\d\d:?\d\d)?)?"
+    r"(?P<half> ?[AaPp][Mm])?(?P<zone> ?[+-]\d\d:?\d\d| UTC| GMT|Z)?)?"
 )
-COMPACT = re.compile(r"\d{4}(\d\d)?")
+COMPACT = re.compile(r"(?P<gap>T?)\d{4}(?P<second>\d\d)?(?P<zone>Z|[+-]\d{4})?")
 WEEKDAY = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? ")
 BOMS = {
     codecs.BOM_UTF8: "UTF-8 with a byte-order mark",
@@ -58,6 +58,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "session": (
         *("session", "sessionid", "usersession", "sess", "visit", "visitid", "basket", "basketid", "order", "orderid"),
         *("invoiceno", "invoice", "visitorid", "visitor", "userid", "user", "customerid", "customer", "clientid"),
+        *("userpseudoid", "visitorkey", "cookieid"),
     ),
     "item": (
         *("item", "itemid", "aid", "product", "productid", "stockcode", "sku", "article", "articleid", "movieid"),
@@ -113,7 +114,7 @@ def look_at(path: Path) -> Look:
         if not stat.S_ISREG(status.st_mode):
             raise LogRefusedError(f"{path}: not a regular file; name the log itself")
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(16)
     except (OSError, ValueError) as error:
         if isinstance(error, LogRefusedError):
             raise
@@ -122,7 +123,9 @@ def look_at(path: Path) -> Look:
     look = Look(status.st_size, compression=compression_of_bytes(start))
     if not start:
         look.notes.append("The file is empty.")
-    elif start == PARQUET_MAGIC:
+    elif (other := other_format(start)) is not None:
+        look.notes.append(f"{other[0].upper()}{other[1:]}.")
+    elif start.startswith(PARQUET_MAGIC):
         _parquet(path, look)
     else:
         _text(path, look)
@@ -153,7 +156,8 @@ def _parquet(path: Path, look: Look) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         look.notes.append(f"The Parquet data are damaged or cut off ({error}).")
         return
-    look.rows = [["" if value is None else str(value) for value in row.values()] for row in rows]
+    nothing = ("None", "nan")
+    look.rows = [["" if text in nothing else text for text in map(str, row.values())] for row in rows]
 
 
 def _text(path: Path, look: Look) -> None:
@@ -165,35 +169,48 @@ def _text(path: Path, look: Look) -> None:
                 break
     except PackedDataError as error:
         look.notes.append(f"Of {path.name}, {error}.")
-    bom = next((mark for mark in BOMS if head.startswith(mark)), b"")
-    look.encoding = BOMS.get(bom, look.encoding)
-    if look.encoding == "UTF-16":
-        look.notes.append("UTF-16 is not read: convert the file (iconv -f UTF-16 -t UTF-8).")
-    elif b"\0" in head:
-        look.notes.append("The file holds NUL bytes: it is no text, or a crash cut it off; it is not read.")
+    if compression_of_bytes(head) != "none":
+        look.notes.append("The data are compressed twice: unpack them once.")
         return
-    if len(head) >= HEAD:  # the last line may be cut off in the middle of a character
-        head = head[: head.rfind(b"\n") + 1] or head
-    try:
-        text = head.decode("utf-16", "replace") if look.encoding == "UTF-16" else head.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = head.decode("utf-8-sig", errors="replace")
-        look.encoding = "not UTF-8 throughout"
-        look.notes.append("Some bytes are not UTF-8 (Latin-1?): such lines go to quarantine; convert the file.")
-    ends = {"CRLF": text.count("\r\n"), "LF": text.count("\n") - text.count("\r\n")}
-    ends["CR"] = text.count("\r") - ends["CRLF"]
+    text = _decoded(head, look)
+    if text is None:
+        return
+    plain_text = re.sub(r'(?<=[\n,;|\t])"[^"]*"', "", text)  # in quotes line ends may differ, as in what Excel writes
+    ends = {"CRLF": plain_text.count("\r\n")}
+    ends |= {"LF": plain_text.count("\n") - ends["CRLF"], "CR": plain_text.count("\r") - ends["CRLF"]}
     look.line_ends = " and ".join(kind for kind, count in ends.items() if count)
     if "CR" in look.line_ends.split() or " and " in look.line_ends:
         look.notes.append(f"Line ends are {look.line_ends}: convert the file to LF or CRLF throughout.")
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and len(line) < MAX_HEADER][: MAX_ROWS + 1]
     if not lines:
         look.notes.append("The file starts with blank lines or with one line without end.")
-    elif lines[0].lstrip().startswith("["):
+    elif re.match(r"\s*\[\s*({|$)", lines[0]):
         look.notes.append("A JSON array is not read: write one object a line (jq -c '.[]').")
     elif any(_json_object(line) for line in lines[:2]):
         _json_lines(lines, look)
     else:
         _delimited(lines, look)
+
+
+def _decoded(head: bytes, look: Look) -> str | None:
+    """The start of a file as text, None where it is none; sets the encoding and adds to the notes."""
+    bom = next((mark for mark in BOMS if head.startswith(mark)), b"")
+    look.encoding = BOMS.get(bom, look.encoding)
+    if look.encoding == "UTF-16":
+        look.notes.append("UTF-16 is not read: convert the file (iconv -f UTF-16 -t UTF-8).")
+    elif b"\0" in head:
+        look.notes.append(
+            "The file holds NUL bytes: it is no text, UTF-16 without a mark, or cut off by a crash; it is not read."
+        )
+        return None
+    if len(head) >= HEAD:  # the last line may be cut off in the middle of a character
+        head = head[: head.rfind(b"\n") + 1] or head
+    try:
+        return head.decode("utf-16", "replace") if look.encoding == "UTF-16" else head.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        look.encoding = "not UTF-8 throughout"
+        look.notes.append("Some bytes are not UTF-8 (Latin-1?): such lines go to quarantine; convert the file.")
+        return head.decode("utf-8-sig", errors="replace")
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
@@ -225,7 +242,7 @@ def _as_text(value: Any) -> str:
 def _delimited(lines: Sequence[str], look: Look) -> None:
     best: tuple[float, int] = (0, 0)
     kept: Literal[0, 3] = csv.QUOTE_NONE
-    for delimiter in ("\t", ",", ";", "|", "\x01", " "):
+    for delimiter in ("\t", ",", ";", "|", "\x01", "^", "~", " "):
         quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         try:
             rows = list(csv.reader(lines[:MAX_TRIED], delimiter=delimiter, quoting=quoting))
@@ -239,7 +256,7 @@ def _delimited(lines: Sequence[str], look: Look) -> None:
             kept = quoting
     if not look.delimiter:
         look.columns, look.rows = [], [[line] for line in lines[:3]]
-        look.notes.append("No delimiter (tab , ; | ^A space) parts the lines into three columns or more.")
+        look.notes.append("No delimiter (tab , ; | ^A ^ ~ space) parts the lines into three columns or more.")
         return
     look.format = "tsv" if look.delimiter == "\t" else "csv"
     if len(lines) > MAX_TRIED:
@@ -277,6 +294,8 @@ def _is_value(cell: str) -> bool:
 def time_formats(text: str) -> list[str]:
     """The values of ``time_format`` that the look of a text allows."""
     text = text.strip()
+    if text.startswith("[") and text.endswith("]"):  # of web servers
+        return [f"[{form}]" for form in time_formats(text[1:-1])]
     weekday = WEEKDAY.match(text)
     named = "" if weekday is None else f"%a{weekday[0][3:]}"
     text = text[weekday.end() :] if weekday else text
@@ -287,20 +306,24 @@ def time_formats(text: str) -> list[str]:
         if (date := re.match(shape, text)) is None:
             continue
         rest = text[date.end() :]
-        if COMPACT.fullmatch(rest) and "%Y%m%d" in formats:
-            return [f"{named}%Y%m%d%H%M{'%S' if len(rest) == 6 else ''}"]
+        if "%Y%m%d" in formats and (compact := COMPACT.fullmatch(rest)) is not None:
+            second = "%S" if compact["second"] else ""
+            return [f"{named}%Y%m%d{compact['gap']}%H%M{second}{_zone_format(compact['zone'])}"]
         if (clock := CLOCK.fullmatch(rest)) is None:
             continue
         time = ""
         if clock["hour"]:
             hour = "%I" if clock["half"] else "%H"
-            half, zone = (
-                "" if clock[part] is None else f" {letter}" if clock[part].startswith(" ") else letter
-                for part, letter in (("half", "%p"), ("zone", "%z"))
-            )
-            time = f"{clock['gap']}{hour}:%M{':%S' if clock['second'] else ''}{half}{zone}"
+            half = "" if clock["half"] is None else " %p" if clock["half"].startswith(" ") else "%p"
+            second = ":%S" if clock["second"] else ""
+            time = f"{clock['gap']}{hour}:%M{second}{half}{_zone_format(clock['zone'])}"
         return [f"{named}{form.format(date[1])}{time}" for form in formats]
     return []
+
+
+def _zone_format(zone: str | None) -> str:
+    """How a zone stands in ``time_format``: a name of UTC as it is."""
+    return "" if zone is None else re.sub(r"[+-].*", "%z", zone)
 
 
 def parsed(text: str, time_format: str) -> datetime:

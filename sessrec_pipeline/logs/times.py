@@ -25,7 +25,8 @@ NUMBERS = {
     "ms": NUMBER.replace("{times}", "1000"),
     "us": NUMBER.replace("{times}", "1"),
     "ns": NANOSECONDS,
-    "order": NUMBER.replace("{times}", "1") + " + $earliest",
+    "order": "CASE WHEN REGEXP_FULL_MATCH({column}, '-?[0-9]{{1,18}}([.]0+)?') "
+    "THEN CAST(FLOOR(CAST({column} AS DECIMAL(28, 9))) AS HUGEINT) + $earliest END",
 }
 """Microseconds by the unit of the column; wide enough for sums that no BIGINT holds."""
 ROUNDED = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,2}"

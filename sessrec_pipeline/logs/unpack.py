@@ -12,6 +12,14 @@ Compression = Literal["none", "gzip", "zstd"]
 
 PACKED: dict[Compression, tuple[str, bytes]] = {"gzip": (".gz", b"\x1f\x8b"), "zstd": (".zst", b"\x28\xb5\x2f\xfd")}
 """How the name of a compressed file ends, and how its bytes begin."""
+OTHERS = {
+    **{b"PK\x03\x04": "a zip archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"},
+    **{b"BZh": "bzip2 data", b"\xfd7zXZ\0": "xz data", b"7z\xbc\xaf": "a 7z archive", b'\x04"M\x18': "lz4 data"},
+    **{b"ORC": "an ORC file", b"Obj\x01": "an Avro file", b"ARROW1": "an Arrow file", b"\x89HDF": "an HDF5 file"},
+    **{b"SQLite format 3": "a SQLite database", b"%PDF": "a PDF file", b"\xff\xfe\0\0": "text in UTF-32"},
+    **{b"\0\0\xfe\xff": "text in UTF-32", b"\x80\x04\x95": "a pickle of Python"},
+}
+"""What files are that no log is, by how they begin."""
 CHUNK = 1 << 20
 MAX_RATIO = 200
 """Logs shrink 3 to 50 times; what shrinks more than this was made to fill a disk."""
@@ -31,6 +39,12 @@ def compression_of_name(name: str) -> Compression:
 def compression_of_bytes(start: bytes) -> Compression:
     """What the first bytes of a file say about its content."""
     return next((kind for kind, (_, magic) in PACKED.items() if start.startswith(magic)), "none")
+
+
+def other_format(start: bytes) -> str | None:
+    """What a file is by its first bytes and cannot be as a log, with what to do; None where it may be one."""
+    found = next((what for magic, what in OTHERS.items() if start.startswith(magic)), None)
+    return found and f"this is {found}, which is not read; write it as UTF-8 text (CSV, TSV, JSON Lines) or Parquet"
 
 
 def unpacked(path: Path, compression: Compression) -> Iterator[bytes]:

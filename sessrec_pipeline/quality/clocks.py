@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sessrec_pipeline.clock import DAY, HOUR, moment
-from sessrec_pipeline.quality.rule import Evidence, Finding, duration, part, shown
+from sessrec_pipeline.quality.rule import Evidence, Finding, duration, in_session, part, shown
 from sessrec_pipeline.text import N_, Said
 
+MINUTE = HOUR // 60
+FEWEST_EVENTS, FEWEST_SECONDS, HALF_A_DAY = 200, 20, 11
+"""Of fewer events, seconds or hours of the day no part of a clock is missed."""
 FEWEST_SESSIONS = 20
 """With fewer, what most of them have in common says nothing."""
-STRAY_SHARE = 0.01
+STRAY_SHARE, STRAY_GAP = (0.01, 0.2), (DAY, 30 * DAY)
+"""A few sessions stray where they begin a day from all others; a whole log, with a wrong year, stands apart by more."""
 LONGER = 3
 """A gap is one that stray sessions leave where it is so many times the longest between all the others."""
 
@@ -35,20 +39,21 @@ def stray_end(hours: NDArray[np.int64], sessions: NDArray[np.int64]) -> Stray | 
     """The last sessions where a clock that is ahead may have given their times.
 
     hours: in which sessions start, since 1970, rising. sessions: how many start in each. They are stray where they are
-    1 % of all at most (or fewer than 10 and 5 %) and begin a day or more after all others, and three times later than
-    the longest time that is between any of these.
+    1 % of all at most (or fewer than 10 and 5 %) and begin a day or more after all others, or 20 % and 30 days; and
+    three times later than the longest time that is between any of these.
     """
     total = int(sessions.sum())
-    most = max(STRAY_SHARE * total, min(9, 0.05 * total))
     after = total - np.cumsum(sessions)  # sessions that start later than this hour
-    first = int(np.searchsorted(-after, -most))  # the last hour that cannot be stray, whatever comes then
     gaps = np.diff(hours)
-    usual = int(gaps[_core_begins(sessions, most) : first].max(initial=0))
-    found = np.flatnonzero(gaps[first:] >= max(DAY // HOUR, LONGER * usual))
-    if not len(found):
-        return None
-    last = first + int(found[0])
-    return Stray(int(hours[last + 1]) * HOUR, int(hours[last]) * HOUR, int(after[last]))
+    for share, gap in zip(STRAY_SHARE, STRAY_GAP, strict=True):
+        most = max(share * total, min(9, 0.05 * total))
+        first = int(np.searchsorted(-after, -most))  # the last hour that cannot be stray, whatever comes then
+        usual = int(gaps[_core_begins(sessions, most) : first].max(initial=0))
+        found = np.flatnonzero(gaps[first:] >= max(gap // HOUR, LONGER * usual))
+        if len(found):
+            last = first + int(found[0])
+            return Stray(int(hours[last + 1]) * HOUR, int(hours[last]) * HOUR, int(after[last]))
+    return None
 
 
 def _core_begins(sessions: NDArray[np.int64], most: float) -> int:
@@ -116,8 +121,44 @@ def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
         advice=Said(
             N_(
                 "these are dates without a clock, or the time of an export: what came first is not known; name the "
-                'column that has the time of the event ([logs] time, time_offset), or set [logs] time_unit = "order" '
-                "if the rows stand in order"
+                "column that has the time of the event ([logs] time, time_offset), or one with a running number "
+                '([logs] time_unit = "order")'
+            )
+        ),
+    )
+
+
+def part_of_the_clock(evidence: Evidence, threshold: float) -> Finding:
+    """Events in the commonest minute of the hour, or of a clock whose afternoon is missing."""
+    total, seconds, minute, same, hours, afternoon = evidence.row(
+        f"WITH clocks AS (SELECT time % {DAY} // {HOUR} AS hour, time % {HOUR} // {MINUTE} AS minute, "
+        f"time % {MINUTE} AS second FROM events), "
+        "minutes AS (SELECT minute, COUNT(*) AS n FROM clocks GROUP BY minute) "
+        "SELECT COUNT(*), COUNT(DISTINCT second), (SELECT ARG_MAX(minute, (n, -minute)) FROM minutes), "
+        "(SELECT MAX(n) FROM minutes), COUNT(DISTINCT hour), COUNT(*) FILTER (hour >= 13) FROM clocks"
+    )
+    if total >= FEWEST_EVENTS and not afternoon and hours >= HALF_A_DAY:
+        return Finding(
+            True,
+            Said(
+                N_("{n} events stand in {hours} hours of the day, and none between 13:00 and 24:00 UTC"),
+                n=f"{total:,}",
+                hours=hours,
+            ),
+            advice=Said(
+                N_(
+                    "a program has written a clock of 12 hours without AM and PM (hh for HH): half of the times are "
+                    "wrong by 12 hours; export the log again"
+                )
+            ),
+        )
+    return Finding(
+        total >= FEWEST_EVENTS and seconds >= FEWEST_SECONDS and same > threshold * total,
+        Said(N_("{part} are in minute {minute} of the hour"), part=part(same, total), minute=f"{minute:02}"),
+        advice=Said(
+            N_(
+                "a program has written the month where minutes belong (MM for mm): what came first within the hour is "
+                "not known; export the log again"
             )
         ),
     )
@@ -126,24 +167,47 @@ def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
 def goes_back(evidence: Evidence, threshold: float) -> Finding:
     """Events whose time is before that of the row before them in their session, in a log that is otherwise in order."""
     hours = evidence.rows(
-        f"SELECT COUNT(*), COUNT(*) FILTER (time < before) AS back, MAX(before - time), "
-        f"ARG_MIN(session, (time - before, session)), before // {HOUR} AS hour FROM ("
+        "SELECT COUNT(*), COUNT(*) FILTER (time < before) AS back, MAX(before - time), "
+        f"ARG_MIN(session, (time - before, session)), before // {HOUR} AS hour, COUNT(*) FILTER (time = before), "
+        f"COUNT(*) FILTER (before - time >= {OFFSET - OFF_BY} AND "
+        f"ABS((before - time + {OFFSET // 2}) % {OFFSET} - {OFFSET // 2}) <= {OFF_BY}) FROM ("
         "SELECT session, time, LAG(time) OVER (PARTITION BY log, session ORDER BY line) AS before FROM events) "
         "WHERE before IS NOT NULL GROUP BY hour ORDER BY hour"
     )
-    steps, back = sum(row[0] for row in hours), sum(row[1] for row in hours)
-    if back > UNORDERED * steps:
-        return Finding(False, "the rows of a session do not stand in the order of their times, and are put into it")
+    steps, back, same, by_offset = (sum(row[n] for row in hours) for n in (0, 1, 5, 6))
     if not back:
         return Finding(False, f"no step to the next row of a session goes back in time, of {steps:,}")
-    most = max(hours, key=lambda row: row[1])
-    furthest = duration(max(row[2] for row in hours))
-    at_once = most[1] >= max(FEWEST_AT_ONCE, AT_ONCE * back, IN_THAT_HOUR * most[0])
+    longest = max(hours, key=lambda row: row[2])
     seen = Said(
         N_("{part} to the next row of a session go back in time, by {time} at most"),
         part=part(back, steps, N_("steps")),
-        time=furthest,
+        time=duration(longest[2]),
     )
+    if by_offset >= max(FEWEST_BY_OFFSET, BY_OFFSET * back) and by_offset > threshold * steps:
+        return Finding(
+            True,
+            Said(N_("{seen}, {n} of them by whole or half hours"), seen=seen, n=f"{by_offset:,}"),
+            [in_session(longest[3])],
+            Said(
+                N_(
+                    "two clocks have written these times, such as one of UTC and a local one; write all of them with "
+                    "their zone, or in one"
+                )
+            ),
+        )
+    if back > NEWEST_FIRST * (steps - same) and same > threshold * steps:
+        return Finding(
+            True,
+            Said(
+                N_("the log has its newest row first, and {part} are between rows of the same time"),
+                part=part(same, steps, N_("steps")),
+            ),
+            advice=Said(N_("these come into the wrong order; sort the log by time, its oldest row first")),
+        )
+    if back > UNORDERED * steps:
+        return Finding(False, "the rows of a session do not stand in the order of their times, and are put into it")
+    most = max(hours, key=lambda row: row[1])
+    at_once = most[1] >= max(FEWEST_AT_ONCE, AT_ONCE * back, IN_THAT_HOUR * most[0])
     if at_once:
         hour = moment(most[4] * HOUR)[:16]
         seen = Said(N_("{seen}, {n} of them within an hour of {hour} UTC"), seen=seen, n=f"{most[1]:,}", hour=hour)
@@ -161,13 +225,12 @@ def goes_back(evidence: Evidence, threshold: float) -> Finding:
     )
 
 
-def in_session(session: str) -> str:
-    """A session as the example of what happens inside it."""
-    return Said(N_("in session {session}"), session=shown(session))
-
-
-UNORDERED = 0.2
-"""Where more steps go back, the log was not written in order of time at all."""
+UNORDERED, NEWEST_FIRST = 0.2, 0.95
+"""Where more steps go back, the log was not written in order of time at all; or in the reverse one."""
+OFFSET, OFF_BY = 30 * MINUTE, 5 * MINUTE
+"""Zones differ by multiples of half an hour, and events of a session follow each other within minutes."""
+BY_OFFSET, FEWEST_BY_OFFSET = 0.8, 10
+"""Two clocks wrote a log where so many of the steps back, a share and a number, are by about their difference."""
 AT_ONCE, FEWEST_AT_ONCE, IN_THAT_HOUR = 0.5, 3, 0.01
 """A clock was set back where half of the steps back, and three at least, lie within one hour, of whose steps they are
 1 % or more."""

@@ -1,8 +1,9 @@
 """Ids that a program spoilt, that stand for nothing, or that only look as if they differed."""
 
+import json
 import unicodedata
 
-from sessrec_pipeline.quality.rule import Evidence, Finding, part, shown
+from sessrec_pipeline.quality.rule import EXAMPLES, Evidence, Finding, part, shown
 from sessrec_pipeline.text import N_, Said
 
 SCIENTIFIC = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}"
@@ -31,12 +32,27 @@ NOTHING = (
 """What stands for "no id" in exports, in small letters and without brackets around it."""
 NUMBERS = ("0", "-1")
 """What may do so too: where ids are not numbered (1 and 2 do not occur)."""
-VARIATION_SELECTORS = {chr(code) for code in range(0xFE00, 0xFE10)}
+SHAPELESS = {
+    chr(code)
+    for first, last in (
+        *((0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800), (0x3164, 0x3164)),
+        *((0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+    )
+    for code in range(first, last + 1)
+}
+"""Letters, marks and selectors that nobody sees, besides control and format characters."""
+CODES = "[a-z][0-9]*[A-Z]"
+"""In most ids of a column where capitals are part of a code, as in base 64."""
 
 SCIENTIFIC_IDS = {
     "session": N_("{part} have the session id in scientific notation"),
     "item": N_("{part} have the item id in scientific notation"),
     "": N_("{part} have an id in scientific notation"),
+}
+UNREADABLE_IDS = {
+    "session": N_("{part} have a character that could not be read (U+FFFD) in the session id"),
+    "item": N_("{part} have a character that could not be read (U+FFFD) in the item id"),
+    "": N_("{part} have a character that could not be read (U+FFFD) in an id"),
 }
 NO_IDS = {
     "session": N_("{part} have a word for nothing as session id"),
@@ -57,21 +73,35 @@ ALIKE = {
 
 def scientific(evidence: Evidence, threshold: float) -> Finding:
     """Events with an id such as 4.46E+07."""
+    advice = N_("a program has rounded the column {column}, and made one id of many; export it as text")
+    condition = "id LIKE '%+%' AND REGEXP_FULL_MATCH(id, $pattern)"
+    return _spoilt(evidence, threshold, SCIENTIFIC_IDS, advice, condition, pattern=SCIENTIFIC)
+
+
+def unreadable(evidence: Evidence, threshold: float) -> Finding:
+    """Events with an id in which a program has put U+FFFD for bytes that it could not read."""
+    advice = N_(
+        "a program has read the column {column} in the wrong encoding, and several ids may have become one; export the "
+        "log again, in UTF-8"
+    )
+    return _spoilt(evidence, threshold, UNREADABLE_IDS, advice, "CONTAINS(id, $character)", character="\ufffd")
+
+
+def _spoilt(
+    evidence: Evidence, threshold: float, seen: dict[str, str], advice: str, condition: str, **values: str
+) -> Finding:
     _make_ids(evidence)
     kind, count, total, examples = evidence.row(
         "SELECT kind, COALESCE(SUM(events) FILTER (wrong), 0) AS count, SUM(events), LIST(id ORDER BY id) "
-        "FILTER (wrong) FROM (SELECT *, id LIKE '%+%' AND REGEXP_FULL_MATCH(id, $pattern) AS wrong FROM ids) "
+        f"FILTER (wrong) FROM (SELECT *, {condition} AS wrong FROM ids) "
         "GROUP BY kind ORDER BY count DESC, kind LIMIT 1",
-        pattern=SCIENTIFIC,
+        **values,
     )
     return Finding(
         count > threshold * total,
-        Said(SCIENTIFIC_IDS[kind if count else ""], part=part(count, total)),
+        Said(seen[kind if count else ""], part=part(count, total)),
         [shown(text) for text in examples or ()],
-        Said(
-            N_("a program has rounded the column {column}, and made one id of many; export it as text"),
-            column=repr(_column(evidence, kind)),
-        ),
+        Said(advice, column=repr(_column(evidence, kind))),
     )
 
 
@@ -91,7 +121,8 @@ def nothing(evidence: Evidence, threshold: float) -> Finding:
     counts = {kind: sum(n for k, _, n in marked if k == kind) for kind in ("session", "item")}
     kind = max(counts, key=lambda name: counts[name])
     words = [text for k, text, _ in marked if k == kind]
-    rule = ", ".join(f'{{ column = "{_column(evidence, kind)}", not_prefix = "{text}" }}' for text in words[:1])
+    column = json.dumps(_column(evidence, kind), ensure_ascii=False)
+    rule = f"{{ column = {column}, not_one_of = {json.dumps(words[:EXAMPLES], ensure_ascii=False)} }}"
     return Finding(
         counts[kind] > threshold * total,
         Said(NO_IDS[kind if words else ""], part=part(counts[kind], total)),
@@ -106,8 +137,11 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
     odd = [text for (text,) in evidence.rows("SELECT DISTINCT id FROM ids WHERE NOT REGEXP_FULL_MATCH(id, '[!-~]*')")]
     found = evidence.rows(
         "WITH folded AS (SELECT UNNEST($odd) AS odd, UNNEST($folded) AS folded), "
-        "folds AS (SELECT kind, id, events, COALESCE(folded, LOWER(id)) AS fold FROM ids "
+        "coded AS (SELECT kind FROM ids GROUP BY kind HAVING AVG(REGEXP_MATCHES(id, $codes)::INT) > 0.5), "
+        "seen AS (SELECT kind, id, events, LTRIM(TRIM(COALESCE(folded, id), $around), '+=') AS seen FROM ids "
         "LEFT JOIN folded ON odd = id), "
+        "folds AS (SELECT kind, id, events, CASE WHEN kind IN (FROM coded) THEN seen ELSE LOWER(seen) END AS fold "
+        "FROM seen), "
         # 7.0 and 007 are 7
         "numbers AS (SELECT kind, id, SUM(events) AS events, COALESCE(NULLIF(LTRIM("
         "REGEXP_EXTRACT(fold, '^([0-9]+)([.]0+)?$', 1), '0'), ''), fold) AS fold FROM folds GROUP BY kind, id, fold), "
@@ -116,6 +150,8 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         "SELECT kind, SUM(rarer), LIST(spelled[:2] ORDER BY rarer DESC, spelled)[:3] FROM alike GROUP BY kind",
         odd=odd,  # bound, for DuckDB would load pandas to read a table of Arrow's
         folded=[fold(text) for text in odd],
+        codes=CODES,
+        around="{}\"'",
     )
     total = _events(evidence)
     kind, rarer, pairs = max(found, key=lambda row: (row[1], row[0]), default=("item", 0, []))
@@ -125,8 +161,8 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         [Said(N_("{one} and {other}"), one=shown(one), other=shown(other)) for one, other in pairs],
         Said(
             N_(
-                "capitals, leading zeros, a trailing .0, invisible or compatibility characters make several ids of "
-                "one; write the column {column} one way in all logs"
+                "capitals, leading zeros, a trailing .0, quotes, braces, invisible or compatibility characters make "
+                "several ids of one; write the column {column} one way in all logs"
             ),
             column=repr(_column(evidence, kind)),
         ),
@@ -134,9 +170,9 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
 
 
 def fold(text: str) -> str:
-    """What is left of an id without capitals, compatibility forms and characters that cannot be seen."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    seen = "".join(c for c in plain if unicodedata.category(c) not in ("Cc", "Cf") and c not in VARIATION_SELECTORS)
+    """What is left of an id without compatibility forms and characters that cannot be seen."""
+    plain = unicodedata.normalize("NFKC", text)
+    seen = "".join(c for c in plain if unicodedata.category(c) not in ("Cc", "Cf") and c not in SHAPELESS)
     return " ".join(seen.split())
 
 

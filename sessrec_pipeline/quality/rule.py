@@ -129,3 +129,8 @@ def shown(value: str) -> str:
     """An id as an example, with what cannot be seen in it spelled out."""
     text = ascii(value) if not value.isprintable() or not value.isascii() else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...'"
+
+
+def in_session(session: str) -> str:
+    """A session as the example of what happens inside it."""
+    return Said(N_("in session {session}"), session=shown(session))

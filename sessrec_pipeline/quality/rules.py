@@ -11,21 +11,28 @@ RULES = (
     Rule(
         "ids_are_exact",
         "raw_sessions",
-        "At most 0.1 % of a log's events have an id in scientific notation.",
+        "At most 0.1 % of the events have an id in scientific notation.",
         0.001,
         ids.scientific,
     ),
     Rule(
+        "ids_are_readable",
+        "raw_sessions",
+        "At most 0.1 % of the events have an id with a character that a program could not read (U+FFFD).",
+        0.001,
+        ids.unreadable,
+    ),
+    Rule(
         "ids_name_something",
         "raw_sessions",
-        'At most 0.1 % of a log\'s events have a word for nothing, such as "null" or "(not set)", as session or item.',
+        'At most 0.1 % of the events have a word for nothing, such as "null" or "(not set)", as session or item.',
         0.001,
         ids.nothing,
     ),
     Rule(
         "ids_differ_visibly",
         "raw_sessions",
-        "At most 1 % of a log's events are on ids that differ from a commoner one by capitals, leading zeros or "
+        "At most 1 % of the events are on ids that differ from a commoner one by capitals, leading zeros or "
         "characters that cannot be seen.",
         0.01,
         ids.lookalikes,
@@ -34,7 +41,7 @@ RULES = (
         "times_go_forward",
         "raw_sessions",
         "Where a log's rows stand in order of time, at most 5 % of the steps inside sessions go back, and not most of "
-        "them within one hour.",
+        "them within one hour or by whole hours; where its newest row is first, at most 5 % are between equal times.",
         0.05,
         clocks.goes_back,
         clock=True,
@@ -42,15 +49,23 @@ RULES = (
     Rule(
         "times_have_a_clock",
         "raw_sessions",
-        "At most a quarter of a log's sessions start at one time of day.",
+        "At most a quarter of the sessions start at one time of day.",
         0.25,
         clocks.one_time_of_day,
         clock=True,
     ),
     Rule(
+        "times_have_all_parts",
+        "raw_sessions",
+        "At most half of the events are in one minute of the hour, and some are in the afternoon.",
+        0.5,
+        clocks.part_of_the_clock,
+        clock=True,
+    ),
+    Rule(
         "few_single_events",
         "raw_sessions",
-        "At most 90 % of a log's sessions have one event alone.",
+        "At most 90 % of the sessions have one event alone.",
         0.9,
         sessions.one_event,
     ),
@@ -85,6 +100,14 @@ RULES = (
         "five more than 30 %, and no item more than 30 %.",
         0.03,
         sessions.catch_all,
+    ),
+    Rule(
+        "few_repeats_at_once",
+        "sessions",
+        "At most 10 % of the steps inside sessions repeat an item within 2 seconds.",
+        0.1,
+        sessions.repeats_at_once,
+        clock=True,
     ),
     Rule(
         "few_duplicates",

@@ -1,7 +1,7 @@
 """Sessions that are none: ids that were used again, users, catch-alls; and filters that take much."""
 
-from sessrec_pipeline.clock import DAY, HOUR
-from sessrec_pipeline.quality.rule import Evidence, Finding, duration, part, shown
+from sessrec_pipeline.clock import DAY, HOUR, SECOND
+from sessrec_pipeline.quality.rule import Evidence, Finding, duration, in_session, part, shown
 from sessrec_pipeline.text import N_, Said
 
 PAUSE, DURATION = 12 * HOUR, DAY
@@ -12,6 +12,7 @@ LARGE, MANY_TIMES = 500, 10
 MOST_OF_ONE, MOST_OF_FIVE = 0.1, 0.3
 """A person can have 3 % of a small log."""
 ITEM_SHARE = 0.3
+AT_ONCE = 2 * SECOND
 FEW = 100
 """Of fewer events no share means anything."""
 
@@ -122,6 +123,27 @@ def duplicates(evidence: Evidence, threshold: float) -> Finding:
             N_(
                 "logs that were sent twice, or a clock or ids too coarse to tell events apart; [sessions] "
                 "drop_duplicates = false keeps them"
+            )
+        ),
+    )
+
+
+def repeats_at_once(evidence: Evidence, threshold: float) -> Finding:
+    """Steps to the same item within two seconds."""
+    steps, at_once, session = evidence.row(
+        "SELECT COUNT(*), COUNT(*) FILTER (again), MIN(session) FILTER (again) FROM ("
+        "SELECT session, item = LAG(item) OVER past AND time - LAG(time) OVER past <= $at_once AS again FROM sessions "
+        "WINDOW past AS (PARTITION BY session ORDER BY position)) WHERE again IS NOT NULL",
+        at_once=AT_ONCE,
+    )
+    return Finding(
+        steps >= FEW and at_once > threshold * steps,
+        Said(N_("{part} repeat an item within 2 seconds"), part=part(at_once, steps, N_("steps"))),
+        [in_session(session)] if at_once else [],
+        Said(
+            N_(
+                "clicks are logged twice, or an order has a line for each piece, and a model that repeats the last "
+                "item is rewarded for it; [sessions] drop_consecutive_repeats = true takes such events for one"
             )
         ),
     )

@@ -21,15 +21,17 @@ class RowRule(Section):
     """Column that the rule looks at."""
     one_of: list[str] | None = None
     """Keep the rows with one of these values (event types, say)."""
+    not_one_of: list[str] | None = None
+    """Drop the rows with one of these values (words for nothing, say)."""
     not_prefix: str | None = None
     """Drop the rows whose value starts with this text (cancelled invoices, say)."""
     minimum: float | None = None
-    """Drop the rows whose value is no number or less than this one."""
+    """Drop the rows whose value is no number or less than this one; a decimal comma is read, too."""
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
-        if sum(x is not None for x in (self.one_of, self.not_prefix, self.minimum)) != 1:
-            raise ValueError("give exactly one of one_of, not_prefix, minimum")
+        if sum(x is not None for x in (self.one_of, self.not_one_of, self.not_prefix, self.minimum)) != 1:
+            raise ValueError("give exactly one of one_of, not_one_of, not_prefix, minimum")
         return self
 
     @property
@@ -37,6 +39,8 @@ class RowRule(Section):
         """Name under which the rows that were left out are counted."""
         if self.one_of is not None:
             return f"{self.column}_not_in_list"
+        if self.not_one_of is not None:
+            return f"{self.column}_in_list"
         return f"{self.column}_has_prefix" if self.not_prefix is not None else f"{self.column}_below_minimum"
 
 

@@ -280,6 +280,9 @@ def test_a_bad_frame_is_refused_by_column_and_row(frame: Any, sentence: str) -> 
 
 
 def test_numbers_of_time_need_a_unit(tmp_path: Path) -> None:
+    mixed = small(time=[1_700_000_000_000] * 5 + [1_700_000_000] * 3)
+    with pytest.raises(FrameError, match=r"several units: 1700000000 in row 5 is likely \"s\", not \"ms\""):
+        temporal_split(mixed, time_unit="ms")
     with pytest.raises(FrameError, match=r"'time' holds numbers \(row 0: 1700000000000\): .*likely \"ms\""):
         temporal_split(small(time=[1_700_000_000_000] * 8))
     with pytest.raises(FrameError, match='time_unit is "s", "ms", "us" or "ns", not \'h\''):
@@ -541,7 +544,11 @@ def test_unknown_items_are_left_out_with_a_warning(fitted: dict[str, Model]) -> 
 
 def test_questions_without_sense_are_refused(fitted: dict[str, Model]) -> None:
     asked = fitted["markov"]
-    for wrong, sentence in [("ab", "list of ids, not the one text 'ab'"), ([1.5], "has 1.5, but ids are whole")]:
+    for wrong, sentence in [
+        ("ab", "list of ids, not 'ab' alone"),
+        (118, r"not 118 alone; write \[118\]"),
+        ([1.5], "has 1.5, but ids are whole"),
+    ]:
         with pytest.raises(TypeError, match=sentence):
             asked.recommend(wrong)  # type: ignore[arg-type]
     for k in (0, -1, 2.5, True):

@@ -39,7 +39,7 @@ def test_init_says_what_it_guessed_and_what_is_wrong_with_the_log(tmp_path: Path
     rows = [f"u{n // 3},i{n % 5},0{1 + n % 9}/04/2024 10:{n:02d}" for n in range(60)]
     log.write_text("\n".join(["user,item,when", *rows, *[f"-,i{n % 5},01/04/2024 11:00" for n in range(20)]]) + "\n")
     said = sessrec(tmp_path / "shop", "init", str(log)).stdout.splitlines()
-    assert any(line.startswith("note: The time") and "%m/%d/%Y %H:%M would be the other" in line for line in said)
+    assert any(line.startswith("note: The time") and "%m/%d/%Y %H:%M would fit as well" in line for line in said)
     assert any(line.startswith("warning: ") for line in said)
     described = sessrec(tmp_path / "shop", "describe", str(log)).stdout.splitlines()
     noted = [line for line in described if line.startswith(("note: ", "warning: "))]

@@ -171,9 +171,13 @@ def test_titles_are_the_last_text_of_a_column(tmp_path: Path) -> None:
     assert wrong.exit_code == 2 and "which keeps Title" in wrong.output
 
 
-def test_recommend_says_what_is_wrong(demo: Path) -> None:
+def test_recommend_says_what_is_wrong(demo: Path, tmp_path: Path) -> None:
     wrong = sessrec(demo, "recommend", "--items", "1", "--model", "makov").output
     assert "no model 'makov' (did you mean markov?); this feed has" in wrong
     unknown = sessrec(demo, "recommend", "--items", "nonsense")
     assert unknown.exit_code == 2 and "none of these items occurs in the training sessions" in unknown.output
+    nothing = tmp_path / "log.tsv"
+    nothing.write_text("SessionId\tItemId\tTime\n")
+    empty = sessrec(demo, "recommend", "--sessions", str(nothing))
+    assert empty.exit_code == 2 and "log.tsv names no item" in empty.output
     assert "name the items of one session" in sessrec(demo, "recommend").output

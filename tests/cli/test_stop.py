@@ -117,7 +117,7 @@ def test_what_describe_leaves_is_gone_after_the_next_one(tmp_path: Path, monkeyp
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60)[0] == f"{LINE}\n" and process.returncode == 130
     with program("describe", str(short)) as process:
-        assert "1 events in 1 sessions" in process.communicate(timeout=60)[0]
+        assert "1 event in 1 session" in process.communicate(timeout=60)[0]
     assert not list((tmp_path / "temporary").glob("*/*"))
 
 

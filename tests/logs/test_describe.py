@@ -66,7 +66,7 @@ def test_preset_is_known_by_its_files(tmp_path: Path, preset: str) -> None:
     assert readable
     assert proposal(lines) == {"preset": preset}
     assert any(log_presets()[preset]["source"] in line for line in lines)
-    assert any("  2 events in 1 sessions on 2 items, " in line for line in lines)
+    assert any("  2 events in 1 session on 2 items, " in line for line in lines)
     assert not any(line.startswith("note:") for line in lines)
 
 
@@ -164,7 +164,9 @@ def test_of_two_formats_the_likelier_is_proposed_and_the_other_named(tmp_path: P
     content = "session,item,time\n1,a,03/01/2010 08:26\n1,b,04/01/2010 09:26\n1,c,05/01/2010 09:26\n"
     lines, _ = describe(written(tmp_path, content))
     assert proposal(lines)["time_format"] == "%d/%m/%Y %H:%M"
-    assert any("nothing decides it: %d/%m/%Y %H:%M is proposed, %m/%d/%Y %H:%M would be the other" in s for s in lines)
+    assert any(
+        "nothing decides which: %d/%m/%Y %H:%M is proposed, %m/%d/%Y %H:%M would fit as well" in s for s in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,10 +220,83 @@ def test_cancelled_orders_and_returns_are_asked_about(tmp_path: Path) -> None:
     rows = f"1,a,2,{T}\n2,b,-1,{T}\nC3,c,1,{T}\n4,d,1,{T}\n"
     lines, _ = describe(written(tmp_path, f"order_id,product_id,qty,time\n{rows}"))
     assert proposal(lines)["keep"] == [{"column": "order_id", "not_prefix": "C"}, {"column": "qty", "minimum": 1}]
-    assert "note: 1 rows have a qty below zero: `keep` takes them for returns." in lines
-    assert any("rows have a order_id such as C3" in line for line in lines)
+    assert "note: 1 row has a qty below zero: `keep` takes them for returns." in lines
+    assert any("1 row has a order_id such as C3" in line for line in lines)
     none, _ = describe(written(tmp_path, f"order_id,product_id,qty,time\n1,a,2,{T}\n"))
     assert "keep" not in proposal(none)
+
+
+def test_weights_below_one_and_orders_with_another_letter_are_kept(tmp_path: Path) -> None:
+    rows = f"1,a,0.35,{T}\n2,b,-0.5,{T}\nW3,c,1,{T}\n4,d,1,{T}\n"
+    lines, _ = describe(written(tmp_path, f"order_id,product_id,qty,time\n{rows}"))
+    assert proposal(lines)["keep"] == [{"column": "qty", "minimum": 0}]
+    assert any("1 row has a order_id such as W3: if they are no sales" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ((f"{T}", f"{T}123", f"{T}456"), f"not in the unit of others ({T} would be in s, {T}123 would be in ms)"),
+        (("45292.25", "45292.5", "45293.75"), "days since 1900, as spreadsheets do"),
+        (("1", "2", "1", "2", "1", "2"), "no running number through the whole log"),
+        (("10:00:00", "10:01:00"), "has no date: write date and time into one column"),
+    ],
+)
+def test_times_that_no_setting_reads_are_said_and_not_proposed(
+    tmp_path: Path, times: tuple[str, ...], words: str
+) -> None:
+    rows = "".join(f"s,i{n},{time}\n" for n, time in enumerate(times))
+    lines, readable = describe(written(tmp_path, f"session,item,time\n{rows}"))
+    assert not readable
+    assert lines[-1] == "There is nothing to propose."
+    assert any(words in line for line in lines), lines
+
+
+def test_a_year_of_two_digits_may_stand_first(tmp_path: Path) -> None:
+    rows = "".join(f"s,i{day},24-01-{day:02}\n" for day in range(1, 13))
+    lines, _ = describe(written(tmp_path, f"session,item,time\n{rows}"))
+    assert proposal(lines)["time_format"] == "%y-%m-%d"
+    assert any("%d-%m-%y" in line and "would fit as well" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("[01/Jan/2024:10:00:00 +0000]", "[%d/%b/%Y:%H:%M:%S %z]"),
+        ("Mon, 01 Jan 2024 10:00:00 GMT", "%a, %d %b %Y %H:%M:%S GMT"),
+        ("20240101T100000Z", "%Y%m%dT%H%M%SZ"),
+        ("20240101T1000+0000", "%Y%m%dT%H%M%z"),
+    ],
+)
+def test_formats_of_programs_are_proposed(tmp_path: Path, text: str, form: str) -> None:
+    lines, readable = describe(written(tmp_path, f"session^item^time\ns^i^{text}\n"))
+    found = proposal(lines)
+    assert readable
+    assert (found["time_format"], found["delimiter"]) == (form, "^")
+    assert "    session s, item i, 2024-01-01 10:00:00" in lines
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"PK\x03\x04", "a zip archive or an Excel workbook"),
+        (b"BZh91", "bzip2"),
+        (b"\xfd7zXZ\0", "xz data"),
+        ("a".encode("utf-32"), "UTF-32"),
+    ],
+)
+def test_files_that_are_no_text_are_called_by_their_name(tmp_path: Path, start: bytes, words: str) -> None:
+    path = written(tmp_path, start + bytes(99))
+    lines, readable = describe(path)
+    assert not readable
+    assert any(words in line and "UTF-8 text" in line for line in lines), lines
+
+
+def test_line_ends_in_quotes_are_no_mixture(tmp_path: Path) -> None:
+    content = f'session,item,time,note\r\n1,a,{T},"two\nlines"\r\n1,b,{T},x\r\n'
+    lines, readable = describe(written(tmp_path, content))
+    assert readable
+    assert not any(line.startswith("note: ") for line in lines), lines
 
 
 def test_what_cannot_work_is_not_proposed(tmp_path: Path) -> None:
@@ -247,10 +322,10 @@ def test_description_says_what_becomes_of_the_rows(tmp_path: Path) -> None:
     assert readable
     end = lines.index("read so, 'o.csv' would give:")
     assert lines[end + 1 :] == [
-        "  2 events in 1 sessions on 2 items, 2019-10-01 00:00:00 to 2019-10-01 00:00:01 UTC",
+        "  2 events in 1 session on 2 items, 2019-10-01 00:00:00 to 2019-10-01 00:00:01 UTC",
         "    session s, item 1, 2019-10-01 00:00:00",
         "    session s, item 2, 2019-10-01 00:00:01",
-        "  1 rows left out by rule",
+        "  1 row left out by rule",
         "    1 event_type_not_in_list; the first on line 4: 2019-10-01 00:00:00 UTC,cart,1,7,s",
         "  2 rows quarantined",
         "    1 missing_columns; the first on line 7: 2019-10-01 00:0",
@@ -276,17 +351,20 @@ def test_event_types_without_a_rule_are_pointed_out(tmp_path: Path) -> None:
         ("name,colour,size\nx,y,z\n", "No column looks like the time"),
         (f"session,item,time\n1,caf\u00e9,{T}\n".encode("latin-1"), "not UTF-8 (Latin-1?)"),
         (f"session,session,item,time\n1,1,a,{T}\n", "Column 'session' stands twice"),
-        ("session,item,time\n1,a,12/1/2010 8:26\n", "could have the day first or the month first, and nothing decides"),
-        ("session,item,time\n1,a,1/2\n", "The time '1/2' is neither"),
+        ("session,item,time\n1,a,12/1/2010 8:26\n", "can be read in several ways, and nothing decides which"),
+        ("session,item,time\n1,a,1/2\n", "The time '1/2' is written in no way that is known"),
         (f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n", "No settings are proposed"),
         ("session,item,time\n1,a,2024-01-01 10:00:00 IST\n", "set [logs] time_zone to the place"),
-        ("session,item,time\n1,a,7\n1,b,8\n", 'set time_unit = "order"'),
+        (
+            "session,item,time\n1,a,7\n1,b,8\n",
+            'running number that says what came first in the whole log (time_unit = "order")',
+        ),
         ('[{"a": 1}]', "jq -c"),
         ("x" * 2_000_000, "one line without end"),
         (b"PAR1 and nothing more", "damaged or cut off"),
         (b"\x1f\x8b and nothing more", "damaged or cut off"),
         (b"\x28\xb5\x2f\xfd and nothing more", "damaged or cut off"),
-        (f"session,item,time\n1,a,{T}\n1,b,{T}000\n", "neither"),
+        (f"session,item,time\n1,a,{T}\n1,b,{T}000\n", "is not in the unit of others"),
     ],
 )
 def test_bad_input_is_described_in_words(tmp_path: Path, content: str | bytes, words: str) -> None:

@@ -66,8 +66,12 @@ def tsv(*ids: str) -> str:
         *(("7", "7"), ("7.0", "7"), ("7.00", "7"), ("-7.0", "-7"), ("0.0", "0"), ("-0.0", "0"), ("1.0E7", "10000000")),
         *(("4.4600001E7", "44600001"), ("9007199254740991.0", "9007199254740991")),
         # Text that is no whole number of a float column.
-        *(("007", "007"), ("007.0", "007.0"), ("1.10", "1.10"), ("7.", "7."), (".0", ".0"), ("1E5", "1E5")),
+        *(("007", "007"), ("007.0", "007.0"), ("1.10", "1.10"), (".0", ".0"), ("1E5", "1E5")),
         *(("12E3", "12E3"), ("1.5E0", "1.5E0"), ("v1.0", "v1.0"), ("1.0.0", "1.0.0"), ("+7.0", "+7.0")),
+        *(("7,00", "7,00"), ("1,000", "1,000"), ("7,5", "7,5"), ("1.28E08", "1.28E08")),
+        # Other writers of numbers, and spreadsheets and others that put quotes around ids.
+        *(("7.", "7"), ("7,0", "7"), ('"7"', "7"), ('="7"', "7"), ("'7", "7"), ('"a b"', "a b"), ('"7.0"\u00a0', "7")),
+        *(('"', '"'), ('""', '""'), ('" 7"', '" 7"'), ("'a", "'a"), ("'a'", "'a'"), ('"a" b', '"a" b'), ("=7", "=7")),
         # Numbers that nobody knows any more.
         *(("4.46E+07", "4.46E+07"), ("9007199254740993.0", "9007199254740993.0"), ("1e+16", "1e+16")),
         # What nobody sees at the ends.
@@ -117,7 +121,7 @@ def by_sql(text: str) -> tuple[str, bool, bool]:
 # of either side.
 PIECES = st.lists(
     st.sampled_from(
-        [*BLANK, *"0179.-+eE", "a", "\u0308", "\u00e9", "e\u0301", "\u05d0", "\U0001f600", "\ufe0f", "9" * 15]
+        [*BLANK, *"0179.,-+eE=\"'", "a", "\u0308", "\u00e9", "e\u0301", "\u05d0", "\U0001f600", "\ufe0f", "9" * 15]
     )
 ).map("".join)
 
@@ -248,6 +252,11 @@ def test_lists_in_json_and_in_text_are_refused_by_name(feed: Feed) -> None:
     with pytest.raises(LogRefusedError, match=r"column 'ItemId' holds ids that are lists or structures, 2 of 2"):
         ingested(feed("tsv"), tsv("[1, 2]", "[3]"), "a.tsv")
     assert items(feed("few"), tsv("[new]", "a", "{b}"), "a.tsv") == ["[new]", "a", "{b}"]
+
+
+def test_nan_of_a_file_with_statistics_is_no_id(feed: Feed) -> None:
+    content = parquet(ItemId=[7.0, float("nan"), 8.0])
+    assert reasons(feed(logs={"format": "parquet"}), content, "a.parquet") == [(2, "item_missing")]
 
 
 def test_numbers_that_are_not_whole_are_no_ids(feed: Feed) -> None:

@@ -223,13 +223,15 @@ def test_csv_quotes(feed: Feed) -> None:
     [
         ([{"column": "Kind", "one_of": ["view", "cart"]}], ["a", "b", "e"]),
         ([{"column": "Kind", "not_prefix": "c"}], ["a", "d", "e"]),
+        ([{"column": "Kind", "not_one_of": ["car", "buy", ""]}], ["a", "b", "e"]),
         ([{"column": "N", "minimum": 1}], ["a", "d"]),
+        ([{"column": "N", "minimum": 0.25}], ["a", "b", "d"]),
         ([{"column": "Kind", "one_of": ["view"]}, {"column": "N", "minimum": 1}], ["a"]),
         ([{"column": "Kind", "one_of": ["'; DROP TABLE raw; --"]}], []),
     ],
 )
 def test_rules_leave_rows_out(feed: Feed, rules: list[Row], items: list[str]) -> None:
-    rows = [("a", "view", "1"), ("b", "cart", "0.5"), ("c", "", "x"), ("d", "buy", "1e3"), ("e", "view", "nan")]
+    rows = [("a", "view", "1"), ("b", "cart", "0,5"), ("c", "", "x"), ("d", "buy", "1e3"), ("e", "view", "nan")]
     content = "SessionId\tItemId\tTime\tKind\tN\n" + "".join(f"1\t{i}\t{T}\t{k}\t{n}\n" for i, k, n in rows)
     result = ingest(feed(logs={"keep": rules}), content)
     assert result.column("item") == items
@@ -486,7 +488,7 @@ def test_ingesting_says_what_became_of_the_rows(feed: Feed) -> None:
     said: list[str] = []
     ingest_landed(settings, "a.tsv", said.append)
     first = "(the first on line 3, time_unreadable: '1, b, x')"
-    assert said == [f"a.tsv: 1 events, 0 rows left out by rule, 1 quarantined {first}"]
+    assert said == [f"a.tsv: 1 event, 0 rows left out by rule, 1 quarantined {first}"]
 
 
 # Real logs.

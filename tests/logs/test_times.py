@@ -177,6 +177,20 @@ def test_the_hour_that_is_there_twice_follows_the_file(feed: Feed) -> None:
     assert done.events.stats["in_skipped_hours"] == 0
 
 
+def test_the_hour_that_is_there_twice_in_a_log_with_its_newest_row_first(feed: Feed) -> None:
+    times = ("03:05", "02:55", "02:10", "02:58", "02:50", "01:59")
+    texts = [("across", f"2024-10-27 {time}:00") for time in times]
+    done = csv(feed, *texts, time_unit="iso8601", time_zone="Europe/Berlin")
+    expected = ["02:05", "01:55", "01:10", "00:58", "00:50", "23:59"]
+    assert [moment[11:16] for moment in moments(done)] == expected
+
+
+def test_a_running_number_is_whole(feed: Feed) -> None:
+    done = csv(feed, "1", "2.0", "3.5", "45292.25", time_unit="order")
+    assert [moment[-6:] for moment in moments(done)] == ["000001", "000002"]
+    assert reasons(done) == ["time_unreadable"] * 2
+
+
 def test_an_hour_that_is_skipped_is_counted(feed: Feed) -> None:
     texts = ["2024-03-31 01:59:59", "2024-03-31 02:30:00", "2024-03-31 03:00:00"]
     done = csv(feed, *texts, time_unit="iso8601", time_zone="Europe/Berlin")

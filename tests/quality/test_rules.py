@@ -48,7 +48,12 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             settings = FeedSettings(home=tmp_path_factory.mktemp("home"), **sections)
             columns = dict(zip(("session", "item", "time"), zip(*rows, strict=True), strict=True))
             table = pa.table({"log": list(names) or ["a"] * len(rows), "line": range(2, len(rows) + 2), **columns})
-            for kind in ("VIEW IF EXISTS events", "TABLE IF EXISTS ids", "TABLE IF EXISTS sessions"):
+            for kind in (
+                "VIEW IF EXISTS events",
+                "TABLE IF EXISTS ids",
+                "TABLE IF EXISTS items",
+                "TABLE IF EXISTS sessions",
+            ):
                 connection.execute(f"DROP {kind}")
             connection.register("events", table)
             found = {rule.name: finding for rule, finding in examine_log(Evidence(connection, settings))}
@@ -105,7 +110,7 @@ def test_words_for_nothing_are_named(findings: Find, text: str, column: int) -> 
     kind = ("session", "item")[column]
     assert found.seen == f"48 of 1,200 events (4.0 %) have a word for nothing as {kind} id"
     assert found.examples == [repr(text)]
-    assert f'column = "{("SessionId", "ItemId")[column]}", not_prefix = "{text}"' in found.advice
+    assert f'column = "{("SessionId", "ItemId")[column]}", not_one_of = ["{text}"]' in found.advice
 
 
 def test_zero_is_nothing_where_ids_are_not_numbered(findings: Find) -> None:
@@ -124,6 +129,8 @@ def test_zero_is_nothing_where_ids_are_not_numbered(findings: Find) -> None:
         lambda text: "\ufeff" + text,
         lambda text: text + "\xa0",
         lambda text: "".join(chr(ord(c) + 0xFEE0) for c in text),  # full width
+        *(lambda text, c=c: text[:1] + c + text[1:] for c in "\u034f\u180b\u3164\ufe0f\U000e0100"),
+        *(lambda text, c=c: f"{c[0]}{text}{c[1:]}" for c in ("{}", '""', "+", "'")),
     ],
 )
 def test_ids_that_look_alike_are_named(findings: Find, other: Callable[[str], str]) -> None:
@@ -138,6 +145,17 @@ def test_ids_that_look_alike_are_named(findings: Find, other: Callable[[str], st
 def test_numbers_that_are_one_number_are_named(findings: Find, other: Callable[[str], str]) -> None:
     rows = [(s, other(i[1:]) if n % 4 == 0 else i[1:], t) for n, (s, i, t) in enumerate(Healthy().rows)]
     assert "ids_differ_visibly" in findings(rows)
+
+
+def test_capitals_of_codes_are_meant(findings: Find) -> None:
+    codes = ["aB3xK", "Ab3xK", "xK9pQ", "Xk9Pq", "zzTop", "ZzToP", "q7RsT", "Q7rSt"]
+    assert findings([(s, codes[n % len(codes)], t) for n, (s, _, t) in enumerate(Healthy().rows)]) == {}
+
+
+def test_characters_that_could_not_be_read_are_named(findings: Find) -> None:
+    rows = [(s, f"caf\ufffd {i}" if n % 10 == 0 else i, t) for n, (s, i, t) in enumerate(Healthy().rows)]
+    found = findings(rows)["ids_are_readable"]
+    assert found.seen == "120 of 1,200 events (10.0 %) have a character that could not be read (U+FFFD) in the item id"
 
 
 def test_ids_that_differ_are_not_folded(findings: Find) -> None:
@@ -162,10 +180,17 @@ def test_sessions_of_a_clock_that_is_behind_are_named(findings: Find) -> None:
     assert found["no_stray_times"].seen.startswith("1 of 301 sessions (0.3 %) begin 400 days before all others")
 
 
+@pytest.mark.parametrize("days", [366, -365])
+def test_a_whole_log_with_a_wrong_year_is_named(findings: Find, days: int) -> None:
+    rows = [(s, i, t + days * DAY * (n >= 1080)) for n, (s, i, t) in enumerate(Healthy().rows)]
+    found = findings(rows)["no_stray_times"]
+    assert found.seen.startswith("30 of 300 sessions (10.0 %) begin ")
+
+
 def test_a_shop_that_was_closed_has_no_stray_times(findings: Find) -> None:
     """Gaps as long as others, and a gap with much after it."""
     week = [(s, i, t + (t - START) // (2 * DAY) * 5 * DAY) for s, i, t in Healthy().rows]
-    half = [(s, i, t + 30 * DAY * (t > START + 5 * DAY)) for s, i, t in Healthy().rows]
+    half = [(s, i, t + 300 * DAY * (t > START + 5 * DAY)) for s, i, t in Healthy().rows]
     for rows in (week, half):
         assert findings(rows) == {}
 
@@ -194,6 +219,34 @@ def test_a_log_that_is_in_no_order_is_only_put_in_order(findings: Find) -> None:
     shuffled = np.random.default_rng(1).permutation(len(Healthy().rows))
     assert findings([Healthy().rows[n] for n in shuffled]) == {}
     assert findings(Healthy().rows[::-1]) == {}
+
+
+def test_two_clocks_are_named(findings: Find) -> None:
+    """Every other row of a session is an hour behind: local times and times of UTC in one log."""
+    rows = [(s, i, t - HOUR * (n % 2)) for n, (s, i, t) in enumerate(Healthy().rows)]
+    found = findings(rows)["times_go_forward"]
+    assert found.seen.startswith("600 of 900 steps (66.7 %)") and "600 of them by whole or half hours" in found.seen
+    assert "two clocks" in found.advice
+
+
+def test_equal_times_in_a_log_with_its_newest_row_first_are_named(findings: Find) -> None:
+    rows = [(s, i, t - 20_000_000 * (n % 4 == 1)) for n, (s, i, t) in enumerate(Healthy().rows)][::-1]
+    found = findings(rows)["times_go_forward"]
+    assert found.seen.startswith("the log has its newest row first, and 300 of 900 steps (33.3 %) are between rows")
+    assert "times_go_forward" not in findings(rows[::-1])
+
+
+def test_months_for_minutes_are_named(findings: Find) -> None:
+    rows = [(s, i, t - t % HOUR + MINUTE + t % MINUTE) for s, i, t in Healthy().rows]
+    assert findings(rows)["times_have_all_parts"].seen == "1,200 of 1,200 events (100.0 %) are in minute 01 of the hour"
+
+
+def test_a_clock_of_twelve_hours_is_named(findings: Find) -> None:
+    rows = [(s, i, t - t % DAY + (t % DAY + 11 * HOUR) % (12 * HOUR) + HOUR) for s, i, t in Healthy().rows]
+    found = findings(rows)["times_have_all_parts"]
+    assert found.seen == "1,200 events stand in 12 hours of the day, and none between 13:00 and 24:00 UTC"
+    morning = [(s, i, t - t % DAY + t % DAY // 3) for s, i, t in Healthy().rows]
+    assert "times_have_all_parts" not in findings(morning)
 
 
 @pytest.mark.parametrize("time", [lambda t: START, lambda t: t - t % DAY, lambda t: t - t % DAY + 5 * HOUR])
@@ -291,6 +344,15 @@ def test_ids_of_one_log_alone_are_counted_by_log(findings: Find) -> None:
 def test_copies_are_named(findings: Find) -> None:
     found = findings(Healthy().rows + Healthy().rows[:300])["few_duplicates"]
     assert found.seen == "300 of 1,500 events (20.0 %) are exact copies of another row and dropped"
+
+
+def test_clicks_that_are_logged_twice_are_named(findings: Find) -> None:
+    twice = [row for s, i, t in Healthy().rows for row in ((s, i, t), (s, i, t + 1_000_000))]
+    found = findings(twice)["few_repeats_at_once"]
+    assert found.seen == "1,200 of 2,100 steps (57.1 %) repeat an item within 2 seconds"
+    assert "drop_consecutive_repeats" in found.advice
+    later = [row for s, i, t in Healthy().rows for row in ((s, i, t), (s, i, t + 5_000_000))]
+    assert "few_repeats_at_once" not in findings(later)
 
 
 def test_sessions_that_are_cut_off_are_named(findings: Find) -> None:

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -60,8 +61,11 @@ def test_defaults_are_the_format_of_the_study(tmp_path: Path) -> None:
         ('[engine]\nkind = "spark"\nurl = "sc://host"\nlake = "/a{b}"', "which Spark takes for a pattern"),
         ('[engine]\nurl = "sc://host"', 'url is for kind = "spark"'),
         ('[engine]\nlake = "/shared"', 'lake is for kind = "spark"'),
-        ("[[logs.keep]]\ncolumn = 'a'", "exactly one of one_of, not_prefix, minimum"),
-        ("[[logs.keep]]\ncolumn = 'a'\nminimum = 1\nnot_prefix = 'C'", "exactly one of one_of, not_prefix, minimum"),
+        ("[[logs.keep]]\ncolumn = 'a'", "exactly one of one_of, not_one_of, not_prefix, minimum"),
+        (
+            "[[logs.keep]]\ncolumn = 'a'\nminimum = 1\nnot_prefix = 'C'",
+            "exactly one of one_of, not_one_of, not_prefix, minimum",
+        ),
         ('[split]\nrule = "given"', "needs either column or test_logs"),
         ("[split]\nrule = 'given'\ncolumn = 'x'\ntest_logs = ['a.tsv']", "needs either column or test_logs"),
         ('[split]\nrule = "given"\ncolumn = "part"', "must also stand in [logs] extra_columns"),
@@ -160,8 +164,9 @@ def test_tuning_split_follows_the_split_unless_told_otherwise(feed: Callable[...
 
 
 def test_row_rules_name_what_they_leave_out() -> None:
-    rules = [RowRule(column="a", one_of=["x"]), RowRule(column="a", not_prefix="C"), RowRule(column="a", minimum=0)]
-    assert [rule.reason for rule in rules] == ["a_not_in_list", "a_has_prefix", "a_below_minimum"]
+    given: list[dict[str, Any]] = [{"one_of": ["x"]}, {"not_one_of": ["x"]}, {"not_prefix": "C"}, {"minimum": 0}]
+    reasons = [RowRule.model_validate({"column": "a", **rule}).reason for rule in given]
+    assert reasons == ["a_not_in_list", "a_in_list", "a_has_prefix", "a_below_minimum"]
 
 
 def test_separator_follows_format_unless_named() -> None:
