@@ -17,6 +17,7 @@ from filelock import FileLock
 from assets.automation import REBUILD, ingest_job, reading, studies_job
 from assets.checks import asset_checks
 from assets.countdown import Countdown, last_time
+from assets.event_log import keep_open
 from assets.graph import build
 from assets.ingestion import REFUSED, landed_logs
 from assets.logger import reason
@@ -79,6 +80,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with FileLock(settings.dagster_home / "instance.lock"):
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster_home), overrides=UNCAPTURED))
     with instance:
+        keep_open(instance)
         yield instance
 
 
