@@ -5,6 +5,8 @@ why. So all that was made from a log is out of date as after any other change, a
 it has the decision in the place of the log.
 """
 
+import pyarrow.parquet as pq
+
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Node
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
@@ -22,7 +24,7 @@ def is_withdrawn(node: Node) -> bool:
 def emptied(stored: Stored) -> Table:
     """A partition without its rows."""
     counts = dict.fromkeys(("rows_in", "events", "left_out", "quarantined"), 0)
-    return Table(stored.arrow().slice(0, 0), {**counts, WITHDRAWN: stored.node.rows or 0})
+    return Table(pq.read_schema(stored.path).empty_table(), {**counts, WITHDRAWN: stored.node.rows or 0})
 
 
 def landed_sha256(store: Store, log: str) -> str | None:
