@@ -29,7 +29,8 @@ ingest_job = dg.define_asset_job(
     # The checks of all logs together are the first steps of a rebuild, which they may stop.
     selection=dg.AssetSelection.assets("raw_sessions", "quarantine").without_checks(),
     executor_def=dg.in_process_executor,  # a process of its own would cost more than the work
-    description="Read landed logs: those of the run's partitions, or those that its config names.",
+    description="Read landed logs: those of the run's partitions, or those that its config names. With "
+    "`withdraw: true` take their rows out again; to undo that, name them without it.",
 )
 REBUILD = "rebuild"
 """Name of the job that makes everything after ingestion."""
@@ -105,9 +106,9 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
     return sensor
 
 
-def reading(logs: Sequence[str]) -> dict[str, Any]:
-    """Run config of the ingest job: read these logs."""
-    return {"ops": {read_landed_log.op.name: {"config": {"logs": list(logs)}}}}
+def reading(logs: Sequence[str], **how: str | bool) -> dict[str, Any]:
+    """Run config of the ingest job: read these logs, or what else its config says."""
+    return {"ops": {read_landed_log.op.name: {"config": {"logs": list(logs), **how}}}}
 
 
 def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -19,6 +19,7 @@ from assets.drift import over_time
 from assets.quality import ingested_logs, quality_checks
 from assets.rankings import shard_partitions
 from sessrec_pipeline.clock import DAY, moment
+from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.evidence import GAINS
 from sessrec_pipeline.evaluation.shards import metrics_of, rank_counts, summed
 from sessrec_pipeline.feed import cards_of
@@ -28,9 +29,13 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.history import rankings_of
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.storage.withdrawal import is_withdrawn
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 MAX_QUARANTINED = 0.01
+SHOWN = 3
+MOST_COMPARED = 1_000_000
+"""Events, about, that are looked at for two logs that are one."""
 
 
 def _specs(asset: str, names: dict[str, str], *, blocking: bool = True) -> list[dg.AssetCheckSpec]:
@@ -69,7 +74,15 @@ def _number(stored: Stored, name: str) -> int:
                 "nothing_lost": "Rows in the file = events + rows left out by rule + quarantined rows.",
             },
         ),
-        *_specs("raw_sessions", {"few_quarantined": "At most 1 % of a log's rows are unreadable."}, blocking=False),
+        *_specs(
+            "raw_sessions",
+            {
+                "few_quarantined": "At most 1 % of a log's rows are unreadable.",
+                "files_are_there": "The file of every log whose rows are in the results lies in the landing folder.",
+                "logs_differ": "No two logs have half of their events, or more, in common.",
+            },
+            blocking=False,
+        ),
     ],
 )
 def ingestion_checks(
@@ -116,6 +129,49 @@ def ingestion_checks(
     worst = max(logs, key=lambda pair: shares[str(pair[0].node.partition)], default=None)
     where = str(worst[1].path) if worst and many else ""
     yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many), see=where)
+    held = [raw for raw, _ in logs if not is_withdrawn(raw.node)]
+    taken = {raw.node.id for raw in store.in_window(held)}
+    names = [str(raw.node.partition) for raw in held if raw.node.id in taken]
+    gone = [name for name in names if not (settings.landing / name).exists()]
+    told = f"no file: {_some(gone)}; land it again, or take its rows out with `sessrec withdraw`" if gone else "all"
+    yield _result("raw_sessions", "files_are_there", not gone, severity=WARN, seen=told)
+    alike = _alike(settings, held) if len(held) > 1 else []
+    pairs = _some([f"{one} and {other} ({100 * share:.0f} % of the smaller one)" for one, other, share in alike])
+    told = f"{pairs}; where one corrects the other, take out the other with `sessrec withdraw`" if alike else "none"
+    yield _result("raw_sessions", "logs_differ", not alike, severity=WARN, seen=told)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _alike(settings: Settings, logs: Sequence[Stored]) -> list[tuple[str, str, float]]:
+    """Pairs of logs with more than half of the smaller one's events in common, and the share; the most alike first.
+
+    An event is a session's and its time, and where session ids start anew in each log its item, too. Of many events
+    those of some sessions are compared.
+    """
+    event = "session, time" + (", item" if settings.logs.session_scope == "log" else "")
+    every = 1 + sum(log.node.rows or 0 for log in logs) // MOST_COMPARED
+    with DuckDBEngine(settings) as engine:
+        engine.register("raw", [log.verified().path for log in logs])
+        return engine.connection.execute(
+            f"""
+            WITH compared AS (SELECT DISTINCT log, {event} FROM raw WHERE hash(session) % $every = 0),
+            sizes AS (SELECT log, COUNT(*) AS events FROM compared GROUP BY log),
+            common AS (SELECT LIST(log) AS logs FROM compared GROUP BY {event} HAVING COUNT(*) > 1),
+            pairs AS (
+                SELECT one, other, COUNT(*) AS events
+                FROM (SELECT one, UNNEST(logs) AS other FROM (SELECT logs, UNNEST(logs) AS one FROM common))
+                WHERE one < other GROUP BY one, other
+            )
+            SELECT one, other, pairs.events / LEAST(a.events, b.events) AS share
+            FROM pairs JOIN sizes AS a ON a.log = one JOIN sizes AS b ON b.log = other
+            WHERE share > 0.5 ORDER BY share DESC, one, other
+            """,
+            {"every": every},
+        ).fetchall()
 
 
 DRIFT_CHECKS = {

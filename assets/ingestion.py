@@ -1,16 +1,22 @@
 """Landed logs become typed events; what cannot be read goes to quarantine with its reason."""
 
+import getpass
+import os
+import time
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
+from pydantic import Field
 
 from assets.io_manager import PartitionWriter
 from assets.retries import PASSING, WAITS, tried_again
 from assets.stage import stage
+from sessrec_pipeline.clock import moment
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import ingest_each
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, landed_sha256, withdrawn_logs
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 RAW = dg.AssetKey("raw_sessions")
@@ -22,10 +28,18 @@ TOGETHER = 20
 
 
 class LandedLogs(dg.Config):
-    """Which logs a run reads."""
+    """Which logs a run reads, or withdraws."""
 
-    logs: list[str] = []
-    """Names of landed logs; none: the partitions of the run."""
+    logs: list[str] = Field(
+        default=[],
+        description="Names of landed logs, also of withdrawn ones; none: the partitions of the run.",
+    )
+    withdraw: bool = Field(
+        default=False,
+        description="Take the rows of these logs out of everything after them. Their files stay where they are, and "
+        "are taken again when they change, or when a run names them without this.",
+    )
+    why: str = Field(default="", description="Why they are withdrawn, for the lineage.")
 
 
 @dg.multi_asset(
@@ -81,12 +95,16 @@ def read_landed_log(
     store: dg.ResourceParam[Store],
 ) -> Iterator[dg.Output]:  # type: ignore[type-arg]
     """Read landed logs, one after the other; one that is refused keeps no other from being taken."""
+    if config.withdraw:
+        _withdraw(context, config, store)
+        return
     refused: dict[str, str] = {}
     passing: Exception | None = None
     unexpected: Exception | None = None
     told: list[str] = []
     with PartitionWriter(store, context) as writer:
-        logs = [log for log in config.logs or context.partition_keys if not writer.was_made("raw_sessions", log)]
+        named = config.logs or _not_withdrawn(context, store)
+        logs = [log for log in named if not writer.was_made("raw_sessions", log)]
         for log, read in ingest_each(settings, logs, told.append):
             if told and (len(told) == TOGETHER or log == logs[-1]):
                 context.log.info("\n".join(told))
@@ -108,6 +126,36 @@ def read_landed_log(
     if refused:
         raise dg.Failure(_told(refused), metadata={REFUSED: refused}, allow_retries=False) from unexpected
     yield from ()  # the writer has told Dagster of each partition
+
+
+def _not_withdrawn(context: dg.AssetExecutionContext, store: Store) -> list[str]:
+    """The logs of the run's partitions that are to be read: many are chosen at once, withdrawn ones by their names."""
+    left = set(withdrawn_logs(store)) & set(context.partition_keys)
+    for log in sorted(left):
+        context.log.info(f"{log} is withdrawn and stays so; to read it again, name it in the config of the job ingest")
+    return [log for log in context.partition_keys if log not in left]
+
+
+def _withdraw(context: dg.AssetExecutionContext, config: LandedLogs, store: Store) -> None:
+    logs, there = config.logs or context.partition_keys, store.partitions(RAW.to_user_string())
+    if unknown := [log for log in logs if log not in there]:
+        raise dg.Failure(f"{unknown[0]} is not ingested: there is nothing to withdraw", allow_retries=False)
+    with PartitionWriter(store, context) as writer:
+        for log in logs:
+            if is_withdrawn(there[log].node):
+                continue
+            at = moment(time.time_ns() // 1_000)
+            decided = {"sha256": landed_sha256(store, log), "by": _who(), "at": at, "why": config.why}
+            writer.publish("quarantine", log, emptied(store.find("quarantine", log)), withdrawn=decided)
+            writer.publish("raw_sessions", log, emptied(there[log]), withdrawn=decided)
+            context.log.info(f"{log}: withdrawn; {there[log].node.rows or 0:,} events go out of what is made next")
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return f"user {os.getuid()}"
 
 
 def _told(refused: Mapping[str, str]) -> str:

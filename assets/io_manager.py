@@ -141,8 +141,8 @@ class PartitionWriter:
         except NotMaterializedError:
             return False
 
-    def publish(self, asset: str, partition: str, value: Table) -> None:
-        """Write a table as a partition of one of the step's assets."""
+    def publish(self, asset: str, partition: str, value: Table, **decided: Any) -> None:
+        """Write a table as a partition of one of the step's assets; what was ``decided`` is kept with its settings."""
         key, context = dg.AssetKey(asset), self.context
         spec = context.assets_def.specs_by_key[key]
         stored = self.store.publish(
@@ -150,7 +150,7 @@ class PartitionWriter:
             value,
             partition=partition,
             code_version=spec.code_version or "",
-            config=spec.metadata.get(CONFIG_KEY, {}),
+            config={**spec.metadata.get(CONFIG_KEY, {}), **decided},
             run_id=context.run.run_id,
             entered=False,
         )

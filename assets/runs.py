@@ -17,6 +17,7 @@ from filelock import FileLock
 from assets.automation import REBUILD, ingest_job, reading, studies_job
 from assets.checks import asset_checks
 from assets.countdown import Countdown, last_time
+from assets.event_log import keep_open
 from assets.graph import build
 from assets.ingestion import REFUSED, landed_logs
 from assets.logger import reason
@@ -79,6 +80,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with FileLock(settings.dagster_home / "instance.lock"):
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster_home), overrides=UNCAPTURED))
     with instance:
+        keep_open(instance)
         yield instance
 
 
@@ -106,7 +108,7 @@ def materialize_all(
     if not found.seen:
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
-    not_taken, failed = ingest(definitions, list(found.seen) if everything else unread(graph, store, found), instance)
+    not_taken, failed = ingest(definitions, unread(graph, store, found, everything=everything), instance)
     refused |= not_taken
     if failed:  # nothing is made of some of the logs
         return Outcome(list(found.seen), refused, failed)
@@ -158,20 +160,30 @@ def rebuild_of(definitions: dg.Definitions, late: Sequence[dg.AssetKey]) -> dg.J
 
 
 def ingest(
-    definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance
+    definitions: dg.Definitions, logs: Sequence[str], instance: dg.DagsterInstance, **how: str | bool
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Read landed logs, whose partitions are there, in one run.
+    """Read landed logs, whose partitions are there, in one run, or withdraw them.
 
     Those that could not be taken, with the reason; and why the run did not come to its end.
     """
     if not logs:
         return {}, {}
-    result = execute(definitions.resolve_job_def(ingest_job.name), instance, config=reading(logs))
+    result = execute(definitions.resolve_job_def(ingest_job.name), instance, config=reading(logs, **how))
     for event in result.get_step_failure_events():
         data = event.step_failure_data.user_failure_data
         if data and REFUSED in data.metadata:
             return dict(cast(Any, data.metadata[REFUSED].value)), {}
     return {}, _failures(result)
+
+
+def withdraw(
+    settings: Settings, instance: dg.DagsterInstance, logs: Sequence[str], *, why: str = "", undo: bool = False
+) -> dict[str, str]:
+    """Take the rows of ingested logs out of what is made next, or ``undo`` that; logs of which it failed, and why."""
+    instance.add_dynamic_partitions(str(landed_logs.name), list(logs))  # a home may have come without Dagster's folder
+    how: dict[str, str | bool] = {} if undo else {"withdraw": True, "why": why}
+    refused, failed = ingest(build(settings), logs, instance, **how)
+    return refused | failed
 
 
 def stale(settings: Settings, asset: str) -> str | None:

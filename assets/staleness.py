@@ -15,15 +15,23 @@ from assets.ingestion import RAW, landed_logs
 from assets.studies import GROUP
 from sessrec_pipeline.logs.landing import Scan
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.withdrawal import is_withdrawn
 
 
-def unread(graph: AssetGraph, store: Store, found: Scan) -> list[str]:
-    """Landed logs that today's code and settings have not read as they are."""
+def unread(graph: AssetGraph, store: Store, found: Scan, *, everything: bool = False) -> list[str]:
+    """Landed logs that today's code and settings have not read as they are, but for those that are withdrawn.
+
+    With ``everything`` also those that are up to date.
+    """
     version = graph.get(RAW).code_version
-    return [
-        log for log in found.seen
-        if log in found.new or store.find("raw_sessions", log).node.code_version != version
-    ]  # fmt: skip
+    waiting = []
+    for log in found.seen:
+        if log not in found.new:
+            node = store.find("raw_sessions", log).node
+            if is_withdrawn(node) or (node.code_version == version and not everything):
+                continue
+        waiting.append(log)
+    return waiting
 
 
 def out_of_date(graph: AssetGraph, store: Store, logs: Sequence[str], *, everything: bool = False) -> list[dg.AssetKey]:

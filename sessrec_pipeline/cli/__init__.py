@@ -111,6 +111,7 @@ for command in (
     logs.describe,
     logs.init,
     logs.prune,
+    logs.withdraw,
     catalog.rebuild_catalog,
     versions.versions,
     versions.restore,

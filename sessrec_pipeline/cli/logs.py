@@ -1,4 +1,4 @@
-"""Commands about log files: describe, init, prune."""
+"""Commands about logs: describe, init, prune, withdraw."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of, write_file
+from sessrec_pipeline.text import did_you_mean
 
 
 @click.command()
@@ -90,3 +91,37 @@ def prune(home: Path | None, dry_run: bool) -> None:
     for log in logs:
         click.echo(log)
     click.echo(f"{len(logs)} of {len(known)} logs {'would go' if dry_run else 'are gone'}", err=True)
+
+
+@click.command()
+@click.argument("logs", nargs=-1, required=True)
+@click.option("--why", default="", help="The reason, which the lineage keeps with your name.")
+@click.option("--undo", is_flag=True, help="Read them again as they lie in the landing folder.")
+@click.pass_obj
+def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> None:
+    """Take the rows of LOGS out of everything that is made from them.
+
+    Their files stay where they are, and are not taken again until they change. What was made from them is out of date,
+    and `sessrec materialize` makes it again without them. Earlier versions of it keep their rows until [storage]
+    keep_versions deletes them.
+    """
+    settings = existing_feed(home)
+    store = store_of(settings)
+    from sessrec_pipeline.storage.withdrawal import withdrawn_logs
+
+    known = withdrawn_logs(store) if undo else list(store.partitions("raw_sessions"))
+    if unknown := [log for log in logs if log not in known]:
+        raise Failure(
+            f"{unknown[0]} is not {'withdrawn' if undo else 'ingested'}{did_you_mean(unknown[0], known)}; "
+            "`sessrec versions raw_sessions` lists all logs"
+        )
+    prepare_home(settings)
+    from assets.runs import open_instance
+    from assets.runs import withdraw as take_out
+
+    with open_instance(settings) as instance:
+        failed = take_out(settings, instance, logs, why=why, undo=undo)
+    if failed:
+        raise Failure("\n".join(text if text.startswith(log) else f"{log}: {text}" for log, text in failed.items()))
+    done = "taken again" if undo else "withdrawn"
+    click.echo(f"{', '.join(logs)}: {done}; `sessrec materialize` rebuilds what that changes")

@@ -78,6 +78,11 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
     click.echo(f"\n{len(logs)} landed logs" + ("" if len(listed) == len(logs) else " (--all lists them)"))
     if listed:
         print_table(["log", "sha256"], [[str(log.partition), log.content] for log in listed])
+    raw = [step for step in every if step.asset == "raw_sessions"]
+    decisions = [(step.partition, json.loads(step.config).get("withdrawn")) for step in raw]
+    if left_out := [[str(log), d["by"], d["at"], d["why"]] for log, d in decisions if d]:
+        click.echo(f"\n{len(left_out)} withdrawn logs")
+        print_table(["log", "by", "when (UTC)", "why"], left_out)
 
 
 def _print_settings(steps: Sequence[Origin]) -> None:

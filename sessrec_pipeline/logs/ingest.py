@@ -307,10 +307,11 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
     spoilt = {kind: f"(NOT {kind}_simple AND ({lost[kind]} OR {is_spoilt(kind)}))" for kind in kinds}
     lists = {kind: f"(NOT {kind}_simple AND reason IS NULL AND {is_list(kind)})" for kind in kinds}
     counted = ", ".join(f"COUNT(*) FILTER ({spoilt[kind]}), COUNT(*) FILTER ({lists[kind]})" for kind in kinds)
-    rows = integer(engine, "SELECT COUNT(*) FROM typed")
-    (counts,) = engine.connection.execute(
-        f"SELECT {counted} FROM typed WHERE NOT session_simple OR NOT item_simple"
-    ).fetchall()
+    unusual = "NOT session_simple OR NOT item_simple"
+    ((rows, judged),) = engine.connection.execute(f"SELECT COUNT(*), COUNT(*) FILTER ({unusual}) FROM typed").fetchall()
+    counts: tuple[int, ...] = (0, 0, 0, 0)
+    if judged:  # in most logs none is, and the patterns take longer to make ready than a small log to be read
+        (counts,) = engine.connection.execute(f"SELECT {counted} FROM typed WHERE {unusual}").fetchall()
     for (kind, column), rounded, listed in zip(kinds.items(), counts[::2], counts[1::2], strict=True):
         for wrong, count, most, what, advice in (
             (spoilt[kind], rounded, MOST_SPOILT, "have lost digits", "export it as text or whole numbers"),

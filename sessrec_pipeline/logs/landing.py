@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sessrec_pipeline.logs.gate import LogRefusedError, check_name
 from sessrec_pipeline.logs.parts import is_log_name, parts_of, sha256_of, state_of, written_at
-from sessrec_pipeline.storage.store import NotMaterializedError, Store
+from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.withdrawal import landed_sha256
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Scan:
     seen: dict[str, Seen]
     """Every log that can be taken, by name, and those that are still growing."""
     new: dict[str, str]
-    """Logs whose content has not been ingested, and is settled: name to sha256."""
+    """Logs whose content has not been ingested or withdrawn, and is settled: name to sha256."""
     refused: dict[str, str]
     """Names that cannot be taken, with the reason."""
 
@@ -82,7 +83,7 @@ def scan(
         seen[path.name] = Seen(state, sha256, time.time())
         if before and before.sha256 == sha256 and same:
             continue
-        if ingested_sha256(store, path.name) != seen[path.name].sha256:
+        if landed_sha256(store, path.name) != seen[path.name].sha256:
             new[path.name] = seen[path.name].sha256
     return Scan(seen, new, refused)
 
@@ -95,15 +96,6 @@ def _check_kind(path: Path) -> None:
             f"{path.name}: a folder, which is a log only where it holds Parquet parts (*.parquet); land the files in "
             "it one by one, in the landing folder itself"
         )
-
-
-def ingested_sha256(store: Store, name: str) -> str | None:
-    """sha256 of the landed bytes behind the partition ``name`` of raw_sessions, None where there is none."""
-    try:
-        lineage = store.find("raw_sessions", name).lineage
-    except NotMaterializedError:
-        return None
-    return next((n.data_version for n in lineage.ancestors if n.asset == "landing"), None)
 
 
 def to_cursor(seen: dict[str, Seen]) -> str:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -234,8 +235,8 @@ class Store:
 
     def _entered(self, *published: Stored) -> Stored:
         """Tell the catalogue of new files; a catalogue that somebody deleted is made anew with them. The last one."""
-        if not self.warehouse.path.exists():
-            self.rebuild_catalogue(only_if_missing=True)
+        if not self.warehouse.path.exists() and self.rebuild_catalogue(only_if_missing=True):
+            return published[-1]
         with self.warehouse.connect() as connection:
             # Of others somebody published another version meanwhile, and enters it after us or did so before.
             now = [stored for stored in published if self.is_current(stored.node)]
@@ -594,10 +595,17 @@ class Store:
         return sorted(stored, key=lambda s: s.node.created_at)
 
 
+@lru_cache(maxsize=10_000)
+def _lineage_of(path: Path, state: tuple[int, int, int]) -> Lineage | None:
+    """What a file says of itself, read once as long as its ``state`` does not change."""
+    return VERSIONED[path.suffix](path)
+
+
 def _version(folder: VersionFolder, version: str) -> Stored:
     """A version that is there; DamagedFileError where it cannot be read, or is not what its place says."""
     path = folder.path(version)
-    lineage = VERSIONED[folder.suffix](path)
+    with undamaged(path):
+        lineage = _lineage_of(path, _state(path))
     place = (folder.asset, folder.partition, version)
     if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
         raise DamagedFileError(path, "it is not what was published here")

@@ -1,9 +1,13 @@
-"""sessrec init."""
+"""sessrec init, withdraw."""
 
+import re
 import tomllib
 from pathlib import Path
 
 from terminal import sessrec
+
+from sessrec_pipeline.feed import load_settings
+from sessrec_pipeline.storage.store import Store
 
 LOG = "visit,sku,when\n" + "".join(f"s{n // 3},i{n % 5},2026-01-05T10:{n:02d}:00\n" for n in range(30))
 
@@ -57,3 +61,29 @@ def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
     for command in ("describe", "init"):
         result = sessrec(tmp_path / "shop", command, str(tmp_path / "gone.csv"))
         assert result.exit_code == 2 and result.output.count("gone.csv") == 1, result.output
+
+
+def test_withdraw_takes_a_log_out_and_undo_brings_it_back(tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    (home / "landing").mkdir(parents=True)
+    for day in (1, 2):
+        rows = "".join(f"s{day}{n // 3}\ti{n % 5}\t{1_767_700_000 + 86_400 * day + n}\n" for n in range(30))
+        (home / "landing" / f"day-{day}.tsv").write_text("SessionId\tItemId\tTime\n" + rows)
+    assert sessrec(home, "materialize", "sessions").exit_code == 0
+    content = Store(load_settings(home)).find("sessions").node.data_version
+    unknown = sessrec(home, "withdraw", "day-3.tsv")
+    assert unknown.exit_code == 2 and "day-3.tsv is not ingested (did you mean day-" in unknown.output
+    assert "day-2.tsv is not withdrawn" in sessrec(home, "withdraw", "day-2.tsv", "--undo").output
+
+    result = sessrec(home, "withdraw", "day-2.tsv", "--why", "a test shop")
+    assert result.exit_code == 0 and "day-2.tsv: withdrawn; `sessrec materialize`" in result.stdout
+    assert sessrec(home, "materialize", "sessions").exit_code == 0
+    assert Store(load_settings(home)).find("sessions").node.rows == 30
+    told = sessrec(home, "lineage", "sessions").stdout
+    assert "1 landed logs" in told and "1 withdrawn logs" in told
+    assert re.search("^day-2.tsv .* a test shop$", told, re.MULTILINE)
+
+    assert sessrec(home, "withdraw", "day-2.tsv", "--undo").exit_code == 0
+    assert sessrec(home, "materialize", "sessions").exit_code == 0
+    assert Store(load_settings(home)).find("sessions").node.data_version == content
+    assert "withdrawn" not in sessrec(home, "lineage", "sessions").stdout

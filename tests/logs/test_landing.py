@@ -7,9 +7,10 @@ import pytest
 
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.ingest import ingest_landed
-from sessrec_pipeline.logs.landing import Seen, from_cursor, ingested_sha256, scan, to_cursor
+from sessrec_pipeline.logs.landing import Seen, from_cursor, scan, to_cursor
 from sessrec_pipeline.logs.parts import sha256_of, state_of
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.withdrawal import landed_sha256
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_new_log_is_new_until_it_is_ingested(settings: FeedSettings, store: Stor
     path = land(settings, "a.tsv")
     assert scan(settings.landing, store, {}).new == {"a.tsv": sha256_of(path)}
     ingest(settings, store, "a.tsv")
-    assert ingested_sha256(store, "a.tsv") == sha256_of(path)
+    assert landed_sha256(store, "a.tsv") == sha256_of(path)
     look = scan(settings.landing, store, {})
     assert (look.new, list(look.seen), look.refused) == ({}, ["a.tsv"], {})
 

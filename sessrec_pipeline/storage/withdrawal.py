@@ -1,0 +1,43 @@
+"""Logs that were taken out again.
+
+Their partitions get a version without rows, whose node says which file is not to be taken again, who decided so and
+why. So all that was made from a log is out of date as after any other change, and the lineage of what is made without
+it has the decision in the place of the log.
+"""
+
+import pyarrow.parquet as pq
+
+from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.lineage import Node
+from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+
+WITHDRAWN = "withdrawn"
+"""Among a node's settings: ``sha256`` of the landed file that is left out, and by whom and why; among the counts of a
+partition: how many rows it had."""
+
+
+def is_withdrawn(node: Node) -> bool:
+    """Whether a partition is empty because its log was withdrawn."""
+    return WITHDRAWN in node.config
+
+
+def emptied(stored: Stored) -> Table:
+    """A partition without its rows."""
+    counts = dict.fromkeys(("rows_in", "events", "left_out", "quarantined"), 0)
+    return Table(pq.read_schema(stored.path).empty_table(), {**counts, WITHDRAWN: stored.node.rows or 0})
+
+
+def landed_sha256(store: Store, log: str) -> str | None:
+    """sha256 of the file that a partition of raw_sessions was read from, or is withdrawn; None where there is none."""
+    try:
+        lineage = store.find("raw_sessions", log).lineage
+    except NotMaterializedError:
+        return None
+    if is_withdrawn(lineage.node):
+        return str(lineage.node.config[WITHDRAWN]["sha256"])
+    return next((n.data_version for n in lineage.ancestors if n.asset == "landing"), None)
+
+
+def withdrawn_logs(store: Store) -> list[str]:
+    """Names of the logs that are withdrawn."""
+    return [log for log, stored in store.partitions("raw_sessions").items() if is_withdrawn(stored.node)]
