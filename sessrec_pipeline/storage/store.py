@@ -5,7 +5,7 @@ file each, under a path that people can keep.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -40,6 +40,7 @@ from sessrec_pipeline.storage.history import History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
+from sessrec_pipeline.storage.manifest import Manifest
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.versions import PARTITIONS, VersionFolder
 from sessrec_pipeline.storage.warehouse import (
@@ -54,6 +55,7 @@ from sessrec_pipeline.storage.warehouse import (
 )
 
 Publishable = Table | Checkpoint | Page
+RAW = "raw_sessions"
 VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
 """Suffixes of what is kept in versions, and how a file's lineage is read."""
 LOCK, LOCK_SECONDS = "store.lock", 60
@@ -63,6 +65,10 @@ EVENTS = re.compile(r"(raw_|recent_)?sessions|quarantine|.*_(split|rankings|rank
 
 class NotMaterializedError(LookupError):
     """An artefact that is asked for but was never made."""
+
+
+class GoneError(RuntimeError):
+    """Logs that were ingested and are not there any more; the text says what to do."""
 
 
 class UnknownVersionError(LookupError):
@@ -144,6 +150,7 @@ class Store:
         self.settings = settings
         self.warehouse = Warehouse(settings.warehouse)
         self.history = History(settings)
+        self.manifest = Manifest(settings.home / "manifest.json")
         self.home = settings.home
 
     def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
@@ -235,6 +242,8 @@ class Store:
 
     def _entered(self, *published: Stored) -> Stored:
         """Tell the catalogue of new files; a catalogue that somebody deleted is made anew with them. The last one."""
+        with self._locked():
+            self.manifest.change({_key(stored): stored.node.data_version for stored in published})
         if not self.warehouse.path.exists() and self.rebuild_catalogue(only_if_missing=True):
             return published[-1]
         with self.warehouse.connect() as connection:
@@ -421,12 +430,31 @@ class Store:
         names = sorted(path.name for path in (root / file_name(asset) / PARTITIONS).glob("[!.]*"))
         return [VersionFolder.of(root, ".parquet", asset, key_of(name)) for name in names]
 
-    def ingested(self, logs: Sequence[str]) -> dict[str, Stored]:
-        """Partitions of raw_sessions that are there and in the window, by log: what sessions rests on."""
-        there = {}
-        for log in logs:
-            with suppress(NotMaterializedError):
-                there[log] = self.find("raw_sessions", log)
+    def logs(self) -> dict[str, Stored]:
+        """All ingested logs, by name; GoneError where one that was ingested is not there any more."""
+        there = self.partitions(RAW)
+        if gone := self.gone_logs(there):
+            raise GoneError(
+                f"{RAW}[{gone[0]}] was ingested and is gone from the lake"
+                + (f", and so it is with {len(gone) - 1:,} more" if len(gone) > 1 else "")
+                + f": land {gone[0]} again, bring the lake's files back from a backup, or give it up with `sessrec "
+                f"withdraw {gone[0]}`"
+            )
+        return there
+
+    def gone_logs(self, there: Collection[str]) -> list[str]:
+        """Names of logs that were ingested and are not ``there``, and were neither withdrawn nor pruned."""
+        expected = self.manifest.read() or {}
+        return sorted(str(partition) for asset, partition in expected if asset == RAW and partition not in there)
+
+    def give_up(self, logs: Sequence[str]) -> None:
+        """Expect logs that are gone no longer."""
+        with self._locked():
+            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, "quarantine") for log in logs])
+
+    def ingested(self) -> dict[str, Stored]:
+        """The logs that are in the window, by name: what sessions rests on. GoneError as for ``logs``."""
+        there = self.logs()
         taken = {stored.node.id for stored in self.in_window(list(there.values()))}
         return {log: stored for log, stored in there.items() if stored.node.id in taken}
 
@@ -464,6 +492,7 @@ class Store:
             if folder.pinned():
                 return
             remove_folder(folder.folder)
+            self.manifest.change({}, gone=[(asset, partition)])
         if self.warehouse.path.exists():
             with self.warehouse.connect() as connection:
                 forget(connection, asset, partition)
@@ -482,6 +511,8 @@ class Store:
         stored = self._undamaged(report)
         if not stored:
             return
+        with self._locked():
+            self.manifest.change({_key(artefact): artefact.node.data_version for artefact in stored})
         try:
             with self.warehouse.connect() as connection:
                 known = seen(connection)
@@ -610,6 +641,10 @@ def _version(folder: VersionFolder, version: str) -> Stored:
     if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
         raise DamagedFileError(path, "it is not what was published here")
     return Stored(path, lineage)
+
+
+def _key(stored: Stored) -> tuple[str, str | None]:
+    return stored.node.asset, stored.node.partition
 
 
 def _named(asset: str, partition: str | None) -> str:
