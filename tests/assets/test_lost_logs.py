@@ -1,6 +1,7 @@
 """Which logs there are is asked of the lake and its manifest, never of Dagster's database or the landing folder."""
 
 import shutil
+import time
 from collections.abc import Callable
 
 import dagster as dg
@@ -61,3 +62,21 @@ def test_logs_that_new_settings_cannot_reach_are_named(settings: FeedSettings, i
     assert list(done.refused) == LOGS[1:2]
     assert f"{LOGS[1]} and 1 more logs were read under other [logs] settings" in done.refused[LOGS[1]]
     assert materialize_all(settings, instance, up_to=["sessions"]).refused == {}
+
+
+def test_times_that_have_come_since_are_taken(
+    settings: FeedSettings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    rows = "".join(f"n{s}\t1\t{int(now) - 100 - 86_400 * s}\n" for s in range(8))
+    (settings.landing / "new.tsv").write_text(f"SessionId\tItemId\tTime\n{rows}far\t1\t{int(now) + 40 * 86_400}\n")
+    with monkeypatch.context() as clock:
+        clock.setattr("time.time", lambda: now - 3 * 86_400)
+        assert materialize_all(settings, instance, up_to=["sessions"]).success
+        assert Store(settings).find("quarantine", "new.tsv").node.rows == 3
+        assert materialize_all(settings, instance, up_to=["sessions"]).rebuilt == []
+    assert materialize_all(settings, instance, up_to=["sessions"]).success
+    assert Store(settings).find("quarantine", "new.tsv").node.rows == 1
+    at = Store(settings).find("raw_sessions", "new.tsv").node.created_at
+    assert materialize_all(settings, instance, up_to=["sessions"]).success
+    assert Store(settings).find("raw_sessions", "new.tsv").node.created_at == at
