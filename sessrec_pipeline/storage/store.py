@@ -46,11 +46,13 @@ from sessrec_pipeline.storage.versions import PARTITIONS, VersionFolder
 from sessrec_pipeline.storage.warehouse import (
     DamagedWarehouseError,
     Warehouse,
+    WarehouseBusyError,
     enter,
     forget,
     inputs_of_current,
     load,
     remember,
+    remembered,
     seen,
 )
 
@@ -246,7 +248,8 @@ class Store:
             self.manifest.change({_key(stored): stored.node.data_version for stored in published})
         if not self.warehouse.path.exists() and self.rebuild_catalogue(only_if_missing=True):
             return published[-1]
-        with self.warehouse.connect() as connection:
+        # While somebody reads the file in another program, ``mend`` is who enters it later.
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
             # Of others somebody published another version meanwhile, and enters it after us or did so before.
             now = [stored for stored in published if self.is_current(stored.node)]
             self._enter(connection, *now)
@@ -261,7 +264,7 @@ class Store:
         if not self._too_many(folder):
             return stored
         # While the warehouse is ours nobody loads a table into it, which may be of a version that goes here.
-        with self.warehouse.connect() as connection, self._locked():
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection, self._locked():
             needed = inputs_of_current(connection, folder.asset, folder.partition) | folder.pinned()
             for version in self._too_many(folder):
                 if version not in needed:
@@ -321,7 +324,7 @@ class Store:
                 ranked = _version(folder, node.data_version)
                 self.history.keep_ranks(ranked.path, ranked.lineage)
         kept = self.history.keep_metrics(metrics.path, metrics.node)
-        with self.warehouse.connect() as connection:
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
             remember(connection, metrics.lineage, kept)
 
     def names(self) -> list[str]:
@@ -494,7 +497,7 @@ class Store:
             remove_folder(folder.folder)
             self.manifest.change({}, gone=[(asset, partition)])
         if self.warehouse.path.exists():
-            with self.warehouse.connect() as connection:
+            with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
                 forget(connection, asset, partition)
 
     def mend(self, report: Callable[[str], None] = lambda line: None) -> None:
@@ -518,6 +521,11 @@ class Store:
                 known = seen(connection)
                 behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
                 self._enter(connection, *(artefact for artefact in behind if self.is_current(artefact.node)))
+                for asset, partition in {key[:2] for key in known} - set(map(_key, stored)):
+                    forget(connection, asset, partition or "")
+                self._remember_all(connection, report)
+        except WarehouseBusyError as error:
+            report(f"{error}; what was published is there, and is entered in the warehouse by a later command")
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
@@ -591,16 +599,22 @@ class Store:
             with Warehouse(temporary).connect() as connection:
                 enter(connection, *(v.stored.lineage for v in versions if not v.current), current=False)
                 self._enter(connection, *(artefact for artefact in stored if artefact.path not in damaged))
-                for path in self.history.evaluations():
-                    try:
-                        if lineage := lake.read_lineage(path):
-                            remember(connection, lineage, path)
-                    except DamagedFileError as error:
-                        report(str(error))
+                self._remember_all(connection, report)
             temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
             # DuckDB would replay into the new file what a process that died left unwritten for the old one.
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)
+
+    def _remember_all(self, connection: DuckDBPyConnection, report: Callable[[str], None]) -> None:
+        """Enter those of the kept metrics that the catalogue does not know."""
+        known = remembered(connection)
+        for path in self.history.evaluations():
+            if path.stem.rpartition("-")[2] not in known:
+                try:
+                    if lineage := lake.read_lineage(path):
+                        remember(connection, lineage, path)
+                except DamagedFileError as error:
+                    report(str(error))
 
     def _stored(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
         """All current artefacts, oldest first."""
