@@ -95,11 +95,14 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
             context.log.warning(reason)
         # With the time in the key a log that was changed and changed back is read both times.
         key = hashlib.sha256(repr([(name, found.new[name], found.seen[name].state) for name in found.new]).encode())
+        # Dagster knows of the logs that the lake has: its own memory of them may have been lost.
+        known_to_dagster = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+        new = sorted({*found.new, *store.partitions("raw_sessions")} - set(known_to_dagster))
         return dg.SensorResult(
             run_requests=[dg.RunRequest(run_key=key.hexdigest(), run_config=reading(list(found.new)))]
             if found.new
             else [],
-            dynamic_partitions_requests=[landed_logs.build_add_request(list(found.new))] if found.new else [],
+            dynamic_partitions_requests=[landed_logs.build_add_request(new)] if new else [],
             cursor=to_cursor(found.seen),
         )
 
@@ -129,7 +132,7 @@ def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
         graph, instance = _graph(context), context.instance
         if waiting := under_way(instance, ingest_job.name, REBUILD):
             return dg.SkipReason(f"run {waiting[:8]} is under way")
-        logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
+        logs = list(store.ingested())
         late = out_of_date(graph, store, logs) if logs else []
         if not late:
             return dg.SkipReason("everything is up to date" if logs else "no log has been ingested yet")
@@ -187,7 +190,7 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
                 f"{len(waiting)} logs have landed and are not read by today's code and settings, such as {waiting[0]}: "
                 "switch landing_sensor on, or run `sessrec materialize`"
             )
-        logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)))
+        logs = list(store.ingested())
         if not logs:
             yield dg.SkipReason("no log has been ingested yet")
         elif late := out_of_date(graph, store, logs):

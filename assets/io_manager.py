@@ -54,7 +54,9 @@ class StoreIOManager(dg.IOManager):
         if not context.has_asset_partitions:
             found: Stored | list[Stored] = self.store.find(asset)
         elif isinstance(context.asset_partitions_def, dg.DynamicPartitionsDefinition):
-            found = self._logs(context, asset)
+            # Of the lake, not of Dagster's database, which may have been lost.
+            logs = {log.node.partition for log in self.store.in_window(list(self.store.logs().values()))}
+            found = [part for key, part in self.store.partitions(asset).items() if key in logs]
         else:
             found = [self.store.find(asset, partition) for partition in context.asset_partition_keys]
         stored = [found] if isinstance(found, Stored) else found
@@ -64,16 +66,6 @@ class StoreIOManager(dg.IOManager):
         self._loaded[_attempt(context.step_context)] += [s.lineage for s in stored]
         self._begun[_attempt(context.step_context)] = time.perf_counter()
         return found
-
-    def _logs(self, context: dg.InputContext, asset: str) -> list[Stored]:
-        stored: list[Stored] = []
-        for partition in sorted(context.asset_partition_keys):
-            try:
-                stored.append(self.store.find(asset, partition))
-            except NotMaterializedError:
-                # Refused or still under way: the others go on without it, and people read why in its own run.
-                context.log.warning(f"{asset}[{partition}] is not ingested; going on without it")
-        return self.store.in_window(stored)
 
     def handle_output(self, context: dg.OutputContext, obj: Publishable | Iterable[tuple[str, Publishable]]) -> None:
         """Publish ``obj`` under the asset's name and tell Dagster its content hash.

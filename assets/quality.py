@@ -13,9 +13,9 @@ from sessrec_pipeline.storage.store import Store
 
 def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> list[str]:
     """All logs that are ingested; those that lie in the landing folder and are not are named."""
-    names = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
-    ingested = [name for name in names if store.has("raw_sessions", name)]
-    for name in sorted(set(names) - set(ingested)):
+    ingested = list(store.logs())
+    known = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
+    for name in sorted(set(known) - set(ingested)):
         if (store.settings.landing / name).exists():  # else it was refused, and is no more
             context.log.warning(f"{name} has landed but is not ingested")
     return ingested

@@ -3,26 +3,22 @@
 In-process runs cost a third of the CPU of a process per step, and show their progress in the terminal.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
-from filelock import FileLock
 
 from assets.automation import REBUILD, ingest_job, reading, studies_job
 from assets.checks import asset_checks
 from assets.countdown import Countdown, last_time
-from assets.event_log import keep_open
 from assets.graph import build
 from assets.ingestion import REFUSED, landed_logs
 from assets.logger import reason
 from assets.processes import PROCESS_TAG, dead_process, this_process
-from assets.staleness import checks_of, out_of_date, unread
+from assets.staleness import checks_of, out_of_date, under_other_settings, unread
 from assets.studies import GROUP, PAGE
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import scan
@@ -31,17 +27,12 @@ from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.stopping import at_stop
 from sessrec_pipeline.storage.retention import prunable
-from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.store import GoneError, Store
 from sessrec_pipeline.studies.study import Study
 from sessrec_pipeline.text import did_you_mean
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
-UNCAPTURED: dict[str, Any] = {
-    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-}
-"""What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
-they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -70,20 +61,6 @@ class Outcome:
         return bool(self.landed) and not self.failed
 
 
-@contextmanager
-def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of this feed, made by one process at a time if it is new.
-
-    Two that make its tables at once would both fail.
-    """
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.dagster_home / "instance.lock"):
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(settings.dagster_home), overrides=UNCAPTURED))
-    with instance:
-        keep_open(instance)
-        yield instance
-
-
 def materialize_all(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -105,20 +82,25 @@ def materialize_all(
     store = Store(settings)
     found = scan(settings.landing, store, {})
     refused = dict(found.refused)
-    if not found.seen:
+    landed = sorted({*found.seen, *store.partitions("raw_sessions")})
+    if not landed:
         return Outcome(refused=refused)
-    instance.add_dynamic_partitions(str(landed_logs.name), list(found.seen))
+    instance.add_dynamic_partitions(str(landed_logs.name), landed)
     not_taken, failed = ingest(definitions, unread(graph, store, found, everything=everything), instance)
     refused |= not_taken
     if failed:  # nothing is made of some of the logs
-        return Outcome(list(found.seen), refused, failed)
-    logs = list(store.ingested(landed_logs.get_partition_keys(dynamic_partitions_store=instance)))
+        return Outcome(landed, refused, failed)
+    try:
+        logs = list(store.ingested())
+        refused |= _unreachable(under_other_settings(graph, store, found))
+    except GoneError as error:  # nothing is made of the others as if that one had never been
+        return Outcome(landed, refused, {"ingestion": str(error)})
     if not logs:
-        return Outcome(list(found.seen), refused, {"ingestion": "no log could be taken"})
+        return Outcome(landed, refused, {"ingestion": "no log could be taken"})
     late = [key for key in out_of_date(graph, store, logs, everything=everything) if key in wanted]
     if not late:
         report("everything is up to date")
-        return Outcome(list(found.seen), refused)
+        return Outcome(landed, refused)
     failed = _failures(execute(rebuild_of(definitions, late), instance))
     made = [key.to_user_string() for key in late]
     lost = _fallen(settings, graph, store, logs) if failed else []
@@ -132,7 +114,17 @@ def materialize_all(
         again = _failures(execute(rebuild_of(definitions, late), instance)) if late else {}
         if again:
             failed, lost = failed | again, []
-    return Outcome(list(found.seen), refused, failed, made, lost)
+    return Outcome(landed, refused, failed, made, lost)
+
+
+def _unreachable(logs: Sequence[str]) -> dict[str, str]:
+    if not logs:
+        return {}
+    first, more = logs[0], f" and {len(logs) - 1:,} more logs were" if len(logs) > 1 else " was"
+    return {
+        first: f"{first}{more} read under other [logs] settings, and today's cannot reach them, for their files are "
+        "not in landing: land them again, or take them out with `sessrec withdraw`"
+    }
 
 
 def _fallen(settings: Settings, graph: AssetGraph, store: Store, logs: Sequence[str]) -> list[str]:
@@ -189,7 +181,7 @@ def withdraw(
 def stale(settings: Settings, asset: str) -> str | None:
     """The first of ``asset`` and what it rests on that is there and not up to date with today's settings and code."""
     graph, store = build(settings).resolve_asset_graph(), Store(settings)
-    logs, wanted = list(store.ingested(list(store.partitions("raw_sessions")))), _above(graph, [asset])
+    logs, wanted = list(store.ingested()), _above(graph, [asset])
     late = [key.to_user_string() for key in out_of_date(graph, store, logs) if key in wanted]
     return next((name for name in late if store.has(name)), None)
 
@@ -358,7 +350,7 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:
     """Delete what ``prunable`` names, and the logs' partitions; their names."""
-    logs = list(prunable(settings, store, instance.get_dynamic_partitions("landed_logs")))
+    logs = list(prunable(settings, store))
     for log, artefacts in logs:
         for artefact in artefacts:
             store.remove(artefact.node.asset, log)

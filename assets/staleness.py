@@ -5,14 +5,20 @@ It looks at the store alone: what an artefact was made with, against what there 
 
 import hashlib
 import json
+import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from assets.ingestion import RAW, landed_logs
+from assets.io_manager import CONFIG_KEY
 from assets.studies import GROUP
+from sessrec_pipeline.clock import SECOND
+from sessrec_pipeline.logs.ingest import AHEAD, FUTURE
 from sessrec_pipeline.logs.landing import Scan
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.storage.withdrawal import is_withdrawn
@@ -21,17 +27,39 @@ from sessrec_pipeline.storage.withdrawal import is_withdrawn
 def unread(graph: AssetGraph, store: Store, found: Scan, *, everything: bool = False) -> list[str]:
     """Landed logs that today's code and settings have not read as they are, but for those that are withdrawn.
 
-    With ``everything`` also those that are up to date.
+    Those with times that had not come yet when they were read, and have now, are read again. With ``everything`` also
+    those that are up to date.
     """
     version = graph.get(RAW).code_version
+    now = time.time() * SECOND + AHEAD
     waiting = []
     for log in found.seen:
         if log not in found.new:
             node = store.find("raw_sessions", log).node
-            if is_withdrawn(node) or (node.code_version == version and not everything):
+            come = int(node.stats.get(FUTURE, sys.maxsize)) <= now
+            if is_withdrawn(node) or (node.code_version == version and not everything and not come):
                 continue
         waiting.append(log)
     return waiting
+
+
+def under_other_settings(graph: AssetGraph, store: Store, found: Scan) -> list[str]:
+    """Ingested logs that other ``[logs]`` settings than today's have read, and whose files are not there to be read."""
+    now = graph.get(RAW).metadata.get(CONFIG_KEY, {})
+    return [
+        log
+        for log, stored in store.logs().items()
+        if log not in found.seen and not is_withdrawn(stored.node) and _differ(stored.node.config, now)
+    ]
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two settings say different things; what an earlier version had no word for is no difference."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return any(_differ(one[key], other[key]) for key in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) != len(other) or any(map(_differ, one, other))
+    return bool(one != other)
 
 
 def out_of_date(graph: AssetGraph, store: Store, logs: Sequence[str], *, everything: bool = False) -> list[dg.AssetKey]:

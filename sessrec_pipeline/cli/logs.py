@@ -80,14 +80,14 @@ def prune(home: Path | None, dry_run: bool) -> None:
     if settings.sessions.window_days is None:
         raise Failure("[sessions] window_days is not set in sessrec.toml: every ingested log is needed")
     prepare_home(settings)
-    from assets.runs import open_instance
+    from assets.instance import open_instance
     from assets.runs import prune as delete
     from sessrec_pipeline.storage.retention import prunable
 
     store = store_of(settings)
     with open_instance(settings) as instance:
-        known = instance.get_dynamic_partitions("landed_logs")
-        logs = [log for log, _ in prunable(settings, store, known)] if dry_run else delete(settings, store, instance)
+        known = store.logs()
+        logs = [log for log, _ in prunable(settings, store)] if dry_run else delete(settings, store, instance)
     for log in logs:
         click.echo(log)
     click.echo(f"{len(logs)} of {len(known)} logs {'would go' if dry_run else 'are gone'}", err=True)
@@ -109,14 +109,22 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
     store = store_of(settings)
     from sessrec_pipeline.storage.withdrawal import withdrawn_logs
 
-    known = withdrawn_logs(store) if undo else list(store.partitions("raw_sessions"))
+    there = list(store.partitions("raw_sessions"))
+    gone = [log for log in store.gone_logs(there) if log in logs]
+    known = withdrawn_logs(store) if undo else [*there, *gone]
     if unknown := [log for log in logs if log not in known]:
         raise Failure(
             f"{unknown[0]} is not {'withdrawn' if undo else 'ingested'}{did_you_mean(unknown[0], known)}; "
             "`sessrec versions raw_sessions` lists all logs"
         )
     prepare_home(settings)
-    from assets.runs import open_instance
+    if gone and not undo:
+        store.give_up(gone)
+        click.echo(f"{', '.join(gone)}: gone, and given up")
+        logs = tuple(log for log in logs if log not in gone)
+    if not logs:
+        return
+    from assets.instance import open_instance
     from assets.runs import withdraw as take_out
 
     with open_instance(settings) as instance:

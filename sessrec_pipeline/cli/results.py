@@ -35,7 +35,9 @@ def lineage(home: Path | None, asset: str, everything: bool, full: bool) -> None
     store = store_of(settings)
     found = store.partitions(asset) or {asset: find_asset(store, asset)}
     targets = {name: stored.node.id for name, stored in found.items()}
-    with store.warehouse.connect() as connection:
+    if not store.warehouse.path.exists():
+        store.rebuild_catalogue(only_if_missing=True)
+    with store.warehouse.reading() as connection:
         if asset in ("metrics", "leaderboard"):
             rows = connection.execute(f"SELECT DISTINCT model, rankings FROM {asset} ORDER BY model").fetchall()
             targets = dict(rows)

@@ -109,7 +109,8 @@ def _exit_if_incomplete(outcome: "Outcome") -> None:
 
 
 def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: bool = False) -> "Outcome":
-    from assets.runs import UnknownAssetError, materialize_all, open_instance
+    from assets.instance import open_instance
+    from assets.runs import UnknownAssetError, materialize_all
 
     with open_instance(settings) as instance:
         try:
@@ -192,7 +193,8 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         prepare_home(settings)
     import dagster as dg
 
-    from assets.runs import open_instance, run_checks
+    from assets.instance import open_instance
+    from assets.runs import run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 

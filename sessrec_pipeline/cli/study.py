@@ -40,7 +40,7 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
         recipe = benchmark.set_up(name, data, home)
         settings = settings_of(home)
         prepare_home(settings)
-        from assets.runs import open_instance
+        from assets.instance import open_instance
 
         with open_instance(settings) as instance:
             table = benchmark.run(name, recipe, settings, instance, seeds)
@@ -66,7 +66,8 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
     """
     settings = existing_feed(home)
     prepare_home(settings)
-    from assets.runs import open_instance, run_studies
+    from assets.instance import open_instance
+    from assets.runs import run_studies
     from sessrec_pipeline.studies.register import studies_of
     from sessrec_pipeline.studies.tables import as_markdown, as_text
 

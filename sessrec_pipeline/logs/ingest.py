@@ -26,6 +26,10 @@ from sessrec_pipeline.storage.sql import quoted
 from sessrec_pipeline.text import counted
 
 MAX_ID_BYTES = 256
+AHEAD = DAY
+"""How far after now a time may be: clocks of visitors and zones differ."""
+FUTURE = "first_time_in_the_future"
+"""Among a log's counts: the first of the times that are in quarantine because they have not come yet."""
 
 REASON = """
 CASE
@@ -111,7 +115,7 @@ def _ingest(
         changed = True
     if changed:
         raise LogRefusedError(f"{name}: changed while it was read; it can be taken once it stays the same")
-    latest = int(now() * 1_000_000) + DAY
+    latest = int(now() * 1_000_000) + AHEAD
     zone = settings.logs.time_zone
     clock = None if zone is None else clock_of(zone, settings.logs.earliest, latest)
     left_out = _cast(log, settings.logs, engine, clock, latest)
@@ -132,6 +136,9 @@ def _ingest(
             "SELECT MIN(time), MAX(time) FROM typed WHERE reason IS NULL"
         ).fetchall()
         span = {"first_time": first, "last_time": last}
+    if counts.get("quarantined: time_in_the_future"):
+        soonest = "SELECT MIN(time) FROM typed WHERE reason = 'time_in_the_future'"
+        counts[FUTURE] = integer(engine, soonest)
     _write(log, settings.logs, engine)
     origins = (_landed(log, counts["rows_in"]),)
     return Ingested(

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -47,6 +48,7 @@ TEMPORARY = ".tmp-"
 """Prefix of files under construction: ``.tmp-<pid>-<machine>-…``."""
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 """This machine or container; several may share a home, and process numbers tell dead from living on one alone."""
+OURS = re.compile(rf"{re.escape(TEMPORARY)}(\d+)-([0-9a-f]{{8}})-")
 ABANDONED = 2 * 86_400
 """Seconds after which what another machine has under construction, and no longer touches, is taken for abandoned."""
 
@@ -144,11 +146,13 @@ def sweep(root: Path) -> int:
     removed = 0
     # Unlike rglob, walk does not mind folders that others remove meanwhile.
     there = [Path(folder, name) for folder, names, files in os.walk(root) for name in (*names, *files)]
-    for path in (path for path in there if path.name.startswith(TEMPORARY)):
-        owner, machine, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
-        ours = machine == MACHINE and owner.isdigit()
+    for path in there:
+        if (made := OURS.match(path.name)) is None:  # a file of somebody else's, such as an upload
+            continue
+        owner, machine = made.groups()
         with suppress(FileNotFoundError):  # another machine finishes its files meanwhile
-            if not alive(int(owner)) if ours else path.stat().st_mtime < time.time() - ABANDONED:
+            dead = not alive(int(owner)) if machine == MACHINE else path.stat().st_mtime < time.time() - ABANDONED
+            if dead:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed

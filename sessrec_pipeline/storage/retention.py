@@ -6,7 +6,7 @@ it would be taken again. Its earlier versions go with it.
 Landed files are their owner's: nothing here ever touches one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
@@ -14,10 +14,10 @@ from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 PARTITIONED = ("raw_sessions", "quarantine")
 
 
-def prunable(settings: Settings, store: Store, logs: Sequence[str]) -> Iterator[tuple[str, list[Stored]]]:
-    """Which of ``logs``, the names of all ingested logs, may go, with what would be deleted of each."""
-    there = {log: stored for log in logs if (stored := _find(store, "raw_sessions", log))}
-    taken, live = store.ingested(logs), store.live()
+def prunable(settings: Settings, store: Store) -> Iterator[tuple[str, list[Stored]]]:
+    """Which of the ingested logs may go, with what would be deleted of each."""
+    there = store.logs()
+    taken, live = store.ingested(), store.live()
     pinned = {partition for asset, partition, _ in store.pinned() if asset in PARTITIONED}
     for log, raw in there.items():
         if log in taken or log in pinned or raw.node.id in live or (settings.landing / log).exists():

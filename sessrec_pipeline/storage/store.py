@@ -5,7 +5,7 @@ file each, under a path that people can keep.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -40,20 +40,24 @@ from sessrec_pipeline.storage.history import History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
+from sessrec_pipeline.storage.manifest import Manifest
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.versions import PARTITIONS, VersionFolder
 from sessrec_pipeline.storage.warehouse import (
     DamagedWarehouseError,
     Warehouse,
+    WarehouseBusyError,
     enter,
     forget,
     inputs_of_current,
     load,
     remember,
+    remembered,
     seen,
 )
 
 Publishable = Table | Checkpoint | Page
+RAW = "raw_sessions"
 VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
 """Suffixes of what is kept in versions, and how a file's lineage is read."""
 LOCK, LOCK_SECONDS = "store.lock", 60
@@ -63,6 +67,10 @@ EVENTS = re.compile(r"(raw_|recent_)?sessions|quarantine|.*_(split|rankings|rank
 
 class NotMaterializedError(LookupError):
     """An artefact that is asked for but was never made."""
+
+
+class GoneError(RuntimeError):
+    """Logs that were ingested and are not there any more; the text says what to do."""
 
 
 class UnknownVersionError(LookupError):
@@ -144,6 +152,7 @@ class Store:
         self.settings = settings
         self.warehouse = Warehouse(settings.warehouse)
         self.history = History(settings)
+        self.manifest = Manifest(settings.home / "manifest.json")
         self.home = settings.home
 
     def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
@@ -235,9 +244,12 @@ class Store:
 
     def _entered(self, *published: Stored) -> Stored:
         """Tell the catalogue of new files; a catalogue that somebody deleted is made anew with them. The last one."""
+        with self._locked():
+            self.manifest.change({_key(stored): stored.node.data_version for stored in published})
         if not self.warehouse.path.exists() and self.rebuild_catalogue(only_if_missing=True):
             return published[-1]
-        with self.warehouse.connect() as connection:
+        # While somebody reads the file in another program, ``mend`` is who enters it later.
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
             # Of others somebody published another version meanwhile, and enters it after us or did so before.
             now = [stored for stored in published if self.is_current(stored.node)]
             self._enter(connection, *now)
@@ -252,7 +264,7 @@ class Store:
         if not self._too_many(folder):
             return stored
         # While the warehouse is ours nobody loads a table into it, which may be of a version that goes here.
-        with self.warehouse.connect() as connection, self._locked():
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection, self._locked():
             needed = inputs_of_current(connection, folder.asset, folder.partition) | folder.pinned()
             for version in self._too_many(folder):
                 if version not in needed:
@@ -312,7 +324,7 @@ class Store:
                 ranked = _version(folder, node.data_version)
                 self.history.keep_ranks(ranked.path, ranked.lineage)
         kept = self.history.keep_metrics(metrics.path, metrics.node)
-        with self.warehouse.connect() as connection:
+        with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
             remember(connection, metrics.lineage, kept)
 
     def names(self) -> list[str]:
@@ -421,12 +433,31 @@ class Store:
         names = sorted(path.name for path in (root / file_name(asset) / PARTITIONS).glob("[!.]*"))
         return [VersionFolder.of(root, ".parquet", asset, key_of(name)) for name in names]
 
-    def ingested(self, logs: Sequence[str]) -> dict[str, Stored]:
-        """Partitions of raw_sessions that are there and in the window, by log: what sessions rests on."""
-        there = {}
-        for log in logs:
-            with suppress(NotMaterializedError):
-                there[log] = self.find("raw_sessions", log)
+    def logs(self) -> dict[str, Stored]:
+        """All ingested logs, by name; GoneError where one that was ingested is not there any more."""
+        there = self.partitions(RAW)
+        if gone := self.gone_logs(there):
+            raise GoneError(
+                f"{RAW}[{gone[0]}] was ingested and is gone from the lake"
+                + (f", and so it is with {len(gone) - 1:,} more" if len(gone) > 1 else "")
+                + f": land {gone[0]} again, bring the lake's files back from a backup, or give it up with `sessrec "
+                f"withdraw {gone[0]}`"
+            )
+        return there
+
+    def gone_logs(self, there: Collection[str]) -> list[str]:
+        """Names of logs that were ingested and are not ``there``, and were neither withdrawn nor pruned."""
+        expected = self.manifest.read() or {}
+        return sorted(str(partition) for asset, partition in expected if asset == RAW and partition not in there)
+
+    def give_up(self, logs: Sequence[str]) -> None:
+        """Expect logs that are gone no longer."""
+        with self._locked():
+            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, "quarantine") for log in logs])
+
+    def ingested(self) -> dict[str, Stored]:
+        """The logs that are in the window, by name: what sessions rests on. GoneError as for ``logs``."""
+        there = self.logs()
         taken = {stored.node.id for stored in self.in_window(list(there.values()))}
         return {log: stored for log, stored in there.items() if stored.node.id in taken}
 
@@ -464,8 +495,9 @@ class Store:
             if folder.pinned():
                 return
             remove_folder(folder.folder)
+            self.manifest.change({}, gone=[(asset, partition)])
         if self.warehouse.path.exists():
-            with self.warehouse.connect() as connection:
+            with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
                 forget(connection, asset, partition)
 
     def mend(self, report: Callable[[str], None] = lambda line: None) -> None:
@@ -482,11 +514,18 @@ class Store:
         stored = self._undamaged(report)
         if not stored:
             return
+        with self._locked():
+            self.manifest.change({_key(artefact): artefact.node.data_version for artefact in stored})
         try:
             with self.warehouse.connect() as connection:
                 known = seen(connection)
                 behind = [s for s in stored if (s.node.asset, s.node.partition, s.node.id) not in known]
                 self._enter(connection, *(artefact for artefact in behind if self.is_current(artefact.node)))
+                for asset, partition in {key[:2] for key in known} - set(map(_key, stored)):
+                    forget(connection, asset, partition or "")
+                self._remember_all(connection, report)
+        except WarehouseBusyError as error:
+            report(f"{error}; what was published is there, and is entered in the warehouse by a later command")
         except DamagedWarehouseError as error:
             aside = self.warehouse.path.with_name(self.warehouse.path.name + ".damaged")
             self.warehouse.path.replace(aside)
@@ -560,16 +599,22 @@ class Store:
             with Warehouse(temporary).connect() as connection:
                 enter(connection, *(v.stored.lineage for v in versions if not v.current), current=False)
                 self._enter(connection, *(artefact for artefact in stored if artefact.path not in damaged))
-                for path in self.history.evaluations():
-                    try:
-                        if lineage := lake.read_lineage(path):
-                            remember(connection, lineage, path)
-                    except DamagedFileError as error:
-                        report(str(error))
+                self._remember_all(connection, report)
             temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
             # DuckDB would replay into the new file what a process that died left unwritten for the old one.
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)
+
+    def _remember_all(self, connection: DuckDBPyConnection, report: Callable[[str], None]) -> None:
+        """Enter those of the kept metrics that the catalogue does not know."""
+        known = remembered(connection)
+        for path in self.history.evaluations():
+            if path.stem.rpartition("-")[2] not in known:
+                try:
+                    if lineage := lake.read_lineage(path):
+                        remember(connection, lineage, path)
+                except DamagedFileError as error:
+                    report(str(error))
 
     def _stored(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
         """All current artefacts, oldest first."""
@@ -610,6 +655,10 @@ def _version(folder: VersionFolder, version: str) -> Stored:
     if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
         raise DamagedFileError(path, "it is not what was published here")
     return Stored(path, lineage)
+
+
+def _key(stored: Stored) -> tuple[str, str | None]:
+    return stored.node.asset, stored.node.partition
 
 
 def _named(asset: str, partition: str | None) -> str:

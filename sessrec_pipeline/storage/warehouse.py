@@ -5,7 +5,6 @@ stands behind one file lock. All that it holds can be rebuilt from the files of 
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier, quoted, sql_text
 
 LOCK_SECONDS = 60
+PATIENCE = 1.0
+"""Seconds that publishing waits for a person's own DuckDB session, which may have the file open for hours."""
 DAMAGE = re.compile("not a valid DuckDB|corrupt|could not read enough bytes|deserialize", re.IGNORECASE)
 """What DuckDB says of files with changed, missing or foreign bytes, under several classes of error."""
 
@@ -35,23 +36,29 @@ class DamagedWarehouseError(DamagedFileError):
 class Warehouse:
     """Short transactions on the file at ``path``; it is made where there is none."""
 
-    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS, patience: float = PATIENCE) -> None:
         self.path = path
         self.lock_seconds = lock_seconds
+        self.patience = patience
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file as it is, for queries alone, beside all who read it.
+
+        Raises WarehouseBusyError when somebody who writes holds it for longer than ``lock_seconds``.
+        """
+        with self._open(self.lock_seconds, read_only=True) as connection:
+            yield connection
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end, undone when the block raises.
 
-        Who may only read the file reads it, without the lock. Raises WarehouseBusyError when another process holds the
-        file for longer than ``lock_seconds``.
+        Raises WarehouseBusyError when another sessrec process holds the file for longer than ``lock_seconds``, or any
+        other program for longer than ``patience``.
         """
-        if self._is_read_only():
-            with self._open(read_only=True) as connection:
-                yield connection
-            return
         with self.locked():
-            connection = self._open()
+            connection = self._open(self.patience)
             try:
                 connection.execute("BEGIN")
                 connection.execute(sql_text("storage", "catalogue"))
@@ -69,12 +76,8 @@ class Warehouse:
         with locked(self.path.with_name(self.path.name + ".lock"), self.lock_seconds, WarehouseBusyError):
             yield
 
-    def _is_read_only(self) -> bool:
-        """Whether this user may read the file, and neither change it nor put files beside it."""
-        return self.path.exists() and not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK))
-
-    def _open(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        end = time.monotonic() + self.lock_seconds
+    def _open(self, seconds: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        end = time.monotonic() + seconds
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only)
@@ -158,6 +161,11 @@ def remember(connection: duckdb.DuckDBPyConnection, lineage: Lineage, metrics: P
         {"at": node.created_at, "run": node.run_id, "id": node.id},
     )
     connection.execute("DROP VIEW incoming")
+
+
+def remembered(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Ids of the evaluations whose metrics are in the table ``history``."""
+    return {evaluation for (evaluation,) in connection.execute("SELECT DISTINCT evaluation FROM history").fetchall()}
 
 
 def forget(connection: duckdb.DuckDBPyConnection, asset: str, partition: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from assets.runs import open_instance
+from assets.instance import open_instance
 from sessrec_pipeline.feed import FeedSettings
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.runs import materialize_all, open_instance
+from assets.instance import open_instance
+from assets.runs import materialize_all
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings

@@ -69,17 +69,17 @@ def test_pruning_takes_what_nothing_needs_and_nothing_else(
 
 def test_a_log_that_a_result_rests_on_stays(settings: FeedSettings, instance: dg.DagsterInstance) -> None:
     """Made without the window, the results rest on the first day until they are made again."""
-    store, known = Store(settings), ["day0.tsv", "day1.tsv", "day2.tsv", "never landed.tsv"]
+    store = Store(settings)
     whole = settings.model_copy(update={"sessions": SessionSettings()})
     assert materialize_all(whole, instance, up_to=METRICS).success
     (settings.landing / "day0.tsv").unlink()
-    assert list(prunable(settings, store, known)) == []
+    assert list(prunable(settings, store)) == []
     assert materialize_all(settings, instance, up_to=METRICS).success
-    ((log, artefacts),) = prunable(settings, store, known)
+    ((log, artefacts),) = prunable(settings, store)
     assert log == "day0.tsv"
     assert [artefact.node.asset for artefact in artefacts] == ["raw_sessions", "quarantine"]
 
 
 def test_without_a_window_everything_stays(feed: Callable[..., FeedSettings]) -> None:
     settings = feed()
-    assert list(prunable(settings, Store(settings), [])) == []
+    assert list(prunable(settings, Store(settings))) == []

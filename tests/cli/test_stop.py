@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from terminal import sessrec
 
-from assets.runs import open_instance
+from assets.instance import open_instance
 from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import SyntheticSettings

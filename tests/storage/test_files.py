@@ -115,13 +115,17 @@ def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None
         (tmp_path / name).touch()
     long_ago = time.time() - ABANDONED - 1
     os.utime(tmp_path / f"{elsewhere}-old", (long_ago, long_ago))
+    uploads = [f"{TEMPORARY}upload.tsv", f"{TEMPORARY}1-2.tsv"]
+    for name in uploads:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (long_ago, long_ago))
     (tmp_path / f"{dead}-folder" / "inside").mkdir(parents=True)
     (tmp_path / f"{dead}-folder" / f"{dead}-nested").touch()
     (tmp_path / parents).mkdir()
 
     sweep(tmp_path)
 
-    assert names(tmp_path) == sorted([*kept, "deep", parents])
+    assert names(tmp_path) == sorted([*kept, *uploads, "deep", parents])
     assert not list((tmp_path / "deep").rglob("*.*"))
     assert sweep(tmp_path) == 0
 

@@ -51,9 +51,11 @@ def ask(store: Store, sql: str, **values: object) -> list[tuple[Any, ...]]:
 
 
 def files(store: Store) -> list[str]:
-    """Everything in the home but the warehouse's own files, the lock and the number of the layout."""
+    """Everything in the home but the warehouse's own files, the lock, the manifest and the number of the layout."""
     names = (path.relative_to(store.home) for path in store.home.rglob("*") if path.is_file())
-    return sorted(str(name) for name in names if not name.name.startswith(("warehouse", "store.lock", "layout")))
+    return sorted(
+        str(name) for name in names if not name.name.startswith(("warehouse", "store.lock", "layout", "manifest"))
+    )
 
 
 def parts(stored: Stored, folder: str) -> list[str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.warehouse import DamagedWarehouseError, Warehouse, WarehouseBusyError, enter, load
@@ -41,6 +42,7 @@ connection = duckdb.connect(sys.argv[1])
 print("held", flush=True)
 sys.stdin.readline()
 """
+READER = HOLDER.replace("sys.argv[1])", "sys.argv[1], read_only=True)")
 LOCKER = """
 import sys
 from pathlib import Path
@@ -134,7 +136,7 @@ def test_eight_processes_publish_at_once(tmp_path: Path) -> None:
 
 def test_a_program_that_has_the_file_open_is_named(warehouse: Warehouse) -> None:
     record(warehouse, [node("before")])
-    impatient = Warehouse(warehouse.path, lock_seconds=0.3)
+    impatient = Warehouse(warehouse.path, patience=0.3)
     with holding(HOLDER, warehouse.path) as holder:
         with pytest.raises(WarehouseBusyError, match=rf"close that program.*PID {holder.pid}\b"):
             record(impatient, [node("after")])
@@ -143,6 +145,23 @@ def test_a_program_that_has_the_file_open_is_named(warehouse: Warehouse) -> None
             pass
     record(impatient, [node("after")])
     assert rows(warehouse, "SELECT asset FROM lineage.node ORDER BY asset") == [("after",), ("before",)]
+
+
+def test_a_person_who_reads_keeps_nobody_from_publishing(tmp_path: Path) -> None:
+    store = Store(Settings(home=tmp_path))
+    store.warehouse.patience = 0.1
+    store.publish("metrics", Table(pa.table({"n": [1]})))
+    with holding(READER, store.warehouse.path):
+        store.publish("metrics", Table(pa.table({"n": [2]})))
+        said: list[str] = []
+        store.mend(said.append)
+        assert "is entered in the warehouse by a later command" in said[-1]
+        with store.warehouse.reading() as connection:
+            assert connection.execute("SELECT n FROM metrics").fetchall() == [(1,)]
+    assert store.find("metrics").arrow()["n"].to_pylist() == [2]
+    store.mend(said.append)
+    assert said[-1] == "entered 1 artefacts that the catalogue did not know"
+    assert rows(store.warehouse, "SELECT n FROM metrics") == [(2,)]
 
 
 def test_another_sessrec_process_that_stays_in_is_reported(warehouse: Warehouse) -> None:

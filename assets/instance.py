@@ -1,0 +1,84 @@
+"""Dagster's instance of a feed: what it remembers of runs, and nothing that the lake does not know better."""
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from sqlalchemy.exc import DatabaseError
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from assets.event_log import keep_open
+from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.files import locked, move, replacing
+
+UNCAPTURED: dict[str, Any] = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
+they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
+LOCK_SECONDS = 60
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@contextmanager
+def open_instance(settings: Settings, report: Callable[[str], None] = _say) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of this feed, made by one process at a time if it is new: two at once would both fail.
+
+    One that cannot be read is set aside and made anew, for all that results rest on is in the lake.
+    """
+    home = settings.dagster_home
+    with locked(home / "instance.lock", LOCK_SECONDS):
+        try:
+            instance = _opened(home)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            aside = home.with_name(f"{home.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            reason = " ".join(f"{getattr(error, 'orig', error)}".split())
+            report(f"Dagster's memory of runs cannot be read ({reason}): set aside as {aside} and begun anew")
+            move(home, aside)
+            home.mkdir()
+            with replacing(home / "dagster.yaml") as temporary:
+                temporary.write_bytes(_config(aside))
+            instance = _opened(home)
+    with instance:
+        keep_open(instance)
+        yield instance
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=UNCAPTURED))
+    # Each of its three databases is asked something.
+    instance.get_runs(limit=1)
+    instance.get_dynamic_partitions("landed_logs")
+    instance.all_instigator_state()
+    return instance
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a file of the instance is spoilt, and not busy, out of reach, or on another server."""
+    if isinstance(error, DatabaseError):
+        cause = error.orig
+        lost = "no such" in str(cause)  # of a file that was cut off, or taken from another program
+        return isinstance(cause, sqlite3.DatabaseError) and (lost or not isinstance(cause, sqlite3.OperationalError))
+    return isinstance(error, YAMLError | UnicodeDecodeError | dg.DagsterInvalidConfigError)
+
+
+def _config(aside: Path) -> bytes:
+    """The configuration of an instance that was set aside, or the shipped one where that is what is spoilt."""
+    try:
+        text = (aside / "dagster.yaml").read_bytes()
+        InstanceRef.from_dir(str(aside))
+    except Exception:
+        return (files("sessrec_pipeline") / "dagster.yaml").read_bytes()
+    return text
