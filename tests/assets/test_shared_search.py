@@ -57,7 +57,7 @@ def make(settings: FeedSettings, instance: dg.DagsterInstance, *assets: str) -> 
     logs = [path.name for path in settings.landing.iterdir()]
     instance.add_dynamic_partitions(str(landed_logs.name), logs)
     if "sessions" in assets:
-        assert not ingest(definitions, logs, instance)
+        assert ingest(definitions, logs, instance) == ({}, {})
     job = definitions.resolve_job_def("rebuild")
     assert execute(job, instance, asset_selection=[dg.AssetKey(name) for name in assets]).success
 

@@ -271,7 +271,7 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
         definitions, logs = build(settings), sorted(path.name for path in settings.landing.iterdir())
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(str(landed_logs.name), logs)
-            assert ingest(definitions, logs, instance) == {}
+            assert ingest(definitions, logs, instance) == ({}, {})
             job = definitions.resolve_job_def(REBUILD)
             assert execute(job, instance, asset_selection=[dg.AssetKey(asset) for asset in TABLES]).success
             event = instance.get_latest_materialization_event(dg.AssetKey("sessions"))

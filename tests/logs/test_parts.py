@@ -114,5 +114,5 @@ def test_a_folder_is_described(settings: FeedSettings, spark: Path) -> None:
     lines, readable = describe(spark)
     assert readable
     assert "note: A log of 2 parts, of which this is the first: part-00000.parquet." in lines
-    assert any(line.startswith("  4 events in 1 sessions on 3 items") for line in lines)
+    assert any(line.startswith("  4 events in 1 session on 3 items") for line in lines)
     assert "    1 item_missing; the first in row 4: s | 1700000011" in lines

@@ -149,7 +149,7 @@ def test_the_asset_trains_in_two_processes_and_tells_of_each_epoch(
     logs = [log.name for log in write_logs(LAW, settings.landing)]
     definitions, folder = build(settings), settings.training_states / "torchrun" / "gru4rec"
     instance.add_dynamic_partitions(str(landed_logs.name), logs)
-    assert ingest(definitions, logs, instance) == {}
+    assert ingest(definitions, logs, instance) == ({}, {})
 
     def run(*names: str) -> dg.ExecuteInProcessResult:
         keys = [dg.AssetKey(name) for name in names]
