@@ -44,8 +44,7 @@ def open_instance(settings: Settings, report: Callable[[str], None] = _say) -> I
             if not _is_damage(error):
                 raise
             aside = home.with_name(f"{home.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-            reason = " ".join(f"{getattr(error, 'orig', error)}".split())
-            report(f"Dagster's memory of runs cannot be read ({reason}): set aside as {aside} and begun anew")
+            report(f"Dagster's memory of runs cannot be read ({_reason(error)}): set aside as {aside} and begun anew")
             move(home, aside)
             home.mkdir()
             with replacing(home / "dagster.yaml") as temporary:
@@ -54,6 +53,21 @@ def open_instance(settings: Settings, report: Callable[[str], None] = _say) -> I
     with instance:
         keep_open(instance)
         yield instance
+
+
+def damage_of(settings: Settings) -> str | None:
+    """What is wrong with the instance, which stays as it is; None where it can be read."""
+    try:
+        with _opened(settings.dagster_home):
+            return None
+    except Exception as error:
+        if not _is_damage(error):
+            raise
+        return f"{settings.dagster_home} cannot be read ({_reason(error)}); the next run sets it aside"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{getattr(error, 'orig', error)}".split())
 
 
 def _opened(home: Path) -> dg.DagsterInstance:

@@ -21,6 +21,8 @@ from typing import Any
 LINE = "stopped; run the same command again to go on"
 PATIENCE = 1.0
 """Seconds that what ``at_stop`` names may take, all of it together."""
+HEARD = 0.3
+"""Seconds after which any signal is heard of."""
 _stderr, _stopping = 2, False
 _last_acts: list[Callable[[], object]] = []
 
@@ -52,7 +54,9 @@ def in_a_thread(work: Callable[[], object]) -> None:
 
     thread = threading.Thread(target=run, name="command")
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        # Python hears of a signal that comes just before the main thread begins to wait when it stops waiting.
+        thread.join(HEARD)
     if raised:
         raise raised[0]
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,12 @@ def dagster():
 def locked():
     with threading._active_limbo_lock:
         compute()
+def heard_elsewhere():
+    import signal
+    ready()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    while True:
+        pass
 def acts():
     with at_stop(lambda: print("acted", flush=True)), at_stop(lambda: 1 / 0):
         compute()
@@ -49,6 +55,16 @@ heed_signals()
 in_a_thread(globals()[sys.argv[1]])
 """
 ROOT = Path(__file__).parents[1]
+_begun: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """A process that did not end would compute for ever."""
+    yield
+    while _begun:
+        with _begun.pop() as process:
+            process.kill()
 
 
 def begun(work: str, *before: str, prepare: Callable[[], object] | None = None) -> "subprocess.Popen[str]":
@@ -62,6 +78,7 @@ def begun(work: str, *before: str, prepare: Callable[[], object] | None = None) 
         start_new_session=True,
         preexec_fn=prepare,
     )
+    _begun.append(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.communicate()
     return process
@@ -87,6 +104,12 @@ def test_a_signal_ends_whatever_is_done_in_one_line(work: str, number: signal.Si
     process.send_signal(number)
     assert process.communicate(timeout=60) == ("", f"{LINE}\n")
     assert process.returncode == 128 + number
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_heard() -> None:
+    """It comes just before that begins to wait, or to another thread."""
+    process = begun("heard_elsewhere")
+    assert process.communicate(timeout=60) == ("", f"{LINE}\n") and process.returncode == 143
 
 
 def test_signals_are_heeded_by_what_a_script_started_in_the_background() -> None:

@@ -113,6 +113,7 @@ for command in (
     logs.prune,
     logs.withdraw,
     catalog.rebuild_catalog,
+    catalog.verify,
     versions.versions,
     versions.restore,
     versions.pin,

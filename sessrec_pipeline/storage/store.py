@@ -472,7 +472,7 @@ class Store:
 
     def live(self) -> set[str]:
         """Ids of everything that a current artefact rests on."""
-        stored = self._stored(lambda damage: None)
+        stored = self.current(lambda damage: None)
         return {ancestor.id for artefact in stored for ancestor in artefact.lineage.ancestors}
 
     def is_current(self, node: Node) -> bool:
@@ -549,9 +549,9 @@ class Store:
         """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
 
         def contained(damage: DamagedFileError) -> None:
-            report(self._contained(damage))
+            report(self.set_aside(damage))
 
-        stored = self._stored(contained)
+        stored = self.current(contained)
         with ThreadPoolExecutor() as beside:
             found = list(zip(stored, beside.map(_damage_of, stored), strict=True))
         for _, damage in found:
@@ -559,7 +559,7 @@ class Store:
                 contained(damage)
         return [artefact for artefact, damage in found if damage is None]
 
-    def _contained(self, damage: DamagedFileError) -> str:
+    def set_aside(self, damage: DamagedFileError) -> str:
         """Take a damaged file out of the way of those who look for what is current; what was done."""
         with self._locked():
             for folder in self._folders():
@@ -616,8 +616,8 @@ class Store:
                 except DamagedFileError as error:
                     report(str(error))
 
-    def _stored(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
-        """All current artefacts, oldest first."""
+    def current(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
+        """All current artefacts, oldest first; what cannot be read is given to ``report``."""
         stored: list[Stored] = []
         for folder in self._folders():
             try:

@@ -58,7 +58,7 @@ TIMED = {"costs", "report"}
 def picture(settings: FeedSettings) -> Picture:
     """What is there, each table and checkpoint compared with its own hash; nothing may be damaged."""
     damage: list[str] = []
-    stored = Store(settings)._stored(damage.append)
+    stored = Store(settings).current(damage.append)
     assert damage == []
     for artefact in stored:
         if artefact.path.suffix == ".safetensors":

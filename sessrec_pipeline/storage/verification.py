@@ -1,0 +1,79 @@
+"""Whether all that a home holds is what was written, and all that must be there is there. Nothing is changed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sessrec_pipeline.storage import checkpoints, lake, pages
+from sessrec_pipeline.storage.files import BusyError, DamagedFileError, undamaged
+from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.storage.warehouse import seen
+
+
+def damaged_files(store: Store, progress: Callable[[int, int], None]) -> Iterator[DamagedFileError]:
+    """What is wrong with the files of lake, checkpoints, history and pages, of which every byte is read.
+
+    progress: called with the bytes done and all bytes.
+    """
+    settings = store.settings
+    files = [*settings.lake.rglob("[!.]*.parquet"), *settings.checkpoints.rglob("[!.]*.safetensors")]
+    files += [*store.history.folder.rglob("[!.]*.parquet"), *settings.reports.rglob("[!.]*.html")]
+    sizes = [path.stat().st_size for path in files]
+    done = 0
+    for path, size in zip(files, sizes, strict=True):
+        try:
+            _read(path)
+        except DamagedFileError as error:
+            if path.exists():  # else it was deleted meanwhile, as one of too many
+                yield error
+        done += size
+        progress(done, sum(sizes))
+
+
+def problems(store: Store, progress: Callable[[int, int], None]) -> Iterator[str]:
+    """What is wrong with a home, a sentence each; progress as for ``damaged_files``."""
+    yield from map(str, damaged_files(store, progress))
+    current: dict[tuple[str, str | None], Stored] = {}
+    for stored in store.current(lambda damage: None):  # it was told of
+        current[stored.node.asset, stored.node.partition] = stored
+    expected = store.manifest.read()
+    if expected is None:
+        yield f"{store.manifest.path} is not there, so nobody knows whether something is gone"
+    for (asset, partition), version in sorted((expected or {}).items(), key=str):
+        name = asset if partition is None else f"{asset}[{partition}]"
+        there = current.get((asset, partition))
+        if there is None:
+            yield f"{name} was published and is gone"
+        elif there.node.data_version != version:
+            yield f"{name} is version {there.node.data_version[:12]}, and {version[:12]} was published last"
+    yield from _of_warehouse(store, current)
+
+
+def _read(path: Path) -> None:
+    """DamagedFileError where a file is not what was written."""
+    with undamaged(path):
+        if path.suffix == ".safetensors":
+            checkpoints.read_checkpoint(path)
+        elif path.suffix == ".html":
+            pages.read_lineage(path)
+        else:
+            lineage = lake.read_lineage(path)
+            if lineage is None:
+                raise DamagedFileError(path, "it does not say what it is")
+            if lake.content_hash(path) != lineage.node.data_version:
+                raise DamagedFileError(path, "its rows differ from its own hash")
+
+
+def _of_warehouse(store: Store, current: dict[tuple[str, str | None], Stored]) -> Iterator[str]:
+    if not store.warehouse.path.exists():
+        yield f"{store.warehouse.path} is not there; the next command makes it anew from the lake's files"
+        return
+    try:
+        with store.warehouse.reading() as connection:
+            entered = {(asset, partition): node for asset, partition, node in seen(connection)}
+    except (DamagedFileError, BusyError) as error:
+        yield str(error)
+        return
+    for key in sorted(current.keys() | entered.keys(), key=str):
+        if entered.get(key) != (current[key].node.id if key in current else None):
+            name = key[0] if key[1] is None else f"{key[0]}[{key[1]}]"
+            yield f"{store.warehouse.path} knows another version of {name} than the lake has"
