@@ -7,6 +7,7 @@ whose order it is. ``rejected`` holds line, reason and text of lines that could 
 
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.engine import DuckDBEngine, Value, integer
@@ -156,17 +157,17 @@ def _refuse_bomb(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) ->
     size = 0
     for part in parts_of(log.path):
         footer = pq.read_metadata(part.path)
-        wanted = [name for name in footer.schema.to_arrow_schema().names if name in settings.needed_columns]
-        columns = [
-            footer.row_group(g).column(c) for g in range(footer.num_row_groups) for c in range(footer.num_columns)
-        ]
-        # Values of no length take 8 bytes at least. The engine keeps a value that many rows have once while it counts.
-        size += max(sum(column.total_uncompressed_size for column in columns), 8 * footer.num_rows * len(wanted))
-        if size <= most and wanted:
-            texts = " + ".join(f"COALESCE(SUM(STRLEN(CAST({quoted(name)} AS VARCHAR))), 0)" for name in wanted)
+        needed = [field for field in footer.schema.to_arrow_schema() if field.name in settings.needed_columns]
+        groups = [footer.row_group(g) for g in range(footer.num_row_groups)]
+        unpacked = sum(group.column(c).total_uncompressed_size for group in groups for c in range(footer.num_columns))
+        # Other values than texts take 8 bytes or so; of these the engine counts one that many rows have as one.
+        size += max(unpacked, 8 * footer.num_rows * len(needed))
+        texts = [f"{length}({quoted(field.name)})" for field in needed if (length := _length_of(field.type))]
+        if size <= most and texts:
+            lengths = " + ".join(f"COALESCE(SUM({length}), 0)" for length in texts)
             size += integer(
                 engine,
-                f"SELECT CAST({texts} AS BIGINT) FROM read_parquet($file, hive_partitioning = false)",
+                f"SELECT CAST({lengths} AS BIGINT) FROM read_parquet($file, hive_partitioning = false)",
                 file=str(part.path),
             )
         if size > most:
@@ -174,6 +175,14 @@ def _refuse_bomb(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) ->
                 f"{log.name}: the rows are more than {MAX_RATIO} times as large as the file; if this is a log "
                 "nevertheless, land it in parts, or as text"
             )
+
+
+def _length_of(kind: pa.DataType) -> str | None:
+    """The engine's function for the bytes of values of this type; None where all take as many."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "STRLEN"
+    return "OCTET_LENGTH" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
 
 
 def _parquet_columns(

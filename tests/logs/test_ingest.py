@@ -300,10 +300,12 @@ def test_no_quote_loses_a_row_in_silence(feed: Feed, data: st.DataObject) -> Non
     assert len(result.events) + len(result.bad) == len(rows), text
 
 
-def test_a_page_that_says_one_value_for_many_rows_is_refused(feed: Feed) -> None:
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_page_that_says_one_value_for_many_rows_is_refused(feed: Feed, kind: pa.DataType) -> None:
     buffer = io.BytesIO()
     rows = 100_000
-    table = pa.table({"SessionId": ["s" * 2_000] * rows, "ItemId": ["a"] * rows, "Time": [T] * rows})
+    sessions = pa.array(["s" * 2_000] * rows).dictionary_encode().cast(kind)
+    table = pa.table({"SessionId": sessions, "ItemId": ["a"] * rows, "Time": [T] * rows})
     pq.write_table(table, buffer, compression="zstd")
     assert buffer.tell() < 100_000
     with pytest.raises(LogRefusedError, match="rows are more than 200 times as large as the file"):
