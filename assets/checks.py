@@ -89,9 +89,7 @@ def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
     """Of all logs together."""
-    logs = [
-        (store.find("raw_sessions", name), store.find("quarantine", name)) for name in ingested_logs(context, store)
-    ]
+    logs = [(raw, store.find("quarantine", name)) for name, raw in ingested_logs(context, store).items()]
     types = {"log": pa.string(), "line": pa.int64(), "session": pa.string(), "item": pa.string(), "time": pa.int64()}
     wrong = [
         f"{raw.node.partition}: {column} is {schema.field(column).type}"

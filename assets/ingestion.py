@@ -17,6 +17,7 @@ from sessrec_pipeline.logs.ingest import ingest_each
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, landed_sha256, withdrawn_logs
+from sessrec_pipeline.text import about
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 RAW = dg.AssetKey("raw_sessions")
@@ -160,6 +161,6 @@ def _who() -> str:
 
 def _told(refused: Mapping[str, str]) -> str:
     """What a person reads of a run: all logs that were not taken, or the first ones of many."""
-    reasons = [why if why.startswith(log) else f"{log}: {why}" for log, why in refused.items()]
+    reasons = [about(log, why) for log, why in refused.items()]
     more = f"; and {len(reasons) - SHOWN:,} more, which the run's log names" if len(reasons) > SHOWN else ""
     return "; ".join(reasons[:SHOWN]) + more

@@ -90,9 +90,13 @@ def _is_damage(error: Exception) -> bool:
 
 def _config(aside: Path) -> bytes:
     """The configuration of an instance that was set aside, or the shipped one where that is what is spoilt."""
+    own = aside / "dagster.yaml"
     try:
-        text = (aside / "dagster.yaml").read_bytes()
         InstanceRef.from_dir(str(aside))
-    except Exception:
-        return (files("sessrec_pipeline") / "dagster.yaml").read_bytes()
-    return text
+    except Exception as error:
+        if not _is_damage(error):
+            raise
+    else:
+        if own.exists():
+            return own.read_bytes()
+    return (files("sessrec_pipeline") / "dagster.yaml").read_bytes()

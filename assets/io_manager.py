@@ -55,8 +55,8 @@ class StoreIOManager(dg.IOManager):
             found: Stored | list[Stored] = self.store.find(asset)
         elif isinstance(context.asset_partitions_def, dg.DynamicPartitionsDefinition):
             # Of the lake, not of Dagster's database, which may have been lost.
-            logs = {log.node.partition for log in self.store.in_window(list(self.store.logs().values()))}
-            found = [part for key, part in self.store.partitions(asset).items() if key in logs]
+            taken = self.store.ingested()
+            found = [stored for log, stored in self.store.partitions(asset).items() if log in taken]
         else:
             found = [self.store.find(asset, partition) for partition in context.asset_partition_keys]
         stored = [found] if isinstance(found, Stored) else found

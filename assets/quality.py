@@ -8,12 +8,12 @@ from assets.ingestion import landed_logs
 from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
 from sessrec_pipeline.quality.stored import evidence_of
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.store import Store, Stored
 
 
-def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> list[str]:
-    """All logs that are ingested; those that lie in the landing folder and are not are named."""
-    ingested = list(store.logs())
+def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> dict[str, Stored]:
+    """All logs that are ingested, by name; those that lie in the landing folder and are not are named."""
+    ingested = store.logs()
     known = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
     for name in sorted(set(known) - set(ingested)):
         if (store.settings.landing / name).exists():  # else it was refused, and is no more
@@ -35,7 +35,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
         """Of all logs together."""
-        logs = [store.find("raw_sessions", name) for name in ingested_logs(context, store)]
+        logs = list(ingested_logs(context, store).values())
         if not logs:
             for rule in _rules("raw_sessions"):
                 yield _result(rule, "raw_sessions", passed=True, seen="no log is ingested")

@@ -45,7 +45,7 @@ class Outcome:
     """What became of a run over everything."""
 
     landed: list[str] = field(default_factory=list)
-    """Logs in the landing folder that can be taken."""
+    """Logs that can be taken from the landing folder, or were ingested before."""
     refused: dict[str, str] = field(default_factory=dict)
     """Files and logs that were not taken, with the reason; the others went on without them."""
     failed: dict[str, str] = field(default_factory=dict)

@@ -19,6 +19,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def about(name: str, text: str) -> str:
+    """A sentence that says whom it is about: ``text``, after the name where it does not begin with it."""
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that asks for the one of ``known`` that is nearly ``name``; "" where none is."""
     near = difflib.get_close_matches(name, list(known), 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of, write_file
-from sessrec_pipeline.text import did_you_mean
+from sessrec_pipeline.text import about, did_you_mean
 
 
 @click.command()
@@ -130,6 +130,6 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
     with open_instance(settings) as instance:
         failed = take_out(settings, instance, logs, why=why, undo=undo)
     if failed:
-        raise Failure("\n".join(text if text.startswith(log) else f"{log}: {text}" for log, text in failed.items()))
+        raise Failure("\n".join(about(log, text) for log, text in failed.items()))
     done = "taken again" if undo else "withdrawn"
     click.echo(f"{', '.join(logs)}: {done}; `sessrec materialize` rebuilds what that changes")

@@ -20,6 +20,7 @@ from sessrec_pipeline.cli.common import (
     wide_option,
     write_file,
 )
+from sessrec_pipeline.text import about
 
 if TYPE_CHECKING:
     from assets.runs import Outcome
@@ -129,7 +130,7 @@ def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: b
 
 def _print_refused_logs(outcome: "Outcome") -> None:
     for name, reason in outcome.refused.items():
-        click.echo(f"not taken: {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
+        click.echo(f"not taken: {about(name, reason)}", err=True)
 
 
 def print_leaderboard(rows: Sequence[Mapping[str, Any]], settings: "Settings") -> None:

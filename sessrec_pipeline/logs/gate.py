@@ -77,12 +77,11 @@ def admit(path: Path, settings: LogSettings) -> LandedLog:
     if not parts:
         raise LogRefusedError(f"{name}: a folder without files; land the Parquet parts of the log in it")
     for part in parts:
-        place = name if part.path == path else f"{name}/{part.name}"
         status = part.path.lstat()
         if not stat.S_ISREG(status.st_mode):
-            raise LogRefusedError(f"{place}: not a regular file; copy the log itself into the landing folder")
+            raise LogRefusedError(f"{part.place}: not a regular file; copy the log itself into the landing folder")
         if status.st_size == 0:
-            raise LogRefusedError(f"{place}: the file is empty; land it again when it is complete")
+            raise LogRefusedError(f"{part.place}: the file is empty; land it again when it is complete")
     try:
         if settings.format == "parquet":
             return _admit_parquet(path, parts, settings)
@@ -185,22 +184,21 @@ def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settin
 
 
 def _admit_parquet(path: Path, parts: Sequence[Part], settings: LogSettings) -> LandedLog:
-    """A file, or a folder of parts. A column may be wanting in a part, or be of another type there."""
+    """A file, or a folder of parts: a column may be of another type in each, and one that is not needed be wanting."""
     columns: dict[str, None] = {}
     rows = 0
     units = set()
     for part in parts:
-        name = path.name if part.path == path else f"{path.name}/{part.name}"
         try:
             file = pq.ParquetFile(part.path)
             schema, rows = file.schema_arrow, rows + file.metadata.num_rows
         except PermissionError:
             raise
         except (pa.ArrowInvalid, OSError) as error:
-            raise LogRefusedError(f"{name}: not a readable Parquet file ({error}); land it again") from error
+            raise LogRefusedError(f"{part.place}: not a readable Parquet file ({error}); land it again") from error
         names = [*schema.names, *(column for column in part.values if column not in schema.names)]
         lower = [column.lower() for column in names]  # the engine does not tell capitals apart
-        _check_columns(name, names, [c for c in names if lower.count(c.lower()) > 1], settings)
+        _check_columns(part.place, names, [c for c in names if lower.count(c.lower()) > 1], settings)
         columns |= dict.fromkeys(names)
         kind = schema.field(settings.time).type if settings.time in schema.names else pa.string()
         units.add("iso8601" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else _unit(settings))

@@ -186,7 +186,7 @@ def _landed(log: LandedLog, rows: int) -> Lineage:
             config={},
             engine="",
             run_id="",
-            created_at=datetime.fromtimestamp(written_at(log.path), UTC).isoformat(timespec="seconds"),
+            created_at=datetime.fromtimestamp(written_at(state_of(log.path)), UTC).isoformat(timespec="seconds"),
             rows=rows,
             stats={"bytes": log.bytes},
         )

@@ -61,7 +61,7 @@ def scan(
         try:
             check_name(path.name)
             _check_kind(path)
-            state, written = state_of(path), written_at(path)
+            state = state_of(path)
         except LogRefusedError as error:
             refused[path.name] = str(error)
             continue
@@ -72,7 +72,7 @@ def scan(
         if before and same and before.sha256 and path.name != due:
             seen[path.name] = before
             continue
-        if settle_seconds > 0 and not same and time.time() - written < settle_seconds:
+        if settle_seconds > 0 and not same and time.time() - written_at(state) < settle_seconds:
             seen[path.name] = Seen(state, "")
             continue
         try:
@@ -83,8 +83,8 @@ def scan(
         seen[path.name] = Seen(state, sha256, time.time())
         if before and before.sha256 == sha256 and same:
             continue
-        if landed_sha256(store, path.name) != seen[path.name].sha256:
-            new[path.name] = seen[path.name].sha256
+        if landed_sha256(store, path.name) != sha256:
+            new[path.name] = sha256
     return Scan(seen, new, refused)
 
 

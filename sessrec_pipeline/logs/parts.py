@@ -19,6 +19,8 @@ class Part:
     path: Path
     name: str
     """Inside the log's folder; of a log that is one file, the log's."""
+    place: str
+    """In messages: the log's name, or that and its own."""
     values: dict[str, str | None]
     """Columns that the path says: ``date=2024-01-11/part-0.parquet`` has the column date."""
 
@@ -36,8 +38,9 @@ def is_log_name(name: str) -> bool:
 def parts_of(path: Path) -> list[Part]:
     """The files of a log, ordered by name."""
     if not path.is_dir():
-        return [Part(path, path.name, {})]
-    return [Part(file, str(file.relative_to(path)), _values(path, file)) for file in _files(path)]
+        return [Part(path, path.name, path.name, {})]
+    names = {file: str(file.relative_to(path)) for file in _files(path)}
+    return [Part(file, name, f"{path.name}/{name}", _values(path, file)) for file, name in names.items()]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -65,9 +68,9 @@ def state_of(path: Path) -> tuple[int, ...]:
     return tuple(n for s in states for n in (s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns))
 
 
-def written_at(path: Path) -> float:
-    """When any file of a log was last written to, seconds since 1970."""
-    return max(part.path.stat().st_mtime for part in parts_of(path))
+def written_at(state: tuple[int, ...]) -> float:
+    """When any file of a log was last written to, seconds since 1970, by its ``state_of``."""
+    return max(state[2::4], default=0) / 1e9
 
 
 def sha256_of(path: Path) -> str:

@@ -6,6 +6,7 @@ whose order it is. ``rejected`` holds line, reason and text of lines that could 
 """
 
 import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -134,9 +135,10 @@ def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
 
 def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
     """The rows of all parts, numbered through; each is read by its own types."""
-    _refuse_bomb(log, settings, engine)
+    parts = [(part, pq.read_metadata(part.path)) for part in parts_of(log.path)]
+    _refuse_bomb(log, parts, settings, engine)
     before = 0
-    for number, part in enumerate(parts_of(log.path)):
+    for number, (part, footer) in enumerate(parts):
         values, wrong, bound = _parquet_columns(log, part, settings, engine)
         judged = f"CASE {' '.join(wrong)} END" if wrong else "CAST(NULL AS VARCHAR)"
         engine.connection.execute(
@@ -146,17 +148,18 @@ def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int
             "FROM read_parquet($file, file_row_number = true, hive_partitioning = false)",
             {"file": str(part.path), **bound},
         )
-        before += pq.read_metadata(part.path).num_rows
+        before += footer.num_rows
     engine.connection.execute("CREATE TABLE rejected (line BIGINT, reason VARCHAR, text VARCHAR)")
     return log.records
 
 
-def _refuse_bomb(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
+def _refuse_bomb(
+    log: LandedLog, parts: Sequence[tuple[Part, pq.FileMetaData]], settings: LogSettings, engine: DuckDBEngine
+) -> None:
     """LogRefusedError where a file's rows would be far larger than itself: a page says one value for a million rows."""
     most = max(ALWAYS_FINE, MAX_RATIO * log.bytes)
     size = 0
-    for part in parts_of(log.path):
-        footer = pq.read_metadata(part.path)
+    for part, footer in parts:
         needed = [field for field in footer.schema.to_arrow_schema() if field.name in settings.needed_columns]
         groups = [footer.row_group(g) for g in range(footer.num_row_groups)]
         unpacked = sum(group.column(c).total_uncompressed_size for group in groups for c in range(footer.num_columns))
