@@ -147,7 +147,8 @@ def _withdraw(context: dg.AssetExecutionContext, config: LandedLogs, store: Stor
                 continue
             at = moment(time.time_ns() // 1_000)
             decided = {"sha256": landed_sha256(store, log), "by": _who(), "at": at, "why": config.why}
-            writer.publish("quarantine", log, emptied(store.find("quarantine", log)), withdrawn=decided)
+            if store.has("quarantine", log):
+                writer.publish("quarantine", log, emptied(store.find("quarantine", log)), withdrawn=decided)
             writer.publish("raw_sessions", log, emptied(there[log]), withdrawn=decided)
             context.log.info(f"{log}: withdrawn; {there[log].node.rows or 0:,} events go out of what is made next")
 

@@ -21,7 +21,7 @@ from sessrec_pipeline.clock import SECOND
 from sessrec_pipeline.logs.ingest import AHEAD, FUTURE
 from sessrec_pipeline.logs.landing import Scan
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
-from sessrec_pipeline.storage.withdrawal import is_withdrawn
+from sessrec_pipeline.storage.withdrawal import is_withdrawn, withdrawn_logs
 
 
 def unread(graph: AssetGraph, store: Store, found: Scan, *, everything: bool = False) -> list[str]:
@@ -32,12 +32,14 @@ def unread(graph: AssetGraph, store: Store, found: Scan, *, everything: bool = F
     """
     version = graph.get(RAW).code_version
     now = time.time() * SECOND + AHEAD
-    waiting = []
+    waiting, withdrawn = [], set(withdrawn_logs(store))
     for log in found.seen:
-        if log not in found.new:
+        if log in withdrawn and log not in found.new:
+            continue
+        if log not in found.new and store.has("quarantine", log):
             node = store.find("raw_sessions", log).node
             come = int(node.stats.get(FUTURE, sys.maxsize)) <= now
-            if is_withdrawn(node) or (node.code_version == version and not everything and not come):
+            if node.code_version == version and not everything and not come:
                 continue
         waiting.append(log)
     return waiting
@@ -74,7 +76,7 @@ def out_of_date(graph: AssetGraph, store: Store, logs: Sequence[str], *, everyth
         if node.group_name == GROUP:
             continue
         if node.partitions_def == landed_logs:
-            current[key] = {store.find(name, log).node.id for log in logs}
+            current[key] = set(_ids(store, name, logs))
             continue
         inputs = {version for parent in node.parent_keys for version in current.get(parent, set())}
         moved = everything or any(parent in late for parent in node.parent_keys)
@@ -104,9 +106,17 @@ def would_rest_on(graph: AssetGraph, store: Store, late: Sequence[dg.AssetKey], 
 
 
 def _current_ids(graph: AssetGraph, store: Store, key: dg.AssetKey, logs: Sequence[str]) -> list[str]:
-    definition = graph.get(key).partitions_def
-    partitions = logs if definition == landed_logs else definition.get_partition_keys() if definition else [None]
-    return [store.find(key.to_user_string(), partition).node.id for partition in partitions]
+    definition, name = graph.get(key).partitions_def, key.to_user_string()
+    if definition == landed_logs:
+        return _ids(store, name, logs)
+    partitions = definition.get_partition_keys() if definition else [None]
+    return [store.find(name, partition).node.id for partition in partitions]
+
+
+def _ids(store: Store, name: str, logs: Sequence[str]) -> list[str]:
+    """Of the partitions that are there: those of a withdrawn log are no loss."""
+    there = store.partitions(name)
+    return [there[log].node.id for log in logs if log in there]
 
 
 def checks_of(graph: AssetGraph, late: Sequence[dg.AssetKey]) -> set[dg.AssetCheckKey]:

@@ -110,18 +110,22 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
     from sessrec_pipeline.storage.withdrawal import withdrawn_logs
 
     there = list(store.partitions("raw_sessions"))
-    gone = [log for log in store.gone_logs(there) if log in logs]
-    known = withdrawn_logs(store) if undo else [*there, *gone]
+    gone = [log for log in store.gone_logs(there) if log in logs and log not in there]
+    withdrawn = withdrawn_logs(store)
+    known = withdrawn if undo else [*there, *gone, *withdrawn]
     if unknown := [log for log in logs if log not in known]:
         raise Failure(
             f"{unknown[0]} is not {'withdrawn' if undo else 'ingested'}{did_you_mean(unknown[0], known)}; "
             "`sessrec versions raw_sessions` lists all logs"
         )
     prepare_home(settings)
-    if gone and not undo:
-        store.give_up(gone)
-        click.echo(f"{', '.join(gone)}: gone, and given up")
-        logs = tuple(log for log in logs if log not in gone)
+    if not undo:
+        if gone:
+            store.give_up(gone)
+            click.echo(f"{', '.join(gone)}: gone, and given up")
+        if already := [log for log in logs if log in withdrawn]:
+            click.echo(f"{', '.join(already)}: withdrawn already")
+        logs = tuple(log for log in logs if log not in (*gone, *already))
     if not logs:
         return
     from assets.instance import open_instance

@@ -1,13 +1,15 @@
 """How the files of a home are laid out, by number, so that a home of an earlier layout is not taken for a new one.
 
-1: one file for each artefact, replaced by each new version. Such homes have no file ``layout``.
+1: one file for each artefact, replaced by each new version. Such homes have no file ``layout`` and no manifest.
 2: every version is kept (``versions``); ``<home>/layout`` holds the number.
 """
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.manifest import Manifest
 
 LAYOUT = 2
+TEXT = f"{LAYOUT}\n".encode()
 
 
 class LayoutError(RuntimeError):
@@ -22,25 +24,34 @@ def check_layout(settings: Settings) -> None:
             f"{settings.home} was made by an earlier version of sessrec, which laid out its files otherwise: stop what "
             f"works on it and run `sessrec --home {settings.home} migrate`, which moves them and loses nothing"
         )
-    if number not in (None, str(LAYOUT)):
+    if number not in (None, LAYOUT):
         raise LayoutError(
-            f"{settings.home / 'layout'} says {number!r} and this version of sessrec knows layout {LAYOUT}: "
+            f"{settings.home / 'layout'} says {number} and this version of sessrec knows layout {LAYOUT}: "
             "update sessrec, or name another --home"
         )
 
 
-def layout_of(settings: Settings) -> str | None:
-    """What the file says, None where there is none."""
+def layout_of(settings: Settings) -> int | None:
+    """The number of the home's layout, None where it has none.
+
+    Where there is a manifest that can be read, or the file says no number, that is damage: today's is the first layout
+    that has either file, and a manifest of a later one cannot be read.
+    """
     try:
-        return (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
+        text = (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
-        return None
+        text = None
+    if text != str(LAYOUT) and Manifest(settings.home).read() is not None:
+        return LAYOUT
+    return None if text is None else int(text) if text.isdecimal() else LAYOUT
 
 
 def write_layout(settings: Settings) -> None:
     """Mark the home as one of today's layout."""
-    with replacing(settings.home / "layout") as temporary:
-        temporary.write_text(f"{LAYOUT}\n", encoding="utf-8")
+    path = settings.home / "layout"
+    if not path.exists() or path.read_bytes() != TEXT:
+        with replacing(path) as temporary:
+            temporary.write_bytes(TEXT)
 
 
 def holds_artefacts(settings: Settings) -> bool:

@@ -9,9 +9,9 @@ Landed files are their owner's: nothing here ever touches one.
 from collections.abc import Iterator
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.store import QUARANTINE, RAW, NotMaterializedError, Store, Stored
 
-PARTITIONED = ("raw_sessions", "quarantine")
+PARTITIONED = (RAW, QUARANTINE)
 
 
 def prunable(settings: Settings, store: Store) -> Iterator[tuple[str, list[Stored]]]:

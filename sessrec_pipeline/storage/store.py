@@ -38,7 +38,7 @@ from sessrec_pipeline.storage.files import (
 )
 from sessrec_pipeline.storage.history import History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
-from sessrec_pipeline.storage.layout import check_layout, layout_of, write_layout
+from sessrec_pipeline.storage.layout import check_layout, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.manifest import Manifest
 from sessrec_pipeline.storage.pages import Page
@@ -57,7 +57,10 @@ from sessrec_pipeline.storage.warehouse import (
 )
 
 Publishable = Table | Checkpoint | Page
-RAW = "raw_sessions"
+RAW, QUARANTINE = "raw_sessions", "quarantine"
+"""Both have a partition for each log."""
+WITHDRAWN = "withdrawn"
+"""Among the settings of a log's nodes: ``sha256`` of the landed file that is left out, and by whom and why."""
 VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
 """Suffixes of what is kept in versions, and how a file's lineage is read."""
 LOCK, LOCK_SECONDS = "store.lock", 60
@@ -152,7 +155,7 @@ class Store:
         self.settings = settings
         self.warehouse = Warehouse(settings.warehouse)
         self.history = History(settings)
-        self.manifest = Manifest(settings.home / "manifest.json")
+        self.manifest = Manifest(settings.home)
         self.home = settings.home
 
     def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
@@ -229,12 +232,8 @@ class Store:
     def _put(self, temporary: Path, folder: VersionFolder, lineage: Lineage) -> Stored:
         finish(temporary)  # which may take long, and nobody waits for it
         with self._locked():
-            self._mark_layout()
-            return Stored(folder.put(temporary, lineage.node.data_version), lineage).known()
-
-    def _mark_layout(self) -> None:
-        if layout_of(self.settings) is None:
             write_layout(self.settings)
+            return Stored(folder.put(temporary, lineage.node.data_version), lineage).known()
 
     def enter(self, published: Sequence[Stored]) -> None:
         """Tell the catalogue of what was published but not ``entered``, and delete versions that are too many."""
@@ -245,7 +244,7 @@ class Store:
     def _entered(self, *published: Stored) -> Stored:
         """Tell the catalogue of new files; a catalogue that somebody deleted is made anew with them. The last one."""
         with self._locked():
-            self.manifest.change({_key(stored): stored.node.data_version for stored in published})
+            self._expect(published)
         if not self.warehouse.path.exists() and self.rebuild_catalogue(only_if_missing=True):
             return published[-1]
         # While somebody reads the file in another program, ``mend`` is who enters it later.
@@ -255,6 +254,15 @@ class Store:
             self._enter(connection, *now)
             enter(connection, *(s.lineage for s in published if s not in now), current=False)
         return published[-1]
+
+    def _expect(self, published: Sequence[Stored]) -> None:
+        """Let the manifest know what is there from now on. The store is locked."""
+        decided = {
+            str(stored.node.partition): stored.node.config.get(WITHDRAWN, {}).get("sha256")
+            for stored in published
+            if stored.node.asset == RAW
+        }
+        self.manifest.change({_key(stored): stored.node.data_version for stored in published}, withdrawn=decided)
 
     def _kept(self, stored: Stored, folder: VersionFolder) -> Stored:
         """Delete versions beyond ``[storage] keep_versions``, the oldest first.
@@ -438,7 +446,7 @@ class Store:
         there = self.partitions(RAW)
         if gone := self.gone_logs(there):
             raise GoneError(
-                f"{RAW}[{gone[0]}] was ingested and is gone from the lake"
+                f"{self._gone_table(gone[0], there)} was ingested and is gone from the lake"
                 + (f", and so it is with {len(gone) - 1:,} more" if len(gone) > 1 else "")
                 + f": land {gone[0]} again, bring the lake's files back from a backup, or give it up with `sessrec "
                 f"withdraw {gone[0]}`"
@@ -446,14 +454,28 @@ class Store:
         return there
 
     def gone_logs(self, there: Collection[str]) -> list[str]:
-        """Names of logs that were ingested and are not ``there``, and were neither withdrawn nor pruned."""
-        expected = self.manifest.read() or {}
-        return sorted(str(partition) for asset, partition in expected if asset == RAW and partition not in there)
+        """Names of logs that were ingested and are not ``there``, or whose quarantine is not, and were not pruned.
+
+        Not those that were withdrawn, which have no rows to lose.
+        """
+        withdrawn = self.manifest.withdrawn()
+        expected = [(asset, str(log)) for asset, log in self.manifest.read() or {} if log not in withdrawn]
+        gone = {log for asset, log in expected if asset == RAW and log not in there}
+        gone |= {log for asset, log in expected if asset == QUARANTINE and not self._has_quarantine(log)}
+        return sorted(gone)
+
+    def _gone_table(self, log: str, there: Collection[str]) -> str:
+        return _named(RAW if log not in there else QUARANTINE, log)
+
+    def _has_quarantine(self, log: str) -> bool:
+        folder = self.folder(QUARANTINE, log, ".parquet")
+        version = folder.current()
+        return version is not None and folder.path(version).exists()
 
     def give_up(self, logs: Sequence[str]) -> None:
         """Expect logs that are gone no longer."""
         with self._locked():
-            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, "quarantine") for log in logs])
+            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, QUARANTINE) for log in logs])
 
     def ingested(self) -> dict[str, Stored]:
         """The logs that are in the window, by name: what sessions rests on. GoneError as for ``logs``."""
@@ -508,14 +530,14 @@ class Store:
         current yet stays, as one of the versions that are not current.
         """
         with self._locked():
-            self._mark_layout()
+            write_layout(self.settings)
         if swept := sweep(self.home):
             report(f"removed {swept} unfinished files of processes that died")
         stored = self._undamaged(report)
         if not stored:
             return
         with self._locked():
-            self.manifest.change({_key(artefact): artefact.node.data_version for artefact in stored})
+            self._expect(stored)
         try:
             with self.warehouse.connect() as connection:
                 known = seen(connection)

@@ -9,11 +9,7 @@ import pyarrow.parquet as pq
 
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Node
-from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
-
-WITHDRAWN = "withdrawn"
-"""Among a node's settings: ``sha256`` of the landed file that is left out, and by whom and why; among the counts of a
-partition: how many rows it had."""
+from sessrec_pipeline.storage.store import RAW, WITHDRAWN, NotMaterializedError, Store, Stored
 
 
 def is_withdrawn(node: Node) -> bool:
@@ -30,14 +26,16 @@ def emptied(stored: Stored) -> Table:
 def landed_sha256(store: Store, log: str) -> str | None:
     """sha256 of the file that a partition of raw_sessions was read from, or is withdrawn; None where there is none."""
     try:
-        lineage = store.find("raw_sessions", log).lineage
+        lineage = store.find(RAW, log).lineage
     except NotMaterializedError:
-        return None
+        return store.manifest.withdrawn().get(log)
     if is_withdrawn(lineage.node):
         return str(lineage.node.config[WITHDRAWN]["sha256"])
     return next((n.data_version for n in lineage.ancestors if n.asset == "landing"), None)
 
 
 def withdrawn_logs(store: Store) -> list[str]:
-    """Names of the logs that are withdrawn."""
-    return [log for log, stored in store.partitions("raw_sessions").items() if is_withdrawn(stored.node)]
+    """Names of the logs that are withdrawn, also where the partition that says so is lost."""
+    there = store.partitions(RAW)
+    lost = [log for log in store.manifest.withdrawn() if log not in there]
+    return [log for log, stored in there.items() if is_withdrawn(stored.node)] + lost

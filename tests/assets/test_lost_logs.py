@@ -7,10 +7,11 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from assets.runs import materialize_all
+from assets.runs import materialize_all, withdraw
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.settings import LogSettings, RowRule
 from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.withdrawal import withdrawn_logs
 
 T = 1_767_700_000
 LOGS = [f"day-{day}.tsv" for day in range(3)]
@@ -80,3 +81,30 @@ def test_times_that_have_come_since_are_taken(
     at = Store(settings).find("raw_sessions", "new.tsv").node.created_at
     assert materialize_all(settings, instance, up_to=["sessions"]).success
     assert Store(settings).find("raw_sessions", "new.tsv").node.created_at == at
+
+
+def test_lost_quarantine_is_read_again_or_named(settings: FeedSettings, instance: dg.DagsterInstance) -> None:
+    store = Store(settings)
+    shutil.rmtree(settings.lake / "quarantine")
+    done = materialize_all(settings, instance, up_to=["sessions"])
+    assert f"quarantine[{LOGS[1]}] was ingested and is gone from the lake" in done.failed["ingestion"]
+    assert list(store.partitions("quarantine")) == LOGS[:1]
+    for log in LOGS[1:]:
+        assert withdraw(settings, instance, [log]) == {}
+    assert materialize_all(settings, instance, up_to=["sessions"]).success
+    assert store.find("sessions").node.rows == 60
+
+
+def test_a_lost_partition_does_not_bring_a_withdrawn_log_back(
+    settings: FeedSettings, instance: dg.DagsterInstance
+) -> None:
+    store = Store(settings)
+    assert withdraw(settings, instance, LOGS[:1]) == {}
+    for asset in ("raw_sessions", "quarantine"):
+        shutil.rmtree(store.find(asset, LOGS[0]).path.parents[1])
+    done = materialize_all(settings, instance, up_to=["sessions"])
+    assert done.success and done.rebuilt == ["sessions"]
+    assert withdrawn_logs(store) == LOGS[:1] and store.find("sessions").node.rows == 120
+    assert withdraw(settings, instance, LOGS[:1], undo=True) == {}
+    assert materialize_all(settings, instance, up_to=["sessions"]).success
+    assert withdrawn_logs(store) == [] and store.find("sessions").node.rows == 180

@@ -15,7 +15,7 @@ from sessrec_pipeline.storage.store import GoneError, Store
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    return Manifest(tmp_path / "manifest.json")
+    return Manifest(tmp_path)
 
 
 def test_it_keeps_what_was_entered(manifest: Manifest) -> None:

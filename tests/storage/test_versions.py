@@ -320,10 +320,21 @@ def test_an_empty_home_gets_the_number_of_the_layout(store: Store) -> None:
     Store(store.settings).find("asset")
 
 
-@pytest.mark.parametrize("number", [None, "3", ""])
+@pytest.mark.parametrize("number", [None, "3"])
 def test_a_home_of_another_layout_is_refused(store: Store, number: str | None) -> None:
     store.publish("asset", rows(1))
     layout = store.home / "layout"
     layout.unlink() if number is None else layout.write_text(number)
+    for manifest in (store.manifest.path, store.manifest.before):
+        manifest.write_text('{"sha256": "", "of": "another version"}')
     with pytest.raises(LayoutError, match="home migrate" if number is None else "update sessrec"):
         Store(store.settings)
+
+
+@pytest.mark.parametrize("text", [None, "", "6", ":", "\x12", "\xb2"])
+def test_a_spoilt_number_of_the_layout_is_written_again(store: Store, text: str | None) -> None:
+    store.publish("asset", rows(1))
+    layout = store.home / "layout"
+    layout.unlink() if text is None else layout.write_text(text)
+    Store(store.settings).mend()
+    assert layout.read_text() == f"{LAYOUT}\n"
