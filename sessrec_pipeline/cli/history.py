@@ -1,7 +1,7 @@
 """Commands about what earlier runs came to: history, compare."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,29 +38,45 @@ class Run:
 
     @cached_property
     def rows(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Recall and MRR at the largest cutoff that the run has, by model and metric."""
-        rule = self.settings.evaluation.tie_rule
+        """By model and metric, as in ``recall@20``: the one that decides today, where the run has it, comes first.
+
+        Recall and MRR at the run's largest cutoff follow.
+        """
+        rule, (metric, k) = self.settings.evaluation.tie_rule, self.settings.evaluation.deciding
         table = [row for row in self.stored.arrow().to_pylist() if row["tie_rule"] == rule]
         largest = max(row["k"] for row in table)
+        wanted = [f"{metric}@{k}", f"recall@{largest}", f"mrr@{largest}"]
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in table:
-            if row["k"] == largest and row["metric"] in ("recall", "mrr"):
-                found.setdefault(row["model"], {})[row["metric"]] = row
+        for row in sorted(table, key=lambda row: (wanted.index(name) if (name := _metric_of(row)) in wanted else 3)):
+            if _metric_of(row) in wanted:
+                found.setdefault(row["model"], {})[_metric_of(row)] = row
         return found
 
+    def row(self, model: str) -> dict[str, Any]:
+        """The model's value in the metric that decides."""
+        return next(iter(self.rows[model].values()))
+
     def best(self, ceilings: set[str]) -> str:
-        """The model with the highest Recall of those shown; the oracle does not compete."""
+        """The best model of those shown; the oracle does not compete."""
         competing = [model for model in self.rows if model not in ceilings] or list(self.rows)
-        return max(competing, key=lambda model: float(self.rows[model]["recall"]["value"]))
+        return max(competing, key=lambda model: float(self.row(model)["value"]))
 
     def origin(self, model: str) -> "list[Node]":
         """The model's rankings with all that they rest on, and the metrics."""
-        return [self.stored.node, *self.stored.lineage.origin(self.rows[model]["recall"]["rankings"])]
+        return [self.stored.node, *self.stored.lineage.origin(self.row(model)["rankings"])]
 
     def rankings(self, model: str) -> "Node":
         """The version of the model's rankings that was measured."""
-        wanted = self.rows[model]["recall"]["rankings"]
+        wanted = self.row(model)["rankings"]
         return next(node for node in self.stored.lineage.ancestors if node.id == wanted)
+
+
+def _metric_of(row: Mapping[str, Any]) -> str:
+    return f"{row['metric']}@{row['k']}"
+
+
+def _heading(metric: str) -> str:
+    return metric.replace("recall", "r").upper()
 
 
 def runs_of(store: "Store") -> list[Run]:
@@ -90,18 +106,21 @@ def runs_of(store: "Store") -> list[Run]:
 @wide_option
 @click.pass_obj
 def history(home: Path | None, model: str | None, last: int, as_json: bool) -> None:
-    """Recall and MRR of every run, the oldest first, and what changed since the run before.
+    """What every run came to, the oldest first, and what changed since the run before.
+
+    In the metric that decides ([evaluation] primary), and Recall or MRR at the largest cutoff.
 
     In the warehouse the table history has all metrics of all runs.
     """
     settings = existing_feed(home)
+    from sessrec_pipeline.evaluation.estimates import Estimate
     from sessrec_pipeline.storage.lineage import changes
 
     runs = runs_of(store_of(settings))
     known = sorted({name for run in runs for name in run.rows})
     if model is not None and model not in known:
         raise Failure(f"no run has a model {model!r}{did_you_mean(model, known)}; there are {', '.join(known)}")
-    ceilings = _ceilings(settings)
+    ceilings, metrics = _ceilings(settings), list(next(iter(runs[-1].rows.values())))[:2]
     shown: list[list[object]] = []
     details: list[str] = []
     earlier = runs[-last - 1] if len(runs) > last else None
@@ -122,13 +141,13 @@ def history(home: Path | None, model: str | None, last: int, as_json: bool) -> N
                 continue
             if change is not None and (words := change.in_words()):
                 details.append(f"{run.name}: {words}")
-            recall, mrr = run.rows[name]["recall"], run.rows[name]["mrr"]
-            values = [f"{cell['value']:.4f} [{cell['low']:.3f} {cell['high']:.3f}]" for cell in (recall, mrr)]
-            shown.append([run.when, run.name, name, f"{recall['sessions']:,}", *values, change.kinds if change else ""])
+            cells = [run.rows[name].get(metric) for metric in metrics]
+            values = ["-" if cell is None else Estimate.of(cell).in_brackets() for cell in cells]
+            sessions = f"{run.row(name)['sessions']:,}"
+            shown.append([run.when, run.name, name, sessions, *values, change.kinds if change else ""])
         before |= dict.fromkeys(run.rows, run)
     if not as_json:
-        k = next(iter(runs[-1].rows.values()))["recall"]["k"]
-        header = ["when (UTC)", "run", "model", "sessions", f"R@{k}", f"MRR@{k}", "changed"]
+        header = ["when (UTC)", "run", "model", "sessions", *map(_heading, metrics), "changed"]
         print_table(header, shown, spare=["sessions"])
         if details:
             click.echo("\n".join(["", "what changed since the run before, of what the model rests on", *details]))
@@ -149,9 +168,9 @@ def _print_json(run: Run, model: str, change: Any) -> None:
         "evaluation": node.id,
         "when": node.created_at,
         "model": model,
-        **{f"{m}_at_{cell['k']}": {n: cell[n] for n in ("value", "low", "high")} for m, cell in cells.items()},
-        "predictions": cells["recall"]["predictions"],
-        "sessions": cells["recall"]["sessions"],
+        **{m.replace("@", "_at_"): {n: cell[n] for n in ("value", "low", "high")} for m, cell in cells.items()},
+        "predictions": run.row(model)["predictions"],
+        "sessions": run.row(model)["sessions"],
         "code": node.code_version,
         "changed": None if change is None else asdict(change),
     }

@@ -17,8 +17,13 @@ class Estimate:
     @staticmethod
     def from_row(row: Mapping[Any, Any], column: str) -> "Estimate":
         """From a row of a table with the columns ``column``, ``<column>_low`` and ``<column>_high``."""
-        low, high = (math.nan if (bound := row[f"{column}_{end}"]) is None else bound for end in ("low", "high"))
-        return Estimate(float(row[column]), float(low), float(high))
+        return Estimate.of({"value": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]})
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> "Estimate":
+        """Inverse of ``as_row``."""
+        low, high = (math.nan if row[end] is None else float(row[end]) for end in ("low", "high"))
+        return Estimate(float(row["value"]), low, high)
 
     @property
     def has_interval(self) -> bool:

@@ -70,6 +70,26 @@ def test_history_has_the_figures_that_were_published(runs: tuple[Path, list[str]
     assert {row["model"]: row["recall_at_20"]["value"] for row in rows[-3:]} == of_last
 
 
+def test_the_metric_that_decides_comes_first(runs: tuple[Path, list[str]], tmp_path: Path) -> None:
+    home = shutil.copytree(runs[0], tmp_path / "shop")
+    (home / "sessrec.toml").write_text(f'{TOML}[evaluation]\nprimary = "mrr@5"\n')
+    table = sessrec(home, "history").stdout
+    assert table.split()[5:7] == ["MRR@5", "R@20"]
+    rows = [json.loads(line) for line in sessrec(home, "history", "--last", "1", "--json").stdout.splitlines()]
+    best = max(rows, key=lambda row: float(row["mrr_at_5"]["value"]))
+    assert f"{best['model']} " in table and f"{best['mrr_at_5']['value']:.4f} [" in table
+
+
+def test_history_of_too_few_sessions_for_an_interval(tmp_path: Path) -> None:
+    (tmp_path / "shop/landing").mkdir(parents=True)
+    rows = [f"{s}\t{i}\t{1_700_000_000 + 40_000 * s + i}\n" for s in range(8) for i in range(3)]
+    (tmp_path / "shop/landing/log.tsv").write_text("SessionId\tItemId\tTime\n" + "".join(rows))
+    (tmp_path / "shop/sessrec.toml").write_text('models = ["markov"]\n')
+    assert sessrec(tmp_path / "shop", "materialize", "metrics").exit_code == 0
+    result = sessrec(tmp_path / "shop", "history")
+    assert result.exit_code == 0 and "[" not in result.stdout
+
+
 def test_history_outlives_the_warehouse(runs: tuple[Path, list[str]]) -> None:
     home, _ = runs
     settings, sql = load_settings(home), "FROM history ORDER BY ALL"
