@@ -47,7 +47,7 @@ class Run:
         largest = max(row["k"] for row in table)
         wanted = [f"{metric}@{k}", f"recall@{largest}", f"mrr@{largest}"]
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in sorted(table, key=lambda row: (wanted.index(name) if (name := _metric_of(row)) in wanted else 3)):
+        for row in sorted(table, key=lambda row: wanted.index(name) if (name := _metric_of(row)) in wanted else 3):
             if _metric_of(row) in wanted:
                 found.setdefault(row["model"], {})[_metric_of(row)] = row
         return found

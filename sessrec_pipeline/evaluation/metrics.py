@@ -12,7 +12,7 @@ import pyarrow as pa
 from sessrec_pipeline.evaluation.comparisons import between, verdict
 from sessrec_pipeline.evaluation.evidence import gains_of
 from sessrec_pipeline.evaluation.ranks import METRICS
-from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, resampled, shares
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import sql_text
 
@@ -78,7 +78,7 @@ def metrics_table(rankings: Mapping[str, Path], nodes: Mapping[str, str], settin
                 "sessions": len(own.counts),
                 "rankings": nodes[model],
             }
-            for (metric, rule, k), estimate in zip(columns, estimates(own.means, means, len(own.counts)), strict=True)
+            for (metric, rule, k), estimate in zip(columns, shares(own.means, means, len(own.counts)), strict=True)
         ]
     rows.sort(key=lambda r: (r["model"], r["tie_rule"], r["metric"], r["k"]))
     return pa.Table.from_pylist(rows, SCHEMA)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, resampled, shares
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view, sql_text
 
@@ -81,7 +81,7 @@ def _rows(
     protocol: str, model: str, columns: list[tuple[str, int]], tie_rule: str, sums: Sums, means: NDArray[np.float64]
 ) -> Iterator[dict[str, object]]:
     sessions = int(np.count_nonzero(sums.counts))
-    for (metric, k), estimate in zip(columns, estimates(sums.means, means, sessions), strict=True):
+    for (metric, k), estimate in zip(columns, shares(sums.means, means, sessions), strict=True):
         yield {
             "protocol": protocol,
             "model": model,

@@ -1,6 +1,6 @@
 """Bootstrap over test sessions: drawn once, used for every model, metric and slice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,10 +66,31 @@ def interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     return low, high
 
 
-def estimates(values: NDArray[np.float64], means: NDArray[np.float64], sessions: int) -> list[Estimate]:
+def interval_of_shares(means: NDArray[np.float64], sessions: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``interval`` of values between 0 and 1, which is not a point where all ``sessions`` have a value of 0, or of 1.
+
+    No resample of such sessions has another value, and yet another session may: there the bound is the exact one of
+    Clopper and Pearson (1934), 0.025^(1/n) from the other end.
+    """
+    low, high = interval(means)
+    reach = 0.025 ** (1 / sessions)
+    return np.where(low == 1, reach, low), np.where(high == 0, 1 - reach, high)
+
+
+def estimates(
+    values: NDArray[np.float64],
+    means: NDArray[np.float64],
+    sessions: int,
+    interval: Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]] = interval,
+) -> list[Estimate]:
     """Values (metrics,) with the intervals of their resampled ones (samples, metrics).
 
     Without intervals where the values rest on fewer than LEAST_SESSIONS ``sessions``.
     """
     low, high = interval(means) if sessions >= LEAST_SESSIONS else (np.full_like(values, np.nan),) * 2
     return [Estimate(*own) for own in np.stack([values, low, high], axis=1).tolist()]
+
+
+def shares(values: NDArray[np.float64], means: NDArray[np.float64], sessions: int) -> list[Estimate]:
+    """``estimates`` of values between 0 and 1, as all metrics of rankings are."""
+    return estimates(values, means, sessions, lambda drawn: interval_of_shares(drawn, sessions))

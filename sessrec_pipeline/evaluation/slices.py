@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessrec_pipeline.evaluation.evidence import GAINS, Evidence
-from sessrec_pipeline.evaluation.resampling import Sums, interval, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, interval_of_shares, resampled
 from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 from sessrec_pipeline.settings import EvaluationSettings
 from sessrec_pipeline.storage.sql import create_view, sql_text
@@ -103,7 +103,7 @@ def slices_table(
     shape = len(models), len(settings.cutoffs)
     rows: list[dict[str, object]] = []
     for (name, place, band, inside), own, means in zip(found, sums, drawn, strict=True):
-        low, high = (bound.reshape(shape) for bound in interval(means))
+        low, high = (bound.reshape(shape) for bound in interval_of_shares(means, len(own.counts)))
         for m, model in enumerate(models):
             values = evidence.gains[model][:, :, inside].mean(axis=2)  # (GAINS, cutoffs)
             for c, k in enumerate(settings.cutoffs):

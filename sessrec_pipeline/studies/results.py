@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sessrec_pipeline.evaluation.estimates import Estimate
 from sessrec_pipeline.evaluation.metrics import session_sums
-from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled
+from sessrec_pipeline.evaluation.resampling import Sums, estimates, resampled, shares
 from sessrec_pipeline.settings import EvaluationSettings, TieRule
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Results:
         """The rows of one model, a row a metric, with 95 % intervals over sessions."""
         self.sums[variation, model] = sums
         own = _sums_of(sums)
-        found = estimates(own.means, _resampled([sums], self.evaluation)[0], len(own.counts))
+        found = shares(own.means, _resampled([sums], self.evaluation)[0], len(own.counts))
         common = {"variation": variation, "model": model, "k": self.k, **about}
         common |= {"predictions": int(own.counts.sum()), "sessions": len(own.counts)}
         return [

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, interval, resampled
+from sessrec_pipeline.evaluation.resampling import CHUNK, Sums, estimates, interval, resampled, shares
 from sessrec_pipeline.quality.splits import LEAST_SESSIONS
 
 
@@ -64,3 +65,14 @@ def test_estimates_are_values_with_the_intervals_of_their_draws() -> None:
     few = estimates(group.means, drawn, LEAST_SESSIONS - 1)
     assert [own.as_row() for own in few] == [{"value": v, "low": None, "high": None} for v in (0.5, 1.0)]
     assert few[0].with_interval == few[0].in_brackets() == "0.5000" and few[0].interval == "\u2013"
+
+
+def test_what_always_hit_or_never_did_may_not_do_so_next_time() -> None:
+    n = 40
+    group = Sums(np.repeat([[2.0, 0.0, 1.0]], n, axis=0), np.full(n, 2.0))
+    (drawn,) = resampled([group], n, 100, seed=0)
+    always, never, between = shares(group.means, drawn, n)
+    exact = scipy.stats.binomtest(n, n).proportion_ci(0.95, method="exact")
+    assert (always.low, always.high) == (pytest.approx(exact.low), 1)
+    assert (never.low, never.high) == (0, pytest.approx(1 - exact.low))
+    assert (between.low, between.high) == (0.5, 0.5)

@@ -75,7 +75,7 @@ def test_rows_are_compared_with_the_first_variation_or_with_a_model() -> None:
     rows += results.from_sums("a", sums(names, [3.0] * 30), "second", x=1.0)
     assert [(row["metric"], row["value"], row["low"], row["high"]) for row in rows[:2]] == [
         ("recall", 0.2, 0.2, 0.2),
-        ("mrr", 0.0, 0.0, 0.0),
+        ("mrr", 0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 30))),
     ]
     assert (rows[0]["k"], rows[0]["predictions"], rows[0]["sessions"]) == (5, 300, 30)
 
