@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test distributed lint messages audit clean
+.PHONY: help demo dev test distributed campaign lint messages audit clean
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -24,6 +24,9 @@ distributed: .venv/installed ## the tests on clusters of this machine; those on 
 	else \
 		echo "no Java 17 or newer: the tests on a Spark cluster are left out"; $(BIN)/pytest -m distributed; \
 	fi
+
+campaign: .venv/installed ## three minutes of faults against a home at work (all: tests/soak/campaign.py --faults 1000)
+	$(BIN)/python tests/soak/campaign.py --seconds 180
 
 lint: .venv/installed ## ruff, mypy, the order of the rooms, and whether Dagster loads the graph
 	$(BIN)/ruff check .
