@@ -39,7 +39,8 @@ def serve(settings: "Settings", port: int) -> None:
     with _alone(settings, url):
         _check_port(port)
         from assets.instance import open_instance
-        from assets.runs import end_dead_runs, fail_launched_runs
+        from assets.processes import end_dead_runs
+        from assets.runs import fail_launched_runs
 
         with open_instance(settings) as instance:
             for line in end_dead_runs(instance):  # or they would count against the limit of runs
