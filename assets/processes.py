@@ -1,19 +1,65 @@
-"""Runs that live inside one process, and die with it: who they are, and what becomes of them."""
+"""Runs and the processes that they live and die in: who they are, and what becomes of a run whose process died.
+
+Each run's process holds the run's lock file in Dagster's folder. It is one process for the commands, and the one that
+the daemon launched for runs of the UI; runs whose steps are pods are left to Dagster and Kubernetes.
+"""
 
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
 from sessrec_pipeline.storage.files import make_folder
 from sessrec_pipeline.storage.owners import holder, is_dead, owned, taken_over
 
 PROCESS_TAG = "sessrec/process"
-"""Run tag ``host:pid``, for people, of a run that lives inside one process, and holds its lock file as long."""
+"""Run tag ``host:pid``, for people, of a run that lives inside a command's process."""
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class _Owning(dg.Executor):
+    """An executor that holds the lock file of the run that it executes."""
+
+    def __init__(self, executor: dg.Executor) -> None:
+        self.executor = executor
+
+    @property
+    def retries(self) -> RetryMode:
+        return self.executor.retries
+
+    @property
+    def step_dependency_config(self) -> StepDependencyConfig:
+        return self.executor.step_dependency_config
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        with ExitStack() as stack:
+            with suppress(OSError):  # as in a pod, into whose folder nobody else looks
+                stack.enter_context(own_run(plan_context.instance, plan_context.run_id))
+            yield from self.executor.execute(plan_context, execution_plan)
+
+
+def owning(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
+    """The executor for runs that are launched: as it is, and others can tell whether the run's process lives."""
+
+    create = executor.executor_creation_fn
+    if create is None:
+        raise ValueError(f"{executor.name} makes no executors")
+    return dg.ExecutorDefinition(
+        name=executor.name,
+        config_schema=executor.config_schema,  # type: ignore[arg-type] # it takes what it gives
+        requirements=executor.get_requirements,
+        executor_creation_fn=lambda context: _Owning(create(context)),
+        description=executor.description,
+    )
 
 
 @contextmanager
@@ -29,26 +75,31 @@ def _lock(instance: dg.DagsterInstance, run_id: str) -> Path:
     return Path(instance.root_directory) / "running" / f"{run_id}.lock"
 
 
+def _may_be_dead(run: dg.DagsterRun, lock: Path) -> bool:
+    """Whether its file says something of a run: one that was launched may run where its file is not to be seen."""
+    return PROCESS_TAG in run.tags or lock.exists()
+
+
 def has_died(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the one process that a run lived in is dead (``storage.owners``)."""
-    return PROCESS_TAG in run.tags and is_dead(_lock(instance, run.run_id))
+    """Whether the process that a run lived in is known to be dead (``storage.owners``)."""
+    lock = _lock(instance, run.run_id)
+    return _may_be_dead(run, lock) and is_dead(lock)
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of ours whose process is dead as failed and free what they held; say which.
+    """Mark runs whose process is dead as failed and free what they held; say which.
 
     Dagster itself would wait for a slot of the GPU's pool that a killed run still holds, for ever and in silence.
     """
     lines = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if PROCESS_TAG in run.tags:
-            with taken_over(_lock(instance, run.run_id)) as dead:
+        lock, process = _lock(instance, run.run_id), run.tags.get(PROCESS_TAG, "of the Dagster daemon")
+        if _may_be_dead(run, lock):
+            with taken_over(lock) as dead:
                 if dead:
-                    instance.report_run_failed(run, f"process {run.tags[PROCESS_TAG]} died")
+                    instance.report_run_failed(run, f"process {process} died")
                     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-                    lines.append(
-                        f"run {run.run_id[:8]} of process {run.tags[PROCESS_TAG]}, which died, is marked as failed"
-                    )
+                    lines.append(f"run {run.run_id[:8]} of process {process}, which died, is marked as failed")
     return lines
 
 
@@ -59,7 +110,7 @@ def held_by(instance: dg.DagsterInstance, pool: str) -> str:
 
 
 def _who(instance: dg.DagsterInstance, run_id: str) -> str:
-    run = instance.get_run_by_id(run_id)
-    if run is not None and PROCESS_TAG in run.tags:
-        return holder(_lock(instance, run_id))
+    lock = _lock(instance, run_id)
+    if lock.exists():
+        return holder(lock)
     return f"run {run_id[:8]} of the Dagster UI or daemon holds it; end it in the UI (`sessrec dev`)"

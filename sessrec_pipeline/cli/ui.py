@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from shutil import rmtree
@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
-from filelock import FileLock, Timeout
 
 from sessrec_pipeline.cli.common import Failure
 from sessrec_pipeline.stopping import at_stop, end_children, is_stopping
 from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.owners import BusyError, holder, locked
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
@@ -95,21 +95,20 @@ def _answers(port: int) -> bool:
 @contextmanager
 def _alone(settings: "Settings", url: str) -> Iterator[None]:
     """Hold the lock of the feed's UI; Failure where another process holds it."""
-    note = settings.dagster_home / "dev.json"
-    lock = FileLock(settings.dagster_home / "dev.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        other = {"pid": "of an unknown number", "url": "another port"}
-        with suppress(OSError, ValueError):
-            other |= json.loads(note.read_text(encoding="utf-8"))
-        raise Failure(
-            f"the UI of {settings.home} is open already, at {other['url']} (process {other['pid']}): "
-            "open that page, or stop that process first"
-        ) from None
-    with lock:
+    note, lock = settings.dagster_home / "dev.json", settings.dagster_home / "dev.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, 0))
+        except BusyError:
+            other = {"url": "another port"}
+            with suppress(OSError, ValueError):
+                other |= json.loads(note.read_text(encoding="utf-8"))
+            raise Failure(
+                f"the UI of {settings.home} is open already, at {other['url']}: open that page, or end it first: "
+                f"{holder(lock)}"
+            ) from None
         with replacing(note) as temporary:
-            temporary.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
+            temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
         yield
 
 

@@ -14,15 +14,20 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
+from assets.graph import build
 from assets.instance import open_instance
-from assets.processes import PROCESS_TAG, end_dead_runs
+from assets.processes import PROCESS_TAG, end_dead_runs, owning
 from assets.runs import _failures, execute
 from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.storage.owners import is_dead
 
 TRAINS = """
 import sys
 import dagster as dg
+from assets.graph import build
 from assets.instance import open_instance
 from assets.runs import execute
 from sessrec_pipeline.feed import load_settings
@@ -163,3 +168,34 @@ def test_a_run_whose_number_went_to_another_program_has_died(instance: dg.Dagste
     run = instance.create_run_for_job(training_again, tags=living, status=dg.DagsterRunStatus.STARTED)
     (line,) = end_dead_runs(instance)
     assert run.run_id[:8] in line and statuses(instance) == [dg.DagsterRunStatus.FAILURE]
+
+
+def test_a_launched_run_whose_process_was_killed_has_died(with_gpu: FeedSettings) -> None:
+    """Its process holds the lock while it executes the run; without a lock file it may run out of sight."""
+    locks = with_gpu.dagster_home / "running"
+    seen: list[bool] = []
+
+    @dg.op
+    def looks() -> None:
+        seen.extend(is_dead(path) for path in locks.iterdir())
+
+    @dg.job(executor_def=owning(dg.in_process_executor))
+    def launched() -> None:
+        looks()
+
+    with open_instance(with_gpu) as instance:
+        execute_run(InMemoryJob(launched), instance.create_run_for_job(launched), instance)
+        assert seen == [False] and list(locks.iterdir()) == []
+        left = instance.create_run_for_job(launched, status=dg.DagsterRunStatus.STARTED)
+        assert end_dead_runs(instance) == []
+        (locks / f"{left.run_id}.lock").touch()  # which nobody holds
+        (line,) = end_dead_runs(instance)
+        assert left.run_id[:8] in line and statuses(instance) == [
+            dg.DagsterRunStatus.FAILURE,
+            dg.DagsterRunStatus.SUCCESS,
+        ]
+
+
+@pytest.mark.parametrize("job", ["ingest", "checks", "rebuild", "studies"])
+def test_all_jobs_of_a_feed_own_their_runs(feed: Callable[..., FeedSettings], job: str) -> None:
+    assert build(feed()).resolve_job_def(job).executor_def.executor_creation_fn.__module__ == "assets.processes"  # type: ignore[union-attr]

@@ -159,7 +159,11 @@ def test_dev_opens_its_feed_from_another_project_and_ends_with_its_processes(dem
         assert '{"name":"demo","loadStatus":"LOADED"}' in locations(url).replace(" ", "")
         assert Path("/proc").is_dir() == bool(commands_with(str(demo / "dagster")))
         again = sessrec(demo, "dev", "--port", str(free_port()))
-        assert again.exit_code == 2 and f"open already, at {url} (process {process.pid})" in again.output
+        assert (
+            again.exit_code == 2
+            and f"open already, at {url}: " in again.output
+            and f"`kill {process.pid}`" in again.output
+        )
         (other := tmp_path / "other").mkdir()
         (other / "sessrec.toml").touch()
         busy = sessrec(other, "dev", "--port", str(port))
