@@ -75,7 +75,7 @@ class Trains(threading.Thread):
 def test_who_would_train_the_same_waits_and_then_has_it(
     feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another run, on another machine, from another instance of Dagster: they have a state, and one at a time has it."""
+    """Another run, perhaps of another instance of Dagster, on another machine."""
     settings, said = feed(), list[str]()
     monkeypatch.setattr(owners, "NOTICE", 0.0)
     first = Trains(settings)
@@ -103,7 +103,7 @@ def test_a_job_is_not_written_while_torchrun_still_trains(
     folder.mkdir(parents=True)
     (folder / "failed.txt").write_text("kept")
     monkeypatch.setattr(assets.training, "LONG", 0.0)
-    with locked(folder / STATE_LOCK, 0), pytest.raises(BusyError, match="state.lock"):
+    with locked(folder / STATE_LOCK, 0), pytest.raises(BusyError, match=STATE_LOCK):
         train_with_torchrun(CONTEXT, settings, job("one"))
     assert (folder / "failed.txt").read_text() == "kept"
 
