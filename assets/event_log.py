@@ -6,11 +6,15 @@ from contextlib import contextmanager
 import dagster as dg
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._record import copy
 from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy import Connection, StaticPool, create_engine
 
 from assets.processes import end_dead_runs, held_by
 from sessrec_pipeline.storage.owners import LONG, Waiting
+
+POLL = 1.0
+"""Seconds between two asks for a slot of a pool."""
 
 
 def keep_open(instance: dg.DagsterInstance) -> None:
@@ -51,8 +55,9 @@ class _KeptOpen(SqliteEventLogStorage):
             waits.pop((run_id, step_key), None)
             return status
         new = Waiting(LONG, lambda: held_by(self._instance, concurrency_key))
-        waits.setdefault((run_id, step_key), new).on()
-        return status
+        waits.setdefault((run_id, step_key), new).on(POLL)
+        # Dagster would ask less and less often, and compute for nothing meanwhile; other steps go on between two asks.
+        return copy(status, sleep_interval=0.0)
 
     def dispose(self) -> None:
         for engine in self.__dict__.get("_engines", {}).values():

@@ -72,7 +72,11 @@ def own_run(instance: dg.DagsterInstance, run_id: str) -> Iterator[dict[str, str
 
 
 def _lock(instance: dg.DagsterInstance, run_id: str) -> Path:
-    return Path(instance.root_directory) / "running" / f"{run_id}.lock"
+    return _locks(instance) / f"{run_id}.lock"
+
+
+def _locks(instance: dg.DagsterInstance) -> Path:
+    return Path(instance.root_directory) / "running"
 
 
 def _may_be_dead(run: dg.DagsterRun, lock: Path) -> bool:
@@ -93,13 +97,19 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     lines = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        lock, process = _lock(instance, run.run_id), run.tags.get(PROCESS_TAG, "of the Dagster daemon")
+        lock = _lock(instance, run.run_id)
         if _may_be_dead(run, lock):
             with taken_over(lock) as dead:
-                if dead:
-                    instance.report_run_failed(run, f"process {process} died")
+                now = instance.get_run_by_id(run.run_id)
+                if dead and now is not None and not now.is_finished:  # else it came to its end since we looked
+                    tag = run.tags.get(PROCESS_TAG)
+                    process = f"process {tag}" if tag else "a process of the Dagster daemon"
+                    instance.report_run_failed(run, f"{process} died")
                     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-                    lines.append(f"run {run.run_id[:8]} of process {process}, which died, is marked as failed")
+                    lines.append(f"run {run.run_id[:8]} of {process}, which died, is marked as failed")
+    for lock in _locks(instance).glob("*.lock"):  # of runs that ended when their process was stopped
+        with suppress(FileNotFoundError), taken_over(lock):
+            pass
     return lines
 
 
