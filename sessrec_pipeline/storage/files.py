@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -45,7 +46,6 @@ OWNER = "owner.lock"
 SCRATCH = re.compile(rf"({OURS.pattern})-\w+")
 """Name of a folder that a library made with ``temporary_prefix``; its owner holds a lock file beside it."""
 LOCK = re.compile(rf"{OURS.pattern}\.lock")
-PROCESS = f"{TEMPORARY}{uuid4().hex}"
 ABANDONED = 2 * 86_400
 """Seconds after which a folder whose owner is not known is taken for abandoned."""
 _places: dict[Path, ExitStack] = {}
@@ -58,13 +58,21 @@ def works_in(place: Path) -> None:
 
 def temporary_prefix() -> str:
     """How the names of this process's folders begin, for ``tempfile``, in the places that it ``works_in``."""
+    name = _name(os.getpid())
     for place, stack in _places.items():
-        if not (place / f"{PROCESS}.lock").exists():
+        lock = place / f"{name}.lock"
+        if place.parent.is_dir() and not lock.exists():  # a study's home is gone after it
             # Nothing is made in a home that may only be read; who was swept in this moment stays unknown.
             with suppress(OSError, BusyError):
                 make_folder(place)
-                stack.enter_context(owned(place / f"{PROCESS}.lock"))
-    return f"{PROCESS}-"
+                stack.enter_context(owned(lock))
+    return f"{name}-"
+
+
+@cache
+def _name(process: int) -> str:
+    """Forks have names of their own."""
+    return f"{TEMPORARY}{uuid4().hex}"
 
 
 @atexit.register

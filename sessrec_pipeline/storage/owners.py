@@ -112,11 +112,8 @@ def owned(path: Path) -> Iterator[None]:
     """Hold a lock file whose name nobody else uses; it is gone at the end. BusyError where somebody was faster."""
     if (lock := _taken(path, os.O_CREAT)) is None:
         raise BusyError(holder(path))
-    with _held(path, lock):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    with _held(path, lock, passing=True):
+        yield
 
 
 def is_dead(path: Path) -> bool:
@@ -135,13 +132,13 @@ def is_dead(path: Path) -> bool:
 @contextmanager
 def taken_over(path: Path) -> Iterator[bool]:
     """Whether ``is_dead``, and then one process alone is told so until the block ends, after which the file is gone."""
+    lock, gone = None, False
     try:
         lock = _taken(path)
     except FileNotFoundError:
-        yield True
-        return
+        gone = True
     try:
-        yield lock is not None
+        yield gone or lock is not None
     finally:
         if lock is not None:
             path.unlink(missing_ok=True)
@@ -176,32 +173,43 @@ def _taken(path: Path, flags: int = 0, how: int = fcntl.LOCK_EX) -> int | None:
 
 
 @contextmanager
-def _held(path: Path, lock: int) -> Iterator[None]:
+def _held(path: Path, lock: int, passing: bool = False) -> Iterator[None]:
     with suppress(OSError):  # a full disk keeps nobody from holding a lock
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(asdict(Note.mine())).encode(), 0)
-    _beat_for(path)
+    _beat_for(path, lock)
     try:
         yield
     finally:
-        _beating.pop(path, None)
-        with suppress(OSError):
-            os.ftruncate(lock, 0)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # for all who have the descriptor
-        os.close(lock)
+        if _beating.pop(path, None) is not None:  # else this is a fork of the process that holds it
+            with suppress(OSError):
+                path.unlink() if passing else os.ftruncate(lock, 0)
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a process that is just being started may have the descriptor, too
+            os.close(lock)
 
 
 def _shown(command: list[str]) -> str:
     return " ".join(shlex.join(command).split())[:COMMAND]
 
 
-_beating: dict[Path, None] = {}
+_beating: dict[Path, int] = {}
+"""The files that this process holds, with their descriptors."""
 _heart = threading.Thread()
 
 
-def _beat_for(path: Path) -> None:
+def _forked() -> None:
+    """A fork holds nothing: it may live longer than the process that it was."""
+    for lock in _beating.values():
+        os.close(lock)
+    _beating.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _beat_for(path: Path, lock: int) -> None:
     global _heart  # noqa: PLW0603
-    _beating[path] = None
+    _beating[path] = lock
     if not _heart.is_alive():
         _heart = threading.Thread(target=_beat, name="heartbeat", daemon=True)
         _heart.start()

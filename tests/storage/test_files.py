@@ -20,6 +20,8 @@ from sessrec_pipeline.storage.files import (
     replacing,
     sweep,
     temporary_folder,
+    temporary_prefix,
+    works_in,
     writing,
 )
 
@@ -163,6 +165,16 @@ def test_folders_that_a_library_made_go_with_their_process(tmp_path: Path) -> No
     process.communicate()
     assert sweep(tmp_path) == 1
     assert names(tmp_path) == ["copy"] and names(tmp_path / "copy") == []
+
+
+def test_a_home_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    works_in(tmp_path / "study" / "scratch")
+    temporary_prefix()
+    assert (tmp_path / "study" / "scratch").is_dir()
+    shutil.rmtree(tmp_path / "study")
+    temporary_prefix()
+    assert names(tmp_path) == []
 
 
 def test_folders_of_unknown_owners_stay_until_they_are_old(tmp_path: Path) -> None:

@@ -146,3 +146,36 @@ def test_a_holder_out_of_sight_is_named_by_its_note(path: Path) -> None:
         seen = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     me = os.getpid()
     assert seen.startswith(f"process {me} on ") and seen.endswith(f"`kill {me}` there ends that False\n")
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from sessrec_pipeline.storage.files import temporary_prefix
+from sessrec_pipeline.storage.owners import locked, owned
+with owned(Path(sys.argv[1])):
+    if os.fork() == 0:
+        print(temporary_prefix(), flush=True)
+        with locked(Path(sys.argv[1] + ".own"), 0):
+            print("holds", flush=True)
+            sys.stdin.read()
+    else:
+        print(temporary_prefix(), flush=True)
+        os.wait()
+"""
+
+
+def test_a_fork_holds_what_is_its_own_alone(path: Path) -> None:
+    """The process that it was may be dead while it lives."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(path)]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None and parent.stdin is not None
+    told = [parent.stdout.readline() for _ in range(3)]
+    assert len(set(told)) == 3, "their folders have names of their own"
+    parent.kill()
+    parent.wait()
+    assert is_dead(path) and not is_dead(path.with_name(f"{path.name}.own"))
+    parent.communicate()
+    while not is_dead(path.with_name(f"{path.name}.own")):
+        time.sleep(0.01)
+    assert path.exists(), "the fork did not take it for its own"
