@@ -88,18 +88,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block raises, ``path`` is as it was and the temporary file is gone.
     """
-    with writing(path.parent, path.name) as temporary:
+    with writing(path.parent, path.suffix) as temporary:
         yield temporary
         finish(temporary)
         move(temporary, path)
 
 
 @contextmanager
-def writing(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the path of an empty file beside ``folder``'s others to write to; what is there at the end is removed."""
+def writing(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yield a temporary path below ``folder`` to write to; what is still there at the end is removed."""
     make_folder(folder)
     with temporary_folder(folder) as own:
-        temporary = own / f".{name}"  # for those who look for files in all folders
+        temporary = own / f".new{suffix}"  # hidden from those who look for files in all folders
         temporary.touch()
         yield temporary
 

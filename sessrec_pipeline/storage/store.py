@@ -217,14 +217,14 @@ class Store:
                 pages.write_page(temporary, value, lineage)
             return self._entered(Stored(self.page(asset, partition), lineage))
         folder = self.folder(asset, partition, ".safetensors")
-        with writing(folder.files, f"new{folder.suffix}") as temporary:
+        with writing(folder.files, folder.suffix) as temporary:
             checkpoints.write_checkpoint(temporary, value, lineage)
             stored = self._put(temporary, folder, lineage)
         return self._kept(self._entered(stored), folder)
 
     def _write_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> tuple[Stored, VersionFolder]:
         folder = self.folder(draft.asset, draft.partition, ".parquet")
-        with writing(folder.files, f"new{folder.suffix}") as temporary:
+        with writing(folder.files, folder.suffix) as temporary:
             writer, content, rows = lake.write_table(temporary, table.data)
             node = replace(draft, data_version=content, rows=rows, stats=table.stats, engine=table.engine)
             lineage = _lineage(node, [*parents, *table.origins])

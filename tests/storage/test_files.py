@@ -215,7 +215,7 @@ def test_what_a_process_in_another_namespace_left_goes_at_once(tmp_path: Path, e
 
 
 def test_a_copy_of_a_home_has_no_living_owners(tmp_path: Path) -> None:
-    with writing(tmp_path / "home", "file") as temporary:
+    with writing(tmp_path / "home", ".txt") as temporary:
         temporary.write_text("half")
         shutil.copytree(tmp_path / "home", tmp_path / "copy")
         assert (sweep(tmp_path / "copy"), sweep(tmp_path / "home")) == (1, 0)
