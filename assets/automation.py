@@ -12,7 +12,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.ingestion import RAW, landed_logs, read_landed_log
-from assets.processes import dead_process
+from assets.processes import end_dead_runs, has_died, owning
 from assets.rankings import shard_assets, shard_partitions
 from assets.staleness import checks_of, out_of_date, unread, would_rest_on
 from assets.studies import GROUP
@@ -28,7 +28,7 @@ ingest_job = dg.define_asset_job(
     "ingest",
     # The checks of all logs together are the first steps of a rebuild, which they may stop.
     selection=dg.AssetSelection.assets("raw_sessions", "quarantine").without_checks(),
-    executor_def=dg.in_process_executor,  # a process of its own would cost more than the work
+    executor_def=owning(dg.in_process_executor),  # a process of its own would cost more than the work
     description="Read landed logs: those of the run's partitions, or those that its config names. With "
     "`withdraw: true` take their rows out again; to undo that, name them without it.",
 )
@@ -42,7 +42,7 @@ studies_job = dg.define_asset_job(
 checks_job = dg.define_asset_job(
     "checks",
     selection=dg.AssetSelection.all_asset_checks(),
-    executor_def=dg.in_process_executor,
+    executor_def=owning(dg.in_process_executor),
     description="All asset checks, on what is there.",
 )
 
@@ -130,6 +130,8 @@ def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         graph, instance = _graph(context), context.instance
+        for line in end_dead_runs(instance):  # or runs that the daemon launched would wait for what they hold
+            context.log.warning(line)
         if waiting := under_way(instance, ingest_job.name, REBUILD):
             return dg.SkipReason(f"run {waiting[:8]} is under way")
         logs = list(store.ingested())
@@ -157,7 +159,7 @@ def under_way(instance: dg.DagsterInstance, *jobs: str) -> str | None:
     """The id of an unfinished run of one of the jobs, whose process has not died."""
     for job in jobs:
         for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES)):
-            if dead_process(run) is None:
+            if not has_died(instance, run):
                 return run.run_id
     return None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.processes import owning
 from sessrec_pipeline.settings import ComputeSettings, SettingsError
 
 GPU_POOL = "gpu"
@@ -23,14 +24,14 @@ def gpu(count: int = 1) -> dict[str, Any]:
     }
 
 
-def executor(settings: ComputeSettings, gpu_steps: Iterable[str]) -> dg.ExecutorDefinition | None:
-    """What runs the steps of a run; None is Dagster's own choice, a process for each.
+def executor(settings: ComputeSettings, gpu_steps: Iterable[str]) -> dg.ExecutorDefinition:
+    """What runs the steps of a run: a process for each, as is Dagster's own choice, or a pod.
 
     ``gpu_steps`` are the steps whose pods get ``[compute] gpu_pod``. SettingsError where that is no part of a pod's
     spec, or the extra is missing.
     """
     if settings.steps == "processes":
-        return None
+        return owning(dg.multi_or_in_process_executor)
     try:
         from dagster_k8s import k8s_job_executor  # noqa: PLC0415 - an extra
         from dagster_k8s.job import UserDefinedDagsterK8sConfig  # noqa: PLC0415

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DatabaseError
 
 from assets.event_log import keep_open
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.files import locked, move, replacing
+from sessrec_pipeline.storage.files import make_folder, move, replacing
+from sessrec_pipeline.storage.owners import locked
 
 UNCAPTURED: dict[str, Any] = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -36,6 +37,7 @@ def open_instance(settings: Settings, report: Callable[[str], None] = _say) -> I
     One that cannot be read is set aside and made anew, for all that results rest on is in the lake.
     """
     home = settings.dagster_home
+    make_folder(home)
     with locked(home / "instance.lock", LOCK_SECONDS):
         try:
             instance = _opened(home)

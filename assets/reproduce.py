@@ -22,8 +22,9 @@ from pydantic import Field, ValidationError
 
 from assets.code_version import code_version
 from assets.graph import build
+from assets.processes import end_dead_runs
 from assets.rankings import shard_assets
-from assets.runs import end_dead_runs, execute, ingest, rebuild_of
+from assets.runs import execute, ingest, rebuild_of
 from assets.staleness import out_of_date, unread
 from sessrec_pipeline.evaluation.metrics import session_sums
 from sessrec_pipeline.evaluation.ranking import MISS

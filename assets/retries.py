@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 import dagster as dg
 import duckdb
 
-from sessrec_pipeline.storage.files import BusyError
+from sessrec_pipeline.storage.owners import BusyError
 
 WAITS = (2.0, 10.0, 50.0)
 """Seconds before the second, third and fourth try of a step."""

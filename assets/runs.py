@@ -17,7 +17,7 @@ from assets.countdown import Countdown, last_time
 from assets.graph import build
 from assets.ingestion import REFUSED, landed_logs
 from assets.logger import reason
-from assets.processes import PROCESS_TAG, dead_process, this_process
+from assets.processes import PROCESS_TAG, UNFINISHED, end_dead_runs, own_run
 from assets.staleness import checks_of, out_of_date, under_other_settings, unread
 from assets.studies import GROUP, PAGE
 from sessrec_pipeline.feed import cards_of
@@ -33,7 +33,6 @@ from sessrec_pipeline.text import did_you_mean
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
-UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 class UnknownAssetError(LookupError):
@@ -74,7 +73,7 @@ def materialize_all(
     ``up_to`` names the assets that are wanted, by default all of them: what they do not rest on stays as it is.
     UnknownAssetError where the feed has no such asset. ``everything`` rebuilds also what is up to date.
     """
-    for line in [*end_dead_runs(instance), *held_pools(instance)]:
+    for line in end_dead_runs(instance):
         report(line)
     definitions = build(settings)
     graph = definitions.resolve_asset_graph()
@@ -268,20 +267,6 @@ def _spelled(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of ours whose process is gone as failed and free what they held; say which.
-
-    Dagster itself would wait for a slot of the GPU's pool that a killed run still holds, for ever and in silence.
-    """
-    lines = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if (pid := dead_process(run)) is not None:
-            instance.report_run_failed(run, f"process {pid} died")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            lines.append(f"run {run.run_id[:8]} of process {pid}, which died, is marked as failed")
-    return lines
-
-
 def fail_launched_runs(instance: dg.DagsterInstance) -> None:
     """Mark the runs that the UI and the daemon launched as failed, once their processes are gone.
 
@@ -291,16 +276,6 @@ def fail_launched_runs(instance: dg.DagsterInstance) -> None:
         if PROCESS_TAG not in run.tags:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             instance.report_run_failed(run, "sessrec dev was stopped")
-
-
-def held_pools(instance: dg.DagsterInstance) -> list[str]:
-    """Which runs hold the slots that a run may have to wait for."""
-    storage = instance.event_log_storage
-    return [
-        f"pool {pool!r} is in use by run {slot.run_id[:8]} ({slot.step_key}); steps that need it wait"
-        for pool in sorted(storage.get_concurrency_keys())
-        for slot in storage.get_concurrency_info(pool).claimed_slots
-    ]
 
 
 def execute(
@@ -313,13 +288,13 @@ def execute(
     """Run a job in this process, with progress on the terminal, tagged so that ``end_dead_runs`` knows it."""
     run_id = make_new_run_id()
     instance.add_event_listener(run_id, on_event)
-    with at_stop(lambda: _cancel(instance, run_id)):
+    with own_run(instance, run_id) as tags, at_stop(lambda: _cancel(instance, run_id)):
         return job.execute_in_process(
             {**TO_THE_TERMINAL, **(config or {})},
             instance=instance,
             raise_on_error=False,
             run_id=run_id,
-            tags=this_process(),
+            tags=tags,
             **selection,
         )
 
@@ -345,7 +320,14 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR:
                 asset = check.asset_key.to_user_string()
                 reasons[asset] = f"check {check.check_name} did not pass: {_seen(check)}"
-    return reasons if reasons or result.success else {"run": "failed"}
+    return reasons if reasons or result.success else {"run": _why(result)}
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed of which no step did."""
+    ends = [e for e in result.all_events if e.event_type is dg.DagsterEventType.RUN_FAILURE]
+    error = ends[-1].job_failure_data.error if ends else None
+    return error.message.strip().partition(": ")[2] if error else "failed"
 
 
 def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> list[str]:

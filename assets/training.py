@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import dagster as dg
@@ -32,12 +31,13 @@ from sessrec_pipeline.progress import progress_bar
 from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.files import temporary_prefix
+from sessrec_pipeline.storage.files import make_folder, temporary_folder
 from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.owners import LONG, locked
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
 from sessrec_pipeline.training.device import Compute
 from sessrec_pipeline.training.fit import fit_table
-from sessrec_pipeline.training.job import FAILED, TRAINED, TrainingJob, write_job
+from sessrec_pipeline.training.job import FAILED, STATE_LOCK, TRAINED, TrainingJob, write_job
 from sessrec_pipeline.training.loop import Epoch, TrainingDiverged, train
 from sessrec_pipeline.training.state import TrainingState, load_state, save_state
 from sessrec_pipeline.training.validation import TuningData, ValidatedEpoch, best_epoch, validate_epochs
@@ -190,10 +190,22 @@ def trained_checkpoint(card: Card[Any], choices: Sequence[str], settings: Settin
 def train_here(
     context: dg.AssetExecutionContext, settings: Settings, training: Training[Any], job: TrainingJob, device: str
 ) -> TrainingState:
-    """Train in this process: losses and weights. A training that was interrupted goes on after its last epoch."""
+    """Train in this process: losses and weights. A training that was interrupted goes on after its last epoch.
+
+    Where another process trains the model, it is waited for: of the same training this one then has the result.
+    """
+    state_file = settings.training_states / f"{job.model}.safetensors"
+    make_folder(state_file.parent)
+    with locked(state_file.with_suffix(".lock"), LONG):
+        return _train_here(context, training, job, device, state_file)
+
+
+def _train_here(
+    context: dg.AssetExecutionContext, training: Training[Any], job: TrainingJob, device: str, state_file: Path
+) -> TrainingState:
     import torch  # noqa: PLC0415 - every step process imports this module, few need torch
 
-    state_file, key = settings.training_states / f"{job.model}.safetensors", f"{job.key} {device}"
+    key = f"{job.key} {device}"
     resume = load_state(state_file, key)
     if resume is not None:
         finished = (
@@ -230,7 +242,16 @@ def train_here(
 def train_with_torchrun(context: dg.AssetExecutionContext, settings: Settings, job: TrainingJob) -> TrainingState:
     """Train in ``[training] processes`` processes on each of ``nodes`` nodes: losses and weights."""
     folder = settings.training_states / "torchrun" / job.model
-    write_job(folder, job)
+    make_folder(folder)
+    with locked(folder.with_name(f"{job.model}.lock"), LONG):
+        return _train_with_torchrun(context, settings, job, folder)
+
+
+def _train_with_torchrun(
+    context: dg.AssetExecutionContext, settings: Settings, job: TrainingJob, folder: Path
+) -> TrainingState:
+    with locked(folder / STATE_LOCK, LONG):  # which torchrun still holds where only its parent was killed
+        write_job(folder, job)
     if settings.training.nodes > 1:
         words = [*(f"{name}={value}" for name, value in OWN_STORE.items()), "torchrun"]
         context.log.info(f"run on each other node: {shlex.join([*words, *torchrun_arguments(settings, folder)])}")
@@ -256,8 +277,8 @@ def launch(context: dg.AssetExecutionContext, settings: Settings, folder: Path) 
     if settings.training.nodes == 1:  # nobody else need see the ports
         environment["GLOO_SOCKET_IFNAME"] = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     # What it and Dagster write into /tmp otherwise would stay there when they are killed.
-    with warnings.catch_warnings(), TemporaryDirectory(dir=folder, prefix=temporary_prefix()) as own:
-        command = [sys.executable, "-c", TORCHRUN, "--log-dir", own, *torchrun_arguments(settings, folder)]
+    with warnings.catch_warnings(), temporary_folder(folder) as own:
+        command = [sys.executable, "-c", TORCHRUN, "--log-dir", os.fspath(own), *torchrun_arguments(settings, folder)]
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Dagster's own use of what is new in it
         client = dg.PipesSubprocessClient(
             context_injector=dg.PipesFileContextInjector(f"{own}/context"),

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from sessrec_pipeline.feed import FeedSettings
+from sessrec_pipeline.storage import files
 
 
 @atexit.register
@@ -35,6 +36,13 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assets.retries.WAITS", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def _no_place_left() -> Iterator[None]:
+    """As if each test were a process: it gives back its lock files in the homes that it worked in."""
+    yield
+    files.leave()
 
 
 @pytest.fixture

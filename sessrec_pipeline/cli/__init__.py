@@ -69,8 +69,9 @@ class Commands(click.Group):
         except Exception as error:
             from sqlalchemy.exc import OperationalError
 
-            from sessrec_pipeline.storage.files import BusyError, DamagedFileError
+            from sessrec_pipeline.storage.files import DamagedFileError
             from sessrec_pipeline.storage.layout import LayoutError
+            from sessrec_pipeline.storage.owners import BusyError
             from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
             if isinstance(error, DamagedFileError | BusyError | LayoutError | TuningDatabaseError):

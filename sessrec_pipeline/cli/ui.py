@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from shutil import rmtree
@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
-from filelock import FileLock, Timeout
 
 from sessrec_pipeline.cli.common import Failure
 from sessrec_pipeline.stopping import at_stop, end_children, is_stopping
 from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.owners import BusyError, holder, locked
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
@@ -39,7 +39,8 @@ def serve(settings: "Settings", port: int) -> None:
     with _alone(settings, url):
         _check_port(port)
         from assets.instance import open_instance
-        from assets.runs import end_dead_runs, fail_launched_runs
+        from assets.processes import end_dead_runs
+        from assets.runs import fail_launched_runs
 
         with open_instance(settings) as instance:
             for line in end_dead_runs(instance):  # or they would count against the limit of runs
@@ -94,21 +95,20 @@ def _answers(port: int) -> bool:
 @contextmanager
 def _alone(settings: "Settings", url: str) -> Iterator[None]:
     """Hold the lock of the feed's UI; Failure where another process holds it."""
-    note = settings.dagster_home / "dev.json"
-    lock = FileLock(settings.dagster_home / "dev.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        other = {"pid": "of an unknown number", "url": "another port"}
-        with suppress(OSError, ValueError):
-            other |= json.loads(note.read_text(encoding="utf-8"))
-        raise Failure(
-            f"the UI of {settings.home} is open already, at {other['url']} (process {other['pid']}): "
-            "open that page, or stop that process first"
-        ) from None
-    with lock:
+    note, lock = settings.dagster_home / "dev.json", settings.dagster_home / "dev.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, 0))
+        except BusyError:
+            other = {"url": "another port"}
+            with suppress(OSError, ValueError):
+                other |= json.loads(note.read_text(encoding="utf-8"))
+            raise Failure(
+                f"the UI of {settings.home} is open already, at {other['url']}: open that page, or end it first: "
+                f"{holder(lock)}"
+            ) from None
         with replacing(note) as temporary:
-            temporary.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
+            temporary.write_text(json.dumps({"url": url}), encoding="utf-8")
         yield
 
 

@@ -7,7 +7,6 @@ server would all have to fit into its memory.
 """
 
 import logging
-import platform
 import shutil
 import sys
 import warnings
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from sessrec_pipeline.engine.base import Coded, EngineError, EngineLostError, Value, parquet_files
 from sessrec_pipeline.engine.duckdb import DuckDBEngine
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.files import sweep
+from sessrec_pipeline.storage.files import sweep, works_in
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import final_order, identifier, spark_text
@@ -75,9 +74,9 @@ class SparkEngine:
         self.lake = settings.engine.lake
         if self.lake is not None and not self.lake.is_dir():
             raise EngineError(f"[engine] lake = {self.lake} is no folder here; mount it, or make it")
-        # Process numbers tell dead from living on one machine alone, and others may use the same folder.
-        scratch = None if self.lake is None else self.lake / f"sessrec-{platform.node()}"
+        scratch = None if self.lake is None else self.lake / "sessrec"
         if scratch is not None:
+            works_in(scratch)
             sweep(scratch)
         self.tables: dict[str, Kept] = {}
         self.numbers = count()

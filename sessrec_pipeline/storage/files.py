@@ -1,20 +1,19 @@
 """Files that are either the old version or the new one, whatever dies in between."""
 
+import atexit
 import os
-import platform
 import re
 import shutil
-import tempfile
 import time
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote
-
-from filelock import FileLock, Timeout
+from uuid import uuid4
 
 from sessrec_pipeline.caches import private_folder
+from sessrec_pipeline.storage.owners import BusyError, is_dead, owned, taken_over
 
 
 class DamagedFileError(ValueError):
@@ -40,22 +39,47 @@ def undamaged(path: Path) -> Iterator[None]:
         raise DamagedFileError(path, f"it cannot be read ({reason})") from error
 
 
-class BusyError(RuntimeError):
-    """Another process holds what is needed; the text says what to do."""
-
-
 TEMPORARY = ".tmp-"
-"""Prefix of files under construction: ``.tmp-<pid>-<machine>-…``."""
-MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
-"""This machine or container; several may share a home, and process numbers tell dead from living on one alone."""
-OURS = re.compile(rf"{re.escape(TEMPORARY)}(\d+)-([0-9a-f]{{8}})-")
+OURS = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{32}}")
+"""Name of a folder under construction; its owner holds the lock file ``OWNER`` in it (``owners``)."""
+OWNER = "owner.lock"
+SCRATCH = re.compile(rf"({OURS.pattern})-\w+")
+"""Name of a folder that a library made with ``temporary_prefix``; its owner holds a lock file beside it."""
+LOCK = re.compile(rf"{OURS.pattern}\.lock")
 ABANDONED = 2 * 86_400
-"""Seconds after which what another machine has under construction, and no longer touches, is taken for abandoned."""
+"""Seconds after which a folder whose owner is not known is taken for abandoned."""
+_places: dict[Path, ExitStack] = {}
+
+
+def works_in(place: Path) -> None:
+    """From its first ``temporary_prefix`` on, this process is known to be alive to those who sweep ``place``."""
+    _places.setdefault(place, ExitStack())
 
 
 def temporary_prefix() -> str:
-    """How the names of this process's files under construction begin."""
-    return f"{TEMPORARY}{os.getpid()}-{MACHINE}-"
+    """How the names of this process's folders begin, for ``tempfile``, in the places that it ``works_in``."""
+    name = _name(os.getpid())
+    for place, stack in _places.items():
+        lock = place / f"{name}.lock"
+        if place.parent.is_dir() and not lock.exists():  # a study's home is gone after it
+            # Nothing is made in a home that may only be read; who was swept in this moment stays unknown.
+            with suppress(OSError, BusyError):
+                make_folder(place)
+                stack.enter_context(owned(lock))
+    return f"{name}-"
+
+
+@cache
+def _name(process: int) -> str:
+    """Forks have names of their own."""
+    return f"{TEMPORARY}{uuid4().hex}"
+
+
+@atexit.register
+def leave() -> None:
+    """Give back what ``temporary_prefix`` holds in the places that this process works in."""
+    for stack in _places.values():
+        stack.close()
 
 
 @contextmanager
@@ -72,21 +96,44 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(folder: Path, suffix: str) -> Iterator[Path]:
-    """Yield a temporary path in ``folder`` to write to; what is still there at the end is removed."""
+    """Yield a temporary path below ``folder`` to write to; what is still there at the end is removed."""
     make_folder(folder)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=temporary_prefix(), suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_folder(folder) as own:
+        temporary = own / f".new{suffix}"  # hidden from those who look for files in all folders
+        temporary.touch()
         yield temporary
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+
+
+@contextmanager
+def temporary_folder(place: Path) -> Iterator[Path]:
+    """Yield a new folder in ``place``, which is there; it is removed at the end, and by ``sweep`` if we die first."""
+    with ExitStack() as stack:
+        while True:
+            folder = place / f"{TEMPORARY}{uuid4().hex}"
+            folder.mkdir()
+            stack.callback(_remove, folder)
+            with suppress(BusyError, FileNotFoundError):  # swept before it was ours
+                stack.enter_context(owned(folder / OWNER))
+                break
+        stack.callback(_empty, folder)
+        yield folder
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the lock file, which goes last: without it the rest would be nobody's."""
+    for path in folder.iterdir():
+        if path.name != OWNER:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):  # it is gone, or a sweep removes it in a moment
+        folder.rmdir()
 
 
 def finish(temporary: Path) -> None:
-    """Bring a file that is complete to the disk, readable for everyone."""
-    temporary.chmod(0o644)
+    """Bring a file that is complete to the disk, with the rights that files of this user have."""
+    temporary.chmod((temporary.parent / OWNER).stat().st_mode & 0o777)
     _flush(temporary)
 
 
@@ -94,7 +141,7 @@ def move(source: Path, target: Path) -> None:
     """Rename within a file system, in place of what is there, so that a loss of power does not undo it."""
     source.replace(target)
     _flush(target.parent)
-    if source.parent != target.parent:
+    if source.parent != target.parent and not OURS.fullmatch(source.parent.name):
         _flush(source.parent)
 
 
@@ -109,11 +156,9 @@ def make_folder(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove a folder and what is in it, for those who look at once; nothing happens where there is none."""
     if folder.is_dir():
-        aside = tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix())
-        with suppress(FileNotFoundError):
-            folder.replace(aside)  # who dies now leaves it to ``sweep``
+        with temporary_folder(folder.parent) as aside, suppress(FileNotFoundError):
+            folder.replace(aside / folder.name)  # who dies now leaves it to ``sweep``
             _flush(folder.parent)
-        shutil.rmtree(aside)
 
 
 def _flush(path: Path) -> None:
@@ -124,38 +169,46 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def locked(path: Path, seconds: float, busy: type[BusyError] = BusyError) -> Iterator[None]:
-    """Hold the lock file ``path``, on this machine and others; ``busy`` when it is not free within ``seconds``."""
-    make_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        raise busy(
-            f"{path} was held by another sessrec process for {seconds:.0f} s; wait for it and run again"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def sweep(root: Path) -> int:
-    """Remove temporary files and folders under ``root`` of processes that died; return how many."""
+    """Remove what processes that died had under construction under ``root``; return how many folders that were."""
     removed = 0
     # Unlike rglob, walk does not mind folders that others remove meanwhile.
-    there = [Path(folder, name) for folder, names, files in os.walk(root) for name in (*names, *files)]
-    for path in there:
-        if (made := OURS.match(path.name)) is None:  # a file of somebody else's, such as an upload
-            continue
-        owner, machine = made.groups()
-        with suppress(FileNotFoundError):  # another machine finishes its files meanwhile
-            dead = not alive(int(owner)) if machine == MACHINE else path.stat().st_mtime < time.time() - ABANDONED
-            if dead:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                removed += 1
+    for place, names, files in os.walk(root):
+        ours = [name for name in names if OURS.fullmatch(name)]
+        scratch = {name: Path(place, f"{made[1]}.lock") for name in names if (made := SCRATCH.fullmatch(name))}
+        names[:] = [name for name in names if name not in ours and name not in scratch]
+        removed += sum(_sweep(Path(place, name)) for name in ours)
+        removed += sum(_sweep_scratch(Path(place, name), lock) for name, lock in scratch.items())
+        for lock in filter(LOCK.fullmatch, files):
+            with suppress(FileNotFoundError, PermissionError), taken_over(Path(place, lock)):
+                pass
     return removed
+
+
+def _sweep_scratch(folder: Path, lock: Path) -> bool:
+    """Remove a folder whose owner is dead, or which its unknown owner has long left alone."""
+    with suppress(FileNotFoundError):  # its owner finishes it meanwhile
+        dead = is_dead(lock) if lock.exists() else folder.stat().st_mtime < time.time() - ABANDONED
+        if dead:
+            shutil.rmtree(folder)
+        return dead
+    return False
+
+
+def _sweep(folder: Path) -> bool:
+    """Remove a folder whose owner is dead; True where there was something in it."""
+    if not (folder / OWNER).exists():
+        _remove(folder)  # an empty one: it had no owner yet, or has none any more
+        return False
+    try:
+        with taken_over(folder / OWNER) as dead:
+            if dead:
+                _empty(folder)
+    except (FileNotFoundError, PermissionError):  # somebody else was faster; it is another user's
+        return False
+    if dead:
+        _remove(folder)
+    return dead
 
 
 @contextmanager
@@ -163,19 +216,8 @@ def passing_folder(purpose: str) -> Iterator[Path]:
     """A folder outside any home, gone at the end; what processes that died left of the same purpose goes first."""
     place = private_folder(purpose)
     sweep(place)
-    with tempfile.TemporaryDirectory(dir=place, prefix=temporary_prefix()) as folder:
-        yield Path(folder)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this number runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    with temporary_folder(place) as folder:
+        yield folder
 
 
 def file_name(key: str) -> str:

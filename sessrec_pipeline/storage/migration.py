@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.files import DamagedFileError, file_name, locked, make_folder, move, sweep
+from sessrec_pipeline.storage.files import DamagedFileError, file_name, make_folder, move, sweep
 from sessrec_pipeline.storage.layout import LAYOUT, check_layout, layout_of, write_layout
+from sessrec_pipeline.storage.owners import locked
 from sessrec_pipeline.storage.store import LOCK, LOCK_SECONDS, VERSIONED, Stored
 from sessrec_pipeline.storage.versions import VersionFolder
 

@@ -27,13 +27,13 @@ from sessrec_pipeline.storage.files import (
     file_name,
     finish,
     key_of,
-    locked,
     make_folder,
     move,
     remove_folder,
     replacing,
     sweep,
     undamaged,
+    works_in,
     writing,
 )
 from sessrec_pipeline.storage.history import History, rankings_of
@@ -41,6 +41,7 @@ from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.layout import check_layout, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.manifest import Manifest
+from sessrec_pipeline.storage.owners import locked
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.versions import PARTITIONS, VersionFolder
 from sessrec_pipeline.storage.warehouse import (
@@ -157,6 +158,7 @@ class Store:
         self.history = History(settings)
         self.manifest = Manifest(settings.home)
         self.home = settings.home
+        works_in(settings.scratch)
 
     def folder(self, asset: str, partition: str | None, suffix: str) -> VersionFolder:
         """Where the versions of a table or model are."""
@@ -174,6 +176,7 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes from changing what is current and which versions there are; for moments only."""
+        make_folder(self.home)
         with locked(self.home / LOCK, LOCK_SECONDS):
             yield
 
@@ -622,7 +625,6 @@ class Store:
                 enter(connection, *(v.stored.lineage for v in versions if not v.current), current=False)
                 self._enter(connection, *(artefact for artefact in stored if artefact.path not in damaged))
                 self._remember_all(connection, report)
-            temporary.with_name(temporary.name + ".lock").unlink(missing_ok=True)
             # DuckDB would replay into the new file what a process that died left unwritten for the old one.
             self.warehouse.path.with_name(self.warehouse.path.name + ".wal").unlink(missing_ok=True)
         return len(stored)

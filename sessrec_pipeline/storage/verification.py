@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sessrec_pipeline.storage import pages
-from sessrec_pipeline.storage.files import BusyError, DamagedFileError
+from sessrec_pipeline.storage.files import DamagedFileError
+from sessrec_pipeline.storage.owners import BusyError
 from sessrec_pipeline.storage.store import VERSIONED, Store, Stored
 from sessrec_pipeline.storage.warehouse import seen
 

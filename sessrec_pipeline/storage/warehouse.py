@@ -6,7 +6,6 @@ stands behind one file lock. All that it holds can be rebuilt from the files of 
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from sessrec_pipeline.storage.files import BusyError, DamagedFileError, locked
+from sessrec_pipeline.storage.files import DamagedFileError, make_folder
 from sessrec_pipeline.storage.lineage import Lineage
+from sessrec_pipeline.storage.owners import BusyError, Waiting, locked
 from sessrec_pipeline.storage.sql import create_view, identifier, quoted, sql_text
 
 LOCK_SECONDS = 60
@@ -73,11 +73,15 @@ class Warehouse:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other sessrec processes out; WarehouseBusyError when one stays in for longer than ``lock_seconds``."""
+        make_folder(self.path.parent)
         with locked(self.path.with_name(self.path.name + ".lock"), self.lock_seconds, WarehouseBusyError):
             yield
 
     def _open(self, seconds: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        end = time.monotonic() + seconds
+        said = ""
+        waiting = Waiting(
+            seconds, lambda: f"{self.path} is open elsewhere: {said}; close that program", WarehouseBusyError
+        )
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only)
@@ -86,11 +90,8 @@ class Warehouse:
                 if not isinstance(error, duckdb.IOException) or "lock" not in str(error).lower():
                     self._refuse_damaged(error)
                     raise
-                if time.monotonic() > end:
-                    raise WarehouseBusyError(
-                        f"{self.path} is open elsewhere; close that program and run again. DuckDB says: {error}"
-                    ) from error
-                time.sleep(0.1)
+                said = str(error).partition(". See also")[0]
+                waiting.on(0.1)
 
     def _refuse_damaged(self, error: duckdb.Error) -> None:
         """DamagedWarehouseError where DuckDB says that the file is spoilt."""

@@ -21,6 +21,8 @@ from sessrec_pipeline.storage.files import replacing
 
 JOB, SESSIONS, INITIAL = "job.json", "sessions.parquet", "initial.safetensors"
 STATE, TRAINED, FAILED = "state.safetensors", "trained.safetensors", "failed.txt"
+STATE_LOCK = "state.lock"
+"""Held by rank 0 as long as it may write the state."""
 
 
 @dataclass(frozen=True)

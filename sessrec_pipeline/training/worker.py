@@ -9,6 +9,7 @@ the first one beside the asset, reports each epoch through Dagster Pipes.
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from sessrec_pipeline.models.base import Training
 from sessrec_pipeline.models.ranks import Ranks, RanksDiffer
 from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.owners import LONG, locked
 from sessrec_pipeline.training.device import Compute, DeviceError
-from sessrec_pipeline.training.job import FAILED, STATE, TRAINED, TrainingJob, read_job
+from sessrec_pipeline.training.job import FAILED, STATE, STATE_LOCK, TRAINED, TrainingJob, read_job
 from sessrec_pipeline.training.loop import Epoch, TrainingDiverged, train
 from sessrec_pipeline.training.state import TrainingState, content_hash, load_state, save_state
 
@@ -53,7 +55,16 @@ def take_part(folder: Path, job: TrainingJob, training: Training[Any]) -> None:
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size(), device)
     pipes = _pipes(local_rank)
+    with locked(folder / STATE_LOCK, LONG) if ranks.rank == 0 else nullcontext():
+        _train(folder, job, training, device, ranks, pipes)
+    dist.destroy_process_group()
+    if pipes:
+        pipes.close()
 
+
+def _train(
+    folder: Path, job: TrainingJob, training: Training[Any], device: str, ranks: Ranks, pipes: PipesContext | None
+) -> None:
     # Sums are taken in another order where there are more ranks, so the state of others is not gone on from.
     key = f"{job.key} {device} {ranks.world}"
     resume = load_state(folder / STATE, key)
@@ -85,9 +96,6 @@ def take_part(folder: Path, job: TrainingJob, training: Training[Any]) -> None:
     if ranks.rank == 0:
         result = TrainingState(len(trained.losses), trained.losses, trained.trainer.arrays())
         save_state(folder / TRAINED, result, job.key)
-    dist.destroy_process_group()
-    if pipes:
-        pipes.close()
 
 
 def _pipes(local_rank: int) -> PipesContext | None:

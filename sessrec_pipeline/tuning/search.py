@@ -131,6 +131,6 @@ def search(
             seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
         )
 
-    for number in work(study, objective, trials=trials, seed=settings.evaluation.seed):
+    for number in work(study, objective, file.parent, trials=trials, seed=settings.evaluation.seed):
         on_trial(read(study.get_trials(deepcopy=False)[number], number))
     return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]

@@ -2,20 +2,20 @@
 
 The trials are in a database: a SQLite file or what ``[training] study`` names. A search wants so many finished trials:
 the first ones by number count, so all processes end with the same table. While a trial runs, Optuna records its
-heartbeat; a trial whose heartbeat stopped, or whose process is gone from this machine, is failed, and another one is
-done for it that draws what it drew. Where two processes ask for the last trial at once, the later one gives way: the
-numbers that the database gives out decide.
+heartbeat; a trial whose heartbeat stopped, or whose process is known to be dead (``storage.owners``), is failed, and
+another one is done for it that draws what it drew. Where two processes ask for the last trial at once, the later one
+gives way: the numbers that the database gives out decide.
 """
 
 import itertools
 import math
-import os
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import optuna
@@ -26,7 +26,8 @@ from pydantic import SecretStr
 from sqlalchemy import URL, NullPool, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sessrec_pipeline.storage.files import MACHINE, alive
+from sessrec_pipeline.storage.files import make_folder
+from sessrec_pipeline.storage.owners import BOOT, LONG, Waiting, holder, owned, taken_over
 from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
 HEARTBEAT, GRACE = 10, 60
@@ -37,7 +38,7 @@ ATTEMPTS = 5
 """To open a database; several processes may be making its tables at once."""
 CONFIGURED, BEATS, TRACEBACK, DRAW, PROCESS = "configured", "beats", "traceback", "draw", "process"
 """Attributes of a trial: whether it is of the configured settings, whether it had a heartbeat, what its code raised,
-the number of what it draws, the machine and process that run it."""
+the number of what it draws, the boot and the lock file of the process that runs it."""
 
 
 class _Storage(RDBStorage):
@@ -54,9 +55,9 @@ def open_study(file: Path, url: SecretStr | None) -> optuna.Study:
     TuningDatabaseError where the database cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    make_folder(file.parent)
     warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
     if url is None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         own = URL.create("sqlite", database=str(file), query={"timeout": "60"})  # seconds to wait for its lock
         url = SecretStr(own.render_as_string(hide_password=False))
     for _ in range(ATTEMPTS):
@@ -79,24 +80,30 @@ def finished(study: optuna.Study, trials: int) -> list[FrozenTrial]:
     return [trial for trial in _counted(study) if trial.state is TrialState.COMPLETE][:trials]
 
 
-def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], *, trials: int, seed: int) -> Iterator[int]:
+def work(
+    study: optuna.Study, objective: Callable[[optuna.Trial], float], folder: Path, *, trials: int, seed: int
+) -> Iterator[int]:
     """Run trials until the first ``trials`` are finished, by whichever process; yields the numbers of those run here.
 
     ``objective`` may ask ``is_configured`` of its trial. What it draws depends on ``seed``, its place among the trials
     that count, and the trials finished before: no two of these draw the same, and a search that was stopped in the
     middle of a trial goes on as if it had not been.
     What ``objective`` raises ends the search; its trial has failed then, and has the traceback as an attribute.
+    ``folder`` is for the file that says whether this process lives. BusyError where others take longer than LONG.
     """
     first_seen: dict[int, float] = {}
-    while True:
-        _fail_dead(study, first_seen)
-        first = _counted(study)[:trials]
-        if len(first) < trials:
-            yield from _run_one(study, objective, trials, seed)
-        elif all(trial.state is TrialState.COMPLETE for trial in first):
-            return
-        else:
-            time.sleep(POLL)
+    with owned(own := folder.absolute() / f"search-{uuid4().hex}.lock"):
+        waiting = Waiting(LONG, lambda: _under_way(study))
+        while True:
+            _fail_dead(study, first_seen)
+            first = _counted(study)[:trials]
+            if len(first) < trials:
+                yield from _run_one(study, objective, trials, seed, own)
+                waiting = Waiting(LONG, lambda: _under_way(study))
+            elif all(trial.state is TrialState.COMPLETE for trial in first):
+                return
+            else:
+                waiting.on(POLL)
 
 
 def is_configured(trial: optuna.Trial) -> bool:
@@ -115,12 +122,14 @@ def _may_be_configured(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get(CONFIGURED, True))
 
 
-def _run_one(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, seed: int) -> list[int]:
+def _run_one(
+    study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, seed: int, own: Path
+) -> list[int]:
     """Run a trial; its number, or nothing where others were faster or have given it up."""
     done: list[int] = []
 
     def run(trial: optuna.Trial) -> float:
-        trial.set_user_attr(PROCESS, f"{MACHINE}:{os.getpid()}")
+        trial.set_user_attr(PROCESS, f"{BOOT}:{own}")
         before = [other for other in _counted(study) if other.number < trial.number]
         trial.set_user_attr(CONFIGURED, not any(_may_be_configured(other) for other in before))
         if len(before) >= trials:
@@ -162,11 +171,34 @@ def _fail_dead(study: optuna.Study, first_seen: dict[int, float]) -> None:
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         # Optuna waits for ever for one that died before its first heartbeat.
         age = time.monotonic() - first_seen.setdefault(trial.number, time.monotonic())
-        machine, _, process = trial.user_attrs.get(PROCESS, "").partition(":")
-        gone = machine == MACHINE and not alive(int(process))
-        if gone or (BEATS not in trial.user_attrs and age > GRACE):
-            with suppress(ValueError, UpdateFinishedTrialError):  # somebody else was faster
+        silent = BEATS not in trial.user_attrs and age > GRACE
+        with _is_gone(trial) as gone, suppress(ValueError, UpdateFinishedTrialError):  # somebody else was faster
+            if gone or silent:
                 study.tell(trial.number, state=TrialState.FAIL)
+
+
+@contextmanager
+def _is_gone(trial: FrozenTrial) -> Iterator[bool]:
+    """Whether the process of a trial is known to be dead: its file is to be seen from here, and nobody holds it."""
+    boot, _, path = trial.user_attrs.get(PROCESS, "").partition(":")
+    if boot == BOOT and Path(path).exists():
+        with taken_over(Path(path)) as dead:
+            yield dead
+    else:
+        yield False
+
+
+def _under_way(study: optuna.Study) -> str:
+    """Whose trials are waited for, and what would end that."""
+    running = [trial for trial in _counted(study) if trial.state is TrialState.RUNNING]
+    return "; ".join(f"trial {trial.number} runs elsewhere: {_who(trial)}" for trial in running) or "others"
+
+
+def _who(trial: FrozenTrial) -> str:
+    path = Path(trial.user_attrs.get(PROCESS, "").partition(":")[2])
+    if path.is_file():
+        return holder(path)
+    return f"it is given up {GRACE} s after its process has died"
 
 
 def _shown(url: SecretStr) -> str:

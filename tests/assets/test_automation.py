@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -255,9 +254,11 @@ def test_nothing_is_rebuilt_while_a_run_is_under_way(materialized: Materialized,
     run = instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED)
     assert look(other, instance)[0] == set()
     instance.report_run_failed(run)
-    dead = {PROCESS_TAG: f"{socket.gethostname()}:4194305"}  # beyond the greatest number of a process
-    instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED, tags=dead)
+    dead = {PROCESS_TAG: "host:1"}  # which holds no lock
+    run = instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED, tags=dead)
     assert look(other, instance)[0], "the process of that one has died"
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None and ended.status is dg.DagsterRunStatus.FAILURE, "and what it held is free"
 
 
 def test_an_asset_that_failed_is_not_asked_for_again_until_something_changes(

@@ -1,8 +1,5 @@
 """The graph as Dagster sees it, and the whole of it run on a small feed."""
 
-import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from assets.graph import build
-from assets.runs import PROCESS_TAG, Outcome, end_dead_runs, materialize_all, run_checks
+from assets.runs import Outcome, materialize_all, run_checks
 from assets.staleness import unread
 from sessrec_pipeline.feed import FeedSettings, cards_of
 from sessrec_pipeline.logs.landing import scan
@@ -258,25 +255,6 @@ def test_logs_that_other_settings_read_are_read_again(
     assert set(materialize_all(stricter, instance).rebuilt) == rebuilt(demo)
     assert unread(build(stricter).resolve_asset_graph(), store, found) == []
     assert materialize_all(demo, instance).success
-
-
-def test_runs_of_dead_processes_are_ended(feed: Callable[..., FeedSettings]) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = build(feed()).resolve_job_def("checks")
-        dead = subprocess.Popen(["true"])
-        dead.wait()
-        runs = {
-            pid: instance.create_run_for_job(job, tags={PROCESS_TAG: f"{socket.gethostname()}:{pid}"})
-            for pid in (dead.pid, os.getpid())
-        }
-        for run in runs.values():
-            instance.report_dagster_event(
-                dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name), run_id=run.run_id
-            )
-        lines = end_dead_runs(instance)
-        assert len(lines) == 1 and str(dead.pid) in lines[0]
-        statuses = {pid: instance.get_run_by_id(run.run_id).status for pid, run in runs.items()}  # type: ignore[union-attr]
-        assert statuses == {dead.pid: dg.DagsterRunStatus.FAILURE, os.getpid(): dg.DagsterRunStatus.STARTED}
 
 
 def test_content_hash_is_the_data_version(outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance) -> None:

@@ -19,6 +19,7 @@ from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import SyntheticSettings
 from sessrec_pipeline.stopping import LINE
+from sessrec_pipeline.storage.owners import locked
 from sessrec_pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,8 @@ def test_dev_opens_its_feed_from_another_project_and_ends_with_its_processes(dem
         assert '{"name":"demo","loadStatus":"LOADED"}' in locations(url).replace(" ", "")
         assert Path("/proc").is_dir() == bool(commands_with(str(demo / "dagster")))
         again = sessrec(demo, "dev", "--port", str(free_port()))
-        assert again.exit_code == 2 and f"open already, at {url} (process {process.pid})" in again.output
+        assert again.exit_code == 2 and f"open already, at {url}: " in again.output
+        assert f"`kill {process.pid}` ends that" in again.output
         (other := tmp_path / "other").mkdir()
         (other / "sessrec.toml").touch()
         busy = sessrec(other, "dev", "--port", str(port))
@@ -171,3 +173,21 @@ def test_dev_opens_its_feed_from_another_project_and_ends_with_its_processes(dem
     with pytest.raises(OSError, match="refused"):
         locations(url)
     assert not commands_with(str(demo / "dagster"))
+
+
+def test_who_waits_says_for_whom_and_obeys_a_signal(tmp_path: Path) -> None:
+    home = in_home(tmp_path, "waits")
+    with locked(home / "store.lock", 0), program("--home", str(home), "materialize") as process:
+        (line,) = wait_for(process, "waiting")
+        assert f"process {os.getpid()} on " in line and f"holds {home / 'store.lock'}; `kill {os.getpid()}`" in line
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.communicate(timeout=60)[0].splitlines()[-1] == LINE
+        assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_who_has_waited_for_long_gives_up_with_a_sentence(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.instance.LOCK_SECONDS", 0.0)
+    with locked(demo / "dagster" / "instance.lock", 0):
+        gave_up = sessrec(demo, "check")
+    assert gave_up.exit_code == 2 and "Traceback" not in gave_up.output
+    assert f"gave up after 0 seconds: process {os.getpid()}" in gave_up.output and "instance.lock" in gave_up.output

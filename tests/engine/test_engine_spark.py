@@ -27,7 +27,7 @@ from sessrec_pipeline.definitions import build
 from sessrec_pipeline.engine import Coded, Engine, EngineError, EngineLostError, Lookup, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import Settings, SyntheticSettings
-from sessrec_pipeline.storage.files import MACHINE
+from sessrec_pipeline.storage.files import OWNER
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
 
@@ -326,11 +326,9 @@ def test_what_dead_processes_left_in_another_folder_goes(
 ) -> None:
     settings = feed(engine={"kind": "spark", "url": sail, "lake": tmp_path})
     with open_engine(settings):
-        (host,) = (path for path in tmp_path.iterdir() if path.name.startswith("sessrec-"))
-        dead = subprocess.Popen(["true"])
-        dead.wait()
-        left = host / f".tmp-{dead.pid}-{MACHINE}-x" / "sessions-1"
+        left = tmp_path / "sessrec" / f".tmp-{'0' * 32}" / "sessions-1"
         left.mkdir(parents=True)
+        (left.parent / OWNER).touch()  # which nobody holds
     with open_engine(settings):
         assert not left.parent.exists()
 

@@ -1,10 +1,12 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import example, given
@@ -12,12 +14,15 @@ from hypothesis import strategies as st
 
 from sessrec_pipeline.storage.files import (
     ABANDONED,
-    MACHINE,
+    OWNER,
     TEMPORARY,
     file_name,
     replacing,
     sweep,
+    temporary_folder,
     temporary_prefix,
+    works_in,
+    writing,
 )
 
 WRITER = """
@@ -35,10 +40,13 @@ while True:
 """
 
 
-def dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+ROOT = Path(__file__).parents[2]
+
+
+def needs(command: list[str]) -> None:
+    """Skip the test where this user may not run a command in a namespace of its own."""
+    if shutil.which(command[0]) is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip(f"{' '.join(command)} is not allowed here")
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +61,8 @@ def test_the_new_version_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
             assert temporary.suffix == ".txt"
         assert path.read_text() == text
     assert names(path.parent) == ["file.txt"]
-    assert path.stat().st_mode & 0o777 == 0o644
+    (path.parent / "plain").touch()
+    assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, KeyboardInterrupt])
@@ -105,29 +114,121 @@ def test_kill_9_leaves_the_old_version_or_the_new_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
+def left_by_the_dead(place: Path, *names: str) -> Path:
+    """A folder under construction that nobody holds."""
+    folder = place / f"{TEMPORARY}{uuid4().hex}"
+    folder.mkdir(parents=True)
+    for name in (OWNER, *names):
+        (folder / name).touch()
+    return folder
+
+
 def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    dead = f"{TEMPORARY}{dead_pid()}-{MACHINE}"
-    parents = f"{TEMPORARY}{os.getppid()}-{MACHINE}-folder"
-    elsewhere = f"{TEMPORARY}{dead_pid()}-{'0' * 8}"
-    kept = ["data.parquet", f"{temporary_prefix()}x", f"{TEMPORARY}notapid-{MACHINE}-x", f"{elsewhere}-new", dead[1:]]
-    for name in [*kept, f"{dead}-file.parquet", f"deep/down/{dead}-y", f"{elsewhere}-old"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    long_ago = time.time() - ABANDONED - 1
-    os.utime(tmp_path / f"{elsewhere}-old", (long_ago, long_ago))
-    uploads = [f"{TEMPORARY}upload.tsv", f"{TEMPORARY}1-2.tsv"]
+    left_by_the_dead(tmp_path, "file.parquet")
+    nested = left_by_the_dead(left_by_the_dead(tmp_path / "deep" / "down", "x"))
+    (nested / "link").symlink_to(tmp_path / "data.parquet")
+    (tmp_path / f"{TEMPORARY}{'0' * 32}").mkdir()  # its owner died before it was one
+    uploads = [f"{TEMPORARY}upload.tsv", f"{TEMPORARY}1-2.tsv", "data.parquet", f"{TEMPORARY}{'0' * 31}g"]
     for name in uploads:
         (tmp_path / name).touch()
-        os.utime(tmp_path / name, (long_ago, long_ago))
-    (tmp_path / f"{dead}-folder" / "inside").mkdir(parents=True)
-    (tmp_path / f"{dead}-folder" / f"{dead}-nested").touch()
-    (tmp_path / parents).mkdir()
-
-    sweep(tmp_path)
-
-    assert names(tmp_path) == sorted([*kept, *uploads, "deep", parents])
-    assert not list((tmp_path / "deep").rglob("*.*"))
+    batch, theirs = tmp_path / f"{TEMPORARY}batch", tmp_path / f"{TEMPORARY}{'1' * 32}"
+    for folder in (batch, theirs):
+        folder.mkdir()
+        (folder / "log.tsv").touch()
+    with temporary_folder(tmp_path) as living:
+        assert sweep(tmp_path) == 2
+        assert names(tmp_path) == sorted([*uploads, batch.name, theirs.name, living.name, "deep"])
+    assert list((tmp_path / "deep" / "down").iterdir()) == []
     assert sweep(tmp_path) == 0
+
+
+ENGINE = """
+import sys, tempfile
+from pathlib import Path
+from sessrec_pipeline.storage.files import temporary_prefix, works_in
+works_in(Path(sys.argv[1]))
+print(tempfile.mkdtemp(dir=sys.argv[1], prefix=temporary_prefix()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_that_a_library_made_go_with_their_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENGINE, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().rstrip())
+    (folder / "spill").mkdir()
+    assert sweep(tmp_path) == 0 and folder.is_dir()
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    assert sweep(tmp_path) == 1 and folder.is_dir(), "in the copy it was nobody's"
+    process.kill()
+    process.communicate()
+    assert sweep(tmp_path) == 1
+    assert names(tmp_path) == ["copy"] and names(tmp_path / "copy") == []
+
+
+def test_a_home_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    works_in(tmp_path / "study" / "scratch")
+    temporary_prefix()
+    assert (tmp_path / "study" / "scratch").is_dir()
+    shutil.rmtree(tmp_path / "study")
+    temporary_prefix()
+    assert names(tmp_path) == []
+
+
+def test_folders_of_unknown_owners_stay_until_they_are_old(tmp_path: Path) -> None:
+    for name in ("new", "old"):
+        (tmp_path / f"{TEMPORARY}{'0' * 32}-{name}").mkdir()
+    long_ago = time.time() - ABANDONED - 1
+    os.utime(tmp_path / f"{TEMPORARY}{'0' * 32}-old", (long_ago, long_ago))
+    assert sweep(tmp_path) == 1
+    assert names(tmp_path) == [f"{TEMPORARY}{'0' * 32}-new"]
+
+
+NAMESPACES = [["unshare", "--uts"], ["unshare", "--pid", "--fork", "--mount-proc"]]
+
+
+@pytest.mark.parametrize("elsewhere", NAMESPACES, ids=["another name", "other process numbers"])
+def test_a_living_process_in_another_namespace_keeps_its_file(tmp_path: Path, elsewhere: list[str]) -> None:
+    """There the living are not to be seen, and under this process's number another program may run."""
+    needs(elsewhere)
+    swept = "import sys; from sessrec_pipeline.storage.files import Path, sweep; print(sweep(Path(sys.argv[1])))"
+    command = [*elsewhere, sys.executable, "-c", swept, str(tmp_path)]
+    with replacing(tmp_path / "mine") as temporary:
+        temporary.write_text("half")
+        assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout == "0\n"
+    assert (tmp_path / "mine").read_text() == "half"
+
+
+@pytest.mark.parametrize("elsewhere", NAMESPACES, ids=["another name", "other process numbers"])
+def test_what_a_process_in_another_namespace_left_goes_at_once(tmp_path: Path, elsewhere: list[str]) -> None:
+    needs(elsewhere)
+    command = [*elsewhere, sys.executable, "-c", WRITER, str(tmp_path / "file")]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    os.killpg(writer.pid, signal.SIGKILL)
+    writer.communicate()
+    sweep(tmp_path)
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_copy_of_a_home_has_no_living_owners(tmp_path: Path) -> None:
+    with writing(tmp_path / "home", ".txt") as temporary:
+        temporary.write_text("half")
+        shutil.copytree(tmp_path / "home", tmp_path / "copy")
+        assert (sweep(tmp_path / "copy"), sweep(tmp_path / "home")) == (1, 0)
+
+
+def test_files_have_the_rights_that_the_user_gives_to_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with replacing(tmp_path / "file") as temporary:
+            temporary.chmod(0o400)  # as some libraries do
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 def test_sweep_of_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.storage import checkpoints
 from sessrec_pipeline.storage.checkpoints import Checkpoint
-from sessrec_pipeline.storage.files import MACHINE, DamagedFileError
+from sessrec_pipeline.storage.files import OWNER, DamagedFileError
 from sessrec_pipeline.storage.lake import Table, content_hash
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.pages import Page
@@ -409,9 +409,9 @@ def test_a_deleted_warehouse_is_made_anew_by_the_next_who_publishes(store: Store
 
 
 def test_unfinished_files_are_removed_and_counted(store: Store) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    (store.home / "lake").mkdir(parents=True)
-    (store.home / "lake" / f".tmp-{dead.pid}-{MACHINE}-x.parquet").write_bytes(b"half")
+    left = store.home / "lake" / f".tmp-{'0' * 32}"
+    left.mkdir(parents=True)
+    (left / OWNER).touch()  # which nobody holds
+    (left / ".new.parquet").write_bytes(b"half")
     assert mended(store) == ["removed 1 unfinished files of processes that died"]
     assert files(store) == []
