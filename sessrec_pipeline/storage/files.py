@@ -61,10 +61,9 @@ def temporary_prefix() -> str:
     name = _name(os.getpid())
     for place, stack in _places.items():
         lock = place / f"{name}.lock"
-        if place.parent.is_dir() and not lock.exists():  # a study's home is gone after it
+        if place.is_dir() and not lock.exists():  # else nothing is made there now
             # Nothing is made in a home that may only be read; who was swept in this moment stays unknown.
             with suppress(OSError, BusyError):
-                make_folder(place)
                 stack.enter_context(owned(lock))
     return f"{name}-"
 

@@ -27,7 +27,7 @@ from sessrec_pipeline.definitions import build
 from sessrec_pipeline.engine import Coded, Engine, EngineError, EngineLostError, Lookup, integer, open_engine
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import Settings, SyntheticSettings
-from sessrec_pipeline.storage.files import OWNER
+from sessrec_pipeline.storage.files import OWNER, leave
 from sessrec_pipeline.storage.sql import final_order, spark_text
 from sessrec_pipeline.storage.store import Store
 
@@ -287,6 +287,7 @@ def test_a_generated_feed_gives_the_same_assets(feed: Callable[..., Settings], s
         assert event is not None and event.asset_materialization is not None
         assert str(event.asset_materialization.metadata["engine"].value).startswith(name)
         assert all(s.node.engine.startswith(name) for s in stored.values())
+        leave()
         assert list(settings.scratch.iterdir()) == []
     assert 9_000 < (made[0]["sessions"].rows or 0) < 11_000
     assert_same(*made)
@@ -317,6 +318,7 @@ def test_rows_travel_through_another_folder_where_one_is_named(
     inside = feed("inside")
     assert_same(made, prepared(inside, landed(inside.home / "raw", logs)))
     (host,) = shared.iterdir()
+    leave()
     assert list(host.iterdir()) == [] and not settings.scratch.exists()
 
 

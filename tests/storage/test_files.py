@@ -168,10 +168,10 @@ def test_folders_that_a_library_made_go_with_their_process(tmp_path: Path) -> No
 
 
 def test_a_home_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
-    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "scratch").mkdir(parents=True)
     works_in(tmp_path / "study" / "scratch")
     temporary_prefix()
-    assert (tmp_path / "study" / "scratch").is_dir()
+    assert [path.suffix for path in (tmp_path / "study" / "scratch").iterdir()] == [".lock"]
     shutil.rmtree(tmp_path / "study")
     temporary_prefix()
     assert names(tmp_path) == []

@@ -9,6 +9,7 @@ from small_feed import Feed
 
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.settings import StudySettings, TrainingSettings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.studies.laboratory import Laboratory, of_two_or_more, renumbered, studied_models
 from sessrec_pipeline.training.device import Compute
 
@@ -18,6 +19,7 @@ def contents(home: Path) -> dict[str, int]:
 
 
 def test_fits_what_the_pipeline_fits_and_leaves_no_trace(small: Feed) -> None:
+    leave()
     before = contents(small.settings.home)
     with small.laboratory() as lab:
         models = [card.name for card in cards_of(small.settings)]
@@ -28,6 +30,7 @@ def test_fits_what_the_pipeline_fits_and_leaves_no_trace(small: Feed) -> None:
             assert ranked.equals(small.stored[f"{name}_rankings"].arrow(["greater", "equal"])), name
         assert lab.settings.home.is_relative_to(small.settings.scratch)
         assert contents(lab.settings.home)
+    leave()
     assert contents(small.settings.home) == before
     assert not list(small.settings.scratch.iterdir())
 
@@ -36,6 +39,7 @@ def test_leaves_no_trace_when_it_fails(small: Feed) -> None:
     with pytest.raises(ZeroDivisionError), small.laboratory() as lab:
         lab.put("train_split", small.stored["train_split"].path)
         raise ZeroDivisionError
+    leave()
     assert not list(small.settings.scratch.iterdir())
 
 
