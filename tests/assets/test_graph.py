@@ -19,6 +19,7 @@ from sessrec_pipeline.models.counts.markov import MarkovSettings
 from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.models.registry import cards
 from sessrec_pipeline.settings import SyntheticSettings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.training.fit import fit_from_tables
@@ -211,6 +212,7 @@ def test_the_whole_graph_runs(outcome: Outcome, demo: FeedSettings) -> None:
     board = Store(demo).find("leaderboard").arrow().to_pylist()
     assert {row["model"] for row in board} == {*FEW, "popularity", "oracle"}
     assert board[0]["model"] == "oracle"
+    leave()
     assert not list(demo.scratch.iterdir())
 
 

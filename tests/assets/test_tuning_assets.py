@@ -16,6 +16,7 @@ from sessrec_pipeline.models.gru4rec.settings import GRU4RecSettings
 from sessrec_pipeline.models.neighbours.session_knn import SKNNSettings
 from sessrec_pipeline.models.registry import card_of
 from sessrec_pipeline.settings import EvaluationSettings, SplitSettings, SyntheticSettings, TrainingSettings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.tuning.search import Trial, TuningSplit
 from sessrec_pipeline.tuning.trials import best as best_of
@@ -178,6 +179,7 @@ def test_an_interrupted_search_does_no_trial_twice(
     assert sorted(tried) == sorted([*TUNED, tried[1]]), "no trial twice but the one that failed"
     assert {model: trials[:TRIALS] for model, trials in after.items()} == before
     assert {len(trials) for trials in after.values()} == {TRIALS + 1}
+    leave()
     assert not list(settings.scratch.iterdir())
     assert materialize_all(settings, instance, up_to=both).success
     assert rows(settings) == before, "fewer trials are the first ones: the budget is the same for all"

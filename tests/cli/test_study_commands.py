@@ -6,6 +6,7 @@ import pytest
 from terminal import sessrec
 
 from sessrec_pipeline.feed import load_settings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.storage.store import Store
 
 
@@ -27,6 +28,7 @@ def test_studies_print_tables_and_findings(demo: Path, tmp_path: Path) -> None:
     assert {n.asset for n in page.lineage.ancestors} >= {"study_markov_alpha", "study_session_length", "landing"}
     html = page.path.read_text()
     assert html.count("<section") == 2 and "sessrec studies null_feed" in html
+    leave()
     assert not list(settings.scratch.iterdir())
     assert "everything is up to date" in sessrec(demo, "materialize").output, "studies are no part of a rebuild"
 

@@ -23,6 +23,7 @@ from sessrec_pipeline.engine import EngineError, open_engine
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import Settings, SyntheticSettings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.storage.store import Store
 
 SERVER_PYTHON = os.environ.get("SESSREC_SPARK_PYTHON")
@@ -73,6 +74,7 @@ def test_100_000_events_give_the_same_tables_on_two_workers(feed: Callable[..., 
     expected, made = (prepared(*each, tables=tables) for each in ((inside, raw), (outside, copies)))
     assert 90_000 < (expected["sessions"].rows or 0) < 110_000
     assert_same(expected, made)
+    leave()
     assert list(outside.scratch.iterdir()) == []
 
     tasks = [executor["completedTasks"] for executor in cluster.executors()]
@@ -109,6 +111,7 @@ def test_rows_leave_in_order_and_sessions_stand_apart(feed: Callable[..., Settin
     expected = sorted(range(200_000), key=lambda i: (-(i % 7), i))
     assert table["id"].to_pylist() == expected
     assert none.num_rows == 0 and none.schema.names == ["id", "text"]
+    leave()
     assert list(settings.scratch.iterdir()) == []
 
 
@@ -116,6 +119,7 @@ def test_files_that_the_cluster_lacks_are_told(feed: Callable[..., Settings], cl
     settings = feed(engine={"kind": "spark", "url": cluster.url})
     with open_engine(settings) as engine, pytest.raises(EngineError, match=r"PATH_NOT_FOUND.*\[engine\] lake"):
         engine.register("t", settings.home / "t.parquet")
+    leave()
     assert list(settings.scratch.iterdir()) == []
 
 
@@ -132,4 +136,5 @@ def test_a_server_that_dies_while_it_writes_is_told(
     with pytest.raises(EngineError, match=expected), open_engine(settings) as engine:
         threading.Timer(3, cluster.processes["connect"].kill).start()
         engine.write("t", "SELECT COUNT(*) AS n FROM range(3000000) AS a JOIN range(3000000) AS b ON a.id < b.id")
+    leave()
     assert list(settings.scratch.iterdir()) == []

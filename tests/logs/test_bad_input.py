@@ -21,6 +21,7 @@ from sessrec_pipeline.logs.gate import LogRefusedError, admit, check_name
 from sessrec_pipeline.logs.ingest import ingest_landed
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.settings import LogSettings
+from sessrec_pipeline.storage.files import leave
 
 Feed = Callable[..., FeedSettings]
 T = 1_700_000_000
@@ -167,6 +168,7 @@ def test_bad_input_is_refused(feed: Feed, case: str) -> None:
         ingest(settings, name)
     assert str(caught.value).startswith(f"{name}: ")
     assert words in str(caught.value)
+    leave()
     assert not settings.scratch.exists() or list(settings.scratch.iterdir()) == []
 
 

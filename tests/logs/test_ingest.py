@@ -19,6 +19,7 @@ from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import Ingested, ingest_each, ingest_landed
 from sessrec_pipeline.settings import LogSettings
+from sessrec_pipeline.storage.files import leave
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.store import Store
 
@@ -78,6 +79,7 @@ def parquet(**columns: Any) -> bytes:
 def refusal(settings: FeedSettings, content: str | bytes, name: str = "a.tsv") -> str:
     with pytest.raises(LogRefusedError) as caught:
         ingest(settings, content, name)
+    leave()
     assert list(settings.scratch.iterdir()) == []
     return str(caught.value)
 
@@ -472,6 +474,7 @@ def test_same_bytes_give_the_same_content_and_name_their_origin(feed: Feed) -> N
         (landed,) = events.lineage.ancestors
         assert (landed.asset, landed.partition, landed.rows) == ("landing", "a.tsv", 3)
     assert len(versions) == 1
+    leave()
     assert list(settings.scratch.iterdir()) == []
 
 
