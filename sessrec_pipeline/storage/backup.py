@@ -446,7 +446,7 @@ def restore(
         _refuse_to_replace(home, snapshot)
         missing = {key: entry for key, entry in snapshot.files.items() if not (home / key).exists()}
         missing.pop(LAYOUT, None)  # which comes last
-        sweep(stage)
+        sweep(home)
         for key, path in list(_files_in(stage)):
             if key not in missing:  # of another snapshot, which was begun before
                 path.unlink()
