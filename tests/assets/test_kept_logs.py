@@ -62,7 +62,8 @@ def test_changed_settings_reach_logs_that_left_landing(
         assert one.node.id == other_one.node.id and one.ancestors[0].id == other_one.ancestors[0].id
     assert materialize_all(changed, instance, up_to=["sessions"]).rebuilt == []
     assert sessions_of(settings, instance) == 180
-    assert not list(settings.scratch.iterdir()) and not list(settings.landing.iterdir())
+    assert not [path for path in settings.scratch.iterdir() if path.is_dir()], "what was unpacked is gone"
+    assert not list(settings.landing.iterdir())
     assert found(settings) == []
 
 
