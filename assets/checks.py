@@ -29,7 +29,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.history import rankings_of
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import Store, Stored
-from sessrec_pipeline.storage.withdrawal import is_withdrawn
+from sessrec_pipeline.storage.withdrawal import is_withdrawn, kept_logs
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 MAX_QUARANTINED = 0.01
@@ -131,7 +131,8 @@ def ingestion_checks(
     held = [raw for raw, _ in logs if not is_withdrawn(raw.node)]
     taken = {raw.node.id for raw in store.in_window(held)}
     names = [str(raw.node.partition) for raw in held if raw.node.id in taken]
-    gone = [name for name in names if not (settings.landing / name).exists()]
+    kept = kept_logs(store)
+    gone = [name for name in names if name not in kept and not (settings.landing / name).exists()]
     told = f"no file: {_some(gone)}; land it again, or take its rows out with `sessrec withdraw`" if gone else "all"
     yield _result("raw_sessions", "files_are_there", not gone, severity=WARN, seen=told)
     alike = _alike(settings, held) if len(held) > 1 else []

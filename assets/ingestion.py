@@ -13,10 +13,12 @@ from assets.retries import PASSING, WAITS, tried_again
 from assets.stage import stage
 from sessrec_pipeline.clock import moment
 from sessrec_pipeline.logs.gate import LogRefusedError
-from sessrec_pipeline.logs.ingest import ingest_each
+from sessrec_pipeline.logs.ingest import Ingested, ingest_each
+from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.settings import Settings
+from sessrec_pipeline.storage.landed import OtherBytesError
 from sessrec_pipeline.storage.store import Store
-from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, landed_sha256, withdrawn_logs
+from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, kept_logs, landed_sha256, withdrawn_logs
 from sessrec_pipeline.text import about
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
@@ -103,10 +105,12 @@ def read_landed_log(
     passing: Exception | None = None
     unexpected: Exception | None = None
     told: list[str] = []
+    copies, keep = kept_logs(store), settings.storage.keep_landed
     with PartitionWriter(store, context) as writer:
         named = config.logs or _not_withdrawn(context, store)
-        logs = [log for log in named if not writer.was_made("raw_sessions", log)]
-        for log, read in ingest_each(settings, logs, told.append):
+        made = [log for log in named if writer.was_made("raw_sessions", log)]
+        logs = [log for log in named if log not in made or (keep and log not in copies)]
+        for log, read in ingest_each(settings, logs, told.append, copies):
             if told and (len(told) == TOGETHER or log == logs[-1]):
                 context.log.info("\n".join(told))
                 told.clear()
@@ -116,17 +120,34 @@ def read_landed_log(
                 # The events last: they say that a log was read, also to a run after this one was killed in between.
                 writer.publish("quarantine", log, read.quarantine)
                 writer.publish("raw_sessions", log, read.events)
+                if keep:
+                    _keep_copy(settings, store, log, read)
             except Exception as error:
                 refused[log] = str(error)
                 passing = error if isinstance(error, PASSING) else passing
                 unexpected = unexpected if isinstance(error, LogRefusedError) else error
                 context.log.error(f"not taken: {_told({log: refused[log]})}")
+    if keep:
+        store.forget_landed()
     if passing and context.retry_number < len(WAITS):  # else the file or the settings must change first
         with tried_again(context.retry_number):
             raise passing
     if refused:
         raise dg.Failure(_told(refused), metadata={REFUSED: refused}, allow_retries=False) from unexpected
     yield from ()  # the writer has told Dagster of each partition
+
+
+def _keep_copy(settings: Settings, store: Store, log: str, read: Ingested) -> None:
+    """Keep a copy of what a log was read from, if it is still there: else it was read from the copy."""
+    path, (landed,) = settings.landing / log, read.events.origins
+    if not path.exists():
+        return
+    try:
+        store.keep_landed(log, landed.node.data_version, path, {part.name: part.path for part in parts_of(path)})
+    except (FileNotFoundError, OtherBytesError):
+        raise LogRefusedError(
+            f"{log}: was read, and changed or went before its copy was kept ([storage] keep_landed); land it again"
+        ) from None
 
 
 def _not_withdrawn(context: dg.AssetExecutionContext, store: Store) -> list[str]:

@@ -28,6 +28,7 @@ from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.stopping import at_stop
 from sessrec_pipeline.storage.retention import prunable
 from sessrec_pipeline.storage.store import GoneError, Store
+from sessrec_pipeline.storage.withdrawal import kept_logs
 from sessrec_pipeline.studies.study import Study
 from sessrec_pipeline.text import did_you_mean
 
@@ -81,7 +82,7 @@ def materialize_all(
     store = Store(settings)
     found = scan(settings.landing, store, {})
     refused = dict(found.refused)
-    landed = sorted({*found.seen, *store.partitions("raw_sessions")})
+    landed = sorted({*found.seen, *store.partitions("raw_sessions"), *kept_logs(store)})
     if not landed:
         return Outcome(refused=refused)
     instance.add_dynamic_partitions(str(landed_logs.name), landed)
@@ -122,7 +123,8 @@ def _unreachable(logs: Sequence[str]) -> dict[str, str]:
     first, more = logs[0], f" and {len(logs) - 1:,} more logs were" if len(logs) > 1 else " was"
     return {
         first: f"{first}{more} read under other [logs] settings, and today's cannot reach them, for their files are "
-        "not in landing: land them again, or take them out with `sessrec withdraw`"
+        "not in landing: land them again, or take them out with `sessrec withdraw`; [storage] keep_landed = true keeps "
+        "copies of those that land from now on"
     }
 
 
@@ -337,4 +339,5 @@ def prune(settings: Settings, store: Store, instance: dg.DagsterInstance) -> lis
         for artefact in artefacts:
             store.remove(artefact.node.asset, log)
         instance.delete_dynamic_partition("landed_logs", log)
+    store.forget_landed()
     return [log for log, _ in logs]

@@ -21,37 +21,40 @@ from sessrec_pipeline.clock import SECOND
 from sessrec_pipeline.logs.ingest import AHEAD, FUTURE
 from sessrec_pipeline.logs.landing import Scan
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
-from sessrec_pipeline.storage.withdrawal import is_withdrawn, withdrawn_logs
+from sessrec_pipeline.storage.withdrawal import is_withdrawn, kept_logs, withdrawn_logs
 
 
 def unread(graph: AssetGraph, store: Store, found: Scan, *, everything: bool = False) -> list[str]:
     """Landed logs that today's code and settings have not read as they are, but for those that are withdrawn.
 
-    Those with times that had not come yet when they were read, and have now, are read again. With ``everything`` also
-    those that are up to date.
+    Logs of which a copy is kept are taken for landed, and those of which one is to be kept and is not are named. Those
+    with times that had not come yet when they were read, and have now, are read again. With ``everything`` also those
+    that are up to date.
     """
     version = graph.get(RAW).code_version
     now = time.time() * SECOND + AHEAD
-    waiting, withdrawn = [], set(withdrawn_logs(store))
-    for log in found.seen:
+    waiting, withdrawn, kept = [], set(withdrawn_logs(store)), kept_logs(store)
+    for log in sorted({*found.seen, *kept}):
         if log in withdrawn and log not in found.new:
             continue
-        if log not in found.new and store.has("quarantine", log):
+        if log not in found.new and store.has("raw_sessions", log) and store.has("quarantine", log):
+            copied = log in kept or not store.settings.storage.keep_landed
             node = store.find("raw_sessions", log).node
             come = int(node.stats.get(FUTURE, sys.maxsize)) <= now
-            if node.code_version == version and not everything and not come:
+            if copied and node.code_version == version and not everything and not come:
                 continue
         waiting.append(log)
     return waiting
 
 
 def under_other_settings(graph: AssetGraph, store: Store, found: Scan) -> list[str]:
-    """Ingested logs that other ``[logs]`` settings than today's have read, and whose files are not there to be read."""
+    """Ingested logs that other ``[logs]`` settings than today's have read, and that are not there to be read again."""
+    there = {*found.seen, *kept_logs(store)}
     now = graph.get(RAW).metadata.get(CONFIG_KEY, {})
     return [
         log
         for log, stored in store.logs().items()
-        if log not in found.seen and not is_withdrawn(stored.node) and _differ(stored.node.config, now)
+        if log not in there and not is_withdrawn(stored.node) and _differ(stored.node.config, now)
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from sessrec_pipeline.cli import catalog, history, logs, recommend, results, run, study, versions
+from sessrec_pipeline.cli import backup, catalog, history, logs, recommend, results, run, study, versions
 from sessrec_pipeline.cli.common import RIGHTS, Failure
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
 
@@ -115,6 +115,7 @@ for command in (
     logs.withdraw,
     catalog.rebuild_catalog,
     catalog.verify,
+    backup.backup,
     versions.versions,
     versions.restore,
     versions.pin,

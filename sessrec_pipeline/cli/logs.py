@@ -96,7 +96,7 @@ def prune(home: Path | None, dry_run: bool) -> None:
 @click.command()
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--why", default="", help="The reason, which the lineage keeps with your name.")
-@click.option("--undo", is_flag=True, help="Read them again as they lie in the landing folder.")
+@click.option("--undo", is_flag=True, help="Read them again, as they lie in the landing folder or are kept.")
 @click.pass_obj
 def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> None:
     """Take the rows of LOGS out of everything that is made from them.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sessrec_pipeline.cli.backup import restore_home, restore_missing
 from sessrec_pipeline.cli.common import (
     Failure,
     existing_feed,
@@ -66,16 +67,45 @@ def versions(home: Path | None, asset: str | None, partition: str | None, sql: b
 
 
 @click.command()
-@click.argument("asset")
-@click.argument("version")
+@click.argument("asset", required=False)
+@click.argument("version", required=False)
 @click.option("--partition", help="Partition, for an asset that has them.")
+@click.option("--backup", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Restore the whole home.")
+@click.option("--snapshot", metavar="NAME", help="Which backup in DIR; by default the newest.")
+@click.option("--missing", is_flag=True, help="With --backup: bring back only what the home has lost.")
 @click.pass_obj
-def restore(home: Path | None, asset: str, version: str, partition: str | None) -> None:
+def restore(
+    home: Path | None,
+    asset: str | None,
+    version: str | None,
+    partition: str | None,
+    folder: Path | None,
+    snapshot: str | None,
+    missing: bool,
+) -> None:
     """Make VERSION, or the one that begins so, the current version of ASSET again, once it is verified.
 
     What rests on ASSET is out of date then, and made again by the next `sessrec materialize`; ASSET itself too, if it
     was made with other inputs, settings or code than now: bring these back first to keep it.
+
+    With --backup DIR and no ASSET, make the home that --home names again from what `sessrec backup DIR` copied. It must
+    be empty or lost: where it holds something else nothing changes. Stopped, the same command goes on. With --missing
+    it may be in use: what it has lost comes back, and nothing else changes.
     """
+    if folder is not None and asset is None and partition is None and not (missing and snapshot):
+        if missing:
+            restore_missing(home, folder)
+        else:
+            restore_home(home, folder, snapshot)
+        return
+    if folder is not None or snapshot is not None or missing:
+        raise Failure(
+            "--backup DIR restores a home and no asset of it; --snapshot says which backup of it, or --missing that "
+            "only what is lost comes back"
+        )
+    if asset is None or version is None:
+        meant = f" (a folder of backups is named so: --backup {asset})" if asset and Path(asset).is_dir() else ""
+        raise Failure(f"name an ASSET and a VERSION, which `sessrec versions` lists, or --backup DIR{meant}")
     store = store_of(existing_feed(home))
     with _known_version(store, asset):
         stored = store.restore(asset, version, partition)

@@ -4,11 +4,13 @@ All columns are read as text, so that no reader guesses a type; then SQL casts w
 rows that the feed's own rules leave out + quarantine, and the counts that show it travel with the table.
 """
 
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 
@@ -21,6 +23,7 @@ from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.logs.times import NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.landed import LandedCopies
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.sql import quoted
 from sessrec_pipeline.text import counted
@@ -66,13 +69,15 @@ def ingest_landed(
 ) -> Ingested:
     """Read the landed log ``name``; LogRefusedError where the file as a whole cannot be used."""
     with DuckDBEngine(settings) as engine:
-        return _ingest(settings, name, report, now, engine)
+        return _ingest(settings, settings.landing / name, report, now, engine)
 
 
 def ingest_each(
-    settings: Settings, names: Iterable[str], report: Callable[[str], None]
+    settings: Settings, names: Iterable[str], report: Callable[[str], None], kept: Mapping[str, str]
 ) -> Iterator[tuple[str, Ingested | Exception]]:
     """Read landed logs one after the other: of each what became of it, or why it was not taken.
+
+    ``kept``: sha256 of those of which there is a copy, which is read where the file itself has left landing.
 
     They share an engine, which takes longer to open than a small log to read: the tables of one are to be read before
     the next is asked for.
@@ -84,18 +89,30 @@ def ingest_each(
                 name = waiting.popleft()
                 _drop_tables(engine)
                 try:
-                    ingested = _ingest(settings, name, report, time.time, engine)
+                    path = settings.landing / name
+                    if name in kept and not path.exists():
+                        path = _laid_out(settings, name, kept[name], engine)
+                    ingested = _ingest(settings, path, report, time.time, engine)
                 except Exception as error:
                     yield name, error
                     break  # the engine may be spoilt, too
                 yield name, ingested
 
 
+def _laid_out(settings: Settings, name: str, sha256: str, engine: DuckDBEngine) -> Path:
+    """The copy of a landed log, unpacked under its name for as long as the engine is open."""
+    folder = engine.folder / "kept"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    LandedCopies(settings.kept).lay_out(sha256, folder / name)
+    return folder / name
+
+
 def _ingest(
-    settings: Settings, name: str, report: Callable[[str], None], now: Callable[[], float], engine: DuckDBEngine
+    settings: Settings, path: Path, report: Callable[[str], None], now: Callable[[], float], engine: DuckDBEngine
 ) -> Ingested:
+    name = path.name
     check_name(name)
-    path = settings.landing / name
     if not path.exists():
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
     before = state_of(path)

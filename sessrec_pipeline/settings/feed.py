@@ -152,6 +152,11 @@ class Settings(BaseSettings):
         return self.home / "lake"
 
     @property
+    def kept(self) -> Path:
+        """Compressed copies of landed logs."""
+        return self.home / "kept"
+
+    @property
     def checkpoints(self) -> Path:
         """Trained models."""
         return self.home / "checkpoints"

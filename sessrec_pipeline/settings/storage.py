@@ -17,3 +17,6 @@ class StorageSettings(Section):
     keep_ranks: Annotated[int, Field(ge=1)] = 30
     """Versions of each model's ranks that are kept in ``history/`` for ``sessrec compare``. The metrics of every run
     are kept in any case."""
+    keep_landed: bool = False
+    """Whether a compressed copy of every landed log is kept in ``kept/``, once for each content. So changed ``[logs]``
+    settings, and ``sessrec withdraw --undo``, also reach logs whose files have left the landing folder."""

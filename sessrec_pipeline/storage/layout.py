@@ -1,7 +1,8 @@
 """How the files of a home are laid out, by number, so that a home of an earlier layout is not taken for a new one.
 
 1: one file for each artefact, replaced by each new version. Such homes have no file ``layout`` and no manifest.
-2: every version is kept (``versions``); ``<home>/layout`` holds the number.
+2: every version is kept (``versions``); ``<home>/layout`` holds the number. While a home is restored from a backup the
+file says so, for its parts come one after the other.
 """
 
 from sessrec_pipeline.settings import Settings
@@ -10,6 +11,8 @@ from sessrec_pipeline.storage.manifest import Manifest
 
 LAYOUT = 2
 TEXT = f"{LAYOUT}\n".encode()
+RESTORING = "restoring"
+"""How the file begins while a home is restored."""
 
 
 class LayoutError(RuntimeError):
@@ -17,7 +20,12 @@ class LayoutError(RuntimeError):
 
 
 def check_layout(settings: Settings) -> None:
-    """LayoutError for a home of another layout; one without tables and models is new."""
+    """LayoutError for a home of another layout, or one that is not whole; one without tables and models is new."""
+    if _text(settings).startswith(RESTORING):
+        raise LayoutError(
+            f"{settings.home} is being restored from a backup, or that was stopped: run the same `sessrec restore "
+            "--backup DIR` again, which goes on"
+        )
     number = layout_of(settings)
     if number is None and holds_artefacts(settings):
         raise LayoutError(
@@ -37,13 +45,18 @@ def layout_of(settings: Settings) -> int | None:
     Where there is a manifest that can be read, or the file says no number, that is damage: today's is the first layout
     that has either file, and a manifest of a later one cannot be read.
     """
-    try:
-        text = (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        text = None
+    path, text = settings.home / "layout", _text(settings)
     if text != str(LAYOUT) and Manifest(settings.home).read() is not None:
         return LAYOUT
-    return None if text is None else int(text) if text.isdecimal() else LAYOUT
+    return None if not path.exists() else int(text) if text.isdecimal() else LAYOUT
+
+
+def _text(settings: Settings) -> str:
+    """What the file says, "" where there is none."""
+    try:
+        return (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def write_layout(settings: Settings) -> None:

@@ -5,7 +5,7 @@ file each, under a path that people can keep.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -38,6 +38,7 @@ from sessrec_pipeline.storage.files import (
 )
 from sessrec_pipeline.storage.history import History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
+from sessrec_pipeline.storage.landed import LANDING, WITHDRAWN, LandedCopies, landed_hash
 from sessrec_pipeline.storage.layout import check_layout, write_layout
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
 from sessrec_pipeline.storage.manifest import Manifest
@@ -60,8 +61,6 @@ from sessrec_pipeline.storage.warehouse import (
 Publishable = Table | Checkpoint | Page
 RAW, QUARANTINE = "raw_sessions", "quarantine"
 """Both have a partition for each log."""
-WITHDRAWN = "withdrawn"
-"""Among the settings of a log's nodes: ``sha256`` of the landed file that is left out, and by whom and why."""
 VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
 """Suffixes of what is kept in versions, and how a file's lineage is read."""
 LOCK, LOCK_SECONDS = "store.lock", 60
@@ -157,6 +156,7 @@ class Store:
         self.warehouse = Warehouse(settings.warehouse)
         self.history = History(settings)
         self.manifest = Manifest(settings.home)
+        self.landed = LandedCopies(settings.kept)
         self.home = settings.home
         works_in(settings.scratch)
 
@@ -451,8 +451,8 @@ class Store:
             raise GoneError(
                 f"{self._gone_table(gone[0], there)} was ingested and is gone from the lake"
                 + (f", and so it is with {len(gone) - 1:,} more" if len(gone) > 1 else "")
-                + f": land {gone[0]} again, bring the lake's files back from a backup, or give it up with `sessrec "
-                f"withdraw {gone[0]}`"
+                + f": land {gone[0]} again, bring it back with `sessrec restore --backup DIR --missing`, or give it up "
+                f"with `sessrec withdraw {gone[0]}`"
             )
         return there
 
@@ -478,7 +478,26 @@ class Store:
     def give_up(self, logs: Sequence[str]) -> None:
         """Expect logs that are gone no longer."""
         with self._locked():
-            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, QUARANTINE) for log in logs])
+            self.manifest.change({}, gone=[(asset, log) for asset in (RAW, QUARANTINE, LANDING) for log in logs])
+
+    def keep_landed(self, log: str, sha256: str, path: Path, parts: Mapping[str, Path]) -> None:
+        """Keep a copy of a landed log that was read, for when its file is gone; as ``LandedCopies.keep``."""
+        self.landed.keep(sha256, path, parts)
+        with self._locked():
+            self.manifest.change({(LANDING, log): sha256})
+
+    def forget_landed(self) -> None:
+        """Delete the copies of landed logs that no version of ``raw_sessions`` was read from, nor were withdrawn."""
+        if not self.landed.folder.is_dir():
+            return
+        with self._locked():  # a copy comes after the version that was read from it
+            versions = [version.stored.lineage for version in self.versions(RAW)]
+            needed = {sha256 for lineage in versions if (sha256 := landed_hash(lineage))}
+            needed.update(self.manifest.withdrawn().values())
+            with suppress(DamagedFileError):  # ``verify`` tells of it; until then all of them stay
+                self.landed.forget(needed)
+                others = [key for key, version in (self.manifest.read() or {}).items() if version not in needed]
+                self.manifest.change({}, gone=[key for key in others if key[0] == LANDING])
 
     def ingested(self) -> dict[str, Stored]:
         """The logs that are in the window, by name: what sessions rests on. GoneError as for ``logs``."""
@@ -520,7 +539,7 @@ class Store:
             if folder.pinned():
                 return
             remove_folder(folder.folder)
-            self.manifest.change({}, gone=[(asset, partition)])
+            self.manifest.change({}, gone=[(asset, partition), *([(LANDING, partition)] if asset == RAW else [])])
         if self.warehouse.path.exists():
             with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
                 forget(connection, asset, partition)

@@ -1,13 +1,15 @@
 """Whether all that a home holds is what was written, and all that must be there is there. Nothing is changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from sessrec_pipeline.storage import pages
+from sessrec_pipeline.storage import landed, pages
 from sessrec_pipeline.storage.files import DamagedFileError
+from sessrec_pipeline.storage.landed import LANDING
 from sessrec_pipeline.storage.owners import BusyError
-from sessrec_pipeline.storage.store import VERSIONED, Store, Stored
+from sessrec_pipeline.storage.store import RAW, VERSIONED, Store, Stored
 from sessrec_pipeline.storage.warehouse import seen
+from sessrec_pipeline.storage.withdrawal import is_withdrawn
 
 
 def damaged_files(store: Store, progress: Callable[[int, int], None]) -> Iterator[DamagedFileError]:
@@ -18,11 +20,12 @@ def damaged_files(store: Store, progress: Callable[[int, int], None]) -> Iterato
     settings = store.settings
     files = [*settings.lake.rglob("[!.]*.parquet"), *settings.checkpoints.rglob("[!.]*.safetensors")]
     files += [*store.history.folder.rglob("[!.]*.parquet"), *settings.reports.rglob("[!.]*.html")]
+    files += store.landed.files()
     sizes = [path.stat().st_size for path in files]
     done = 0
     for path, size in zip(files, sizes, strict=True):
         try:
-            _read(path)
+            check_file(store, path)
         except DamagedFileError as error:
             if path.exists():  # else it was deleted meanwhile, as one of too many
                 yield error
@@ -36,21 +39,38 @@ def problems(store: Store, progress: Callable[[int, int], None]) -> Iterator[str
     current: dict[tuple[str, str | None], Stored] = {}
     for stored in store.current(lambda damage: None):  # it was told of
         current[stored.node.asset, stored.node.partition] = stored
+    yield from gone(store, current)
+    yield from _of_warehouse(store, current)
+
+
+def gone(store: Store, current: Mapping[tuple[str, str | None], Stored]) -> Iterator[str]:
+    """What the manifest names and is not among the current artefacts, by asset and partition."""
     expected = store.manifest.read()
     if expected is None:
         yield f"{store.manifest.path} is not there, so nobody knows whether something is gone"
     for (asset, partition), version in sorted((expected or {}).items(), key=str):
+        if asset == LANDING:
+            raw = current.get((RAW, partition))
+            wanted = store.settings.storage.keep_landed and raw is not None and not is_withdrawn(raw.node)
+            if wanted and not store.landed.has(version):
+                yield (
+                    f"the copy of the landed log {partition} is gone: land it again, bring it back with `sessrec "
+                    "restore --backup DIR --missing`, or do without copies ([storage] keep_landed = false)"
+                )
+            continue
         name = asset if partition is None else f"{asset}[{partition}]"
         there = current.get((asset, partition))
         if there is None:
             yield f"{name} was published and is gone"
         elif there.node.data_version != version:
             yield f"{name} is version {there.node.data_version[:12]}, and {version[:12]} was published last"
-    yield from _of_warehouse(store, current)
 
 
-def _read(path: Path) -> None:
-    """DamagedFileError where a file is not what was written."""
+def check_file(store: Store, path: Path) -> None:
+    """DamagedFileError where a table, a model, a page or the copy of a landed log is not what was written."""
+    if path.is_relative_to(store.landed.folder):
+        landed.check(path)
+        return
     page = path.suffix == ".html"
     lineage = pages.read_lineage(path) if page else VERSIONED[path.suffix](path)
     if lineage is not None:

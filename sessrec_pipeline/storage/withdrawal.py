@@ -8,8 +8,9 @@ it has the decision in the place of the log.
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.storage.lake import Table
+from sessrec_pipeline.storage.landed import LANDING, WITHDRAWN, landed_hash
 from sessrec_pipeline.storage.lineage import Node
-from sessrec_pipeline.storage.store import RAW, WITHDRAWN, NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.store import RAW, NotMaterializedError, Store, Stored
 
 
 def is_withdrawn(node: Node) -> bool:
@@ -26,12 +27,19 @@ def emptied(stored: Stored) -> Table:
 def landed_sha256(store: Store, log: str) -> str | None:
     """sha256 of the file that a partition of raw_sessions was read from, or is withdrawn; None where there is none."""
     try:
-        lineage = store.find(RAW, log).lineage
+        return landed_hash(store.find(RAW, log).lineage)
     except NotMaterializedError:
         return store.manifest.withdrawn().get(log)
-    if is_withdrawn(lineage.node):
-        return str(lineage.node.config[WITHDRAWN]["sha256"])
-    return next((n.data_version for n in lineage.ancestors if n.asset == "landing"), None)
+
+
+def kept_logs(store: Store) -> dict[str, str]:
+    """Logs of which there is a copy of what landed (``landed``), also such whose rows are gone: by name its sha256."""
+    if not store.landed.folder.is_dir():  # as in most homes, where the rest would be read for nothing
+        return {}
+    there, expected = store.partitions(RAW), store.manifest.read() or {}
+    found = {log: expected.get((LANDING, log)) for log in store.gone_logs(there)}
+    found |= {log: landed_hash(stored.lineage) for log, stored in there.items()}
+    return {log: sha256 for log, sha256 in found.items() if sha256 is not None and store.landed.has(sha256)}
 
 
 def withdrawn_logs(store: Store) -> list[str]:

@@ -531,7 +531,7 @@ def each(*suffixes: str, models: tuple[str, ...] = KNN) -> set[str]:
 
 MUTATIONS: list[tuple[str, str, str, set[str]]] = [
     # bodies of assets
-    ("assets/ingestion.py", "ingest_each(settings, logs, told.append)", "ingest_each(settings, logs, print)",
+    ("assets/ingestion.py", "ingest_each(settings, logs, told.append,", "ingest_each(settings, logs, print,",
      {"read_landed_log"}),
     ("assets/drift.py", "if not rows:", "if rows:", {"drift"}),
     ("assets/preparation.py", "raw_sessions], context.log.info)", "raw_sessions], print)", {"sessions"}),

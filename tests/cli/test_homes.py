@@ -29,6 +29,7 @@ COMMANDS = [
     ["prune"],
     ["rebuild-catalog"],
     ["migrate"],
+    ["backup", "bk"],
 ]
 
 

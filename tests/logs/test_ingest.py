@@ -572,7 +572,7 @@ def test_logs_of_one_engine_are_as_each_by_itself(feed: Feed) -> None:
     for name, text in texts.items():
         (settings.landing / name).write_text(text)
     found = {}
-    for name, read in ingest_each(settings, texts, lambda _: None):
+    for name, read in ingest_each(settings, texts, lambda _: None, {}):
         if isinstance(read, Ingested):
             found[name] = [read_whole(table) for table in (read.events, read.quarantine)]
         else:

@@ -1,6 +1,7 @@
 """A folder of Parquet parts is one log."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.describe import describe
 from sessrec_pipeline.logs.gate import LogRefusedError
-from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.logs.ingest import ingest_each, ingest_landed
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.logs.parts import parts_of, sha256_of, state_of
+from sessrec_pipeline.storage.landed import LandedCopies
 from sessrec_pipeline.storage.store import Store
 
 T = 1_700_000_000
@@ -116,3 +118,29 @@ def test_a_folder_is_described(settings: FeedSettings, spark: Path) -> None:
     assert "note: A log of 2 parts, of which this is the first: part-00000.parquet." in lines
     assert any(line.startswith("  4 events in 1 session on 3 items") for line in lines)
     assert "    1 item_missing; the first in row 4: s | 1700000011" in lines
+
+
+def test_a_folder_that_left_is_read_from_its_copy(feed: Callable[..., FeedSettings]) -> None:
+    """With what its path and the paths of its parts say, and beside a log that is still there."""
+    settings = feed(logs={"format": "parquet", "extra_columns": ["day", "shop"]})
+    folder = settings.landing / "day=1"
+    part(folder / "shop=7" / "a.parquet", ["x", "y"])
+    part(folder / "shop=8" / "b.parquet", ["z"], T + 10)
+    part(settings.landing / "day=2" / "shop=7" / "c.parquet", ["w"])
+    sha256, copies = sha256_of(folder), LandedCopies(settings.kept)
+    copies.keep(sha256, folder, {part.name: part.path for part in parts_of(folder)})
+
+    def read() -> list[tuple[pa.Table, Any]]:
+        found = []
+        for _, done in ingest_each(settings, ["day=1", "day=2"], lambda _: None, {"day=1": sha256}):
+            assert not isinstance(done, Exception)
+            found.append((done.events.arrow(), done.events.origins[0].node))
+        return found
+
+    before = read()
+    assert before[0][0]["shop"].to_pylist() == ["7", "7", "8"]
+    shutil.rmtree(folder)
+    assert read() == before
+    (copies.folder / f"{sha256}.parts").unlink()
+    (_, gone), (_, other) = ingest_each(settings, ["day=1", "day=2"], lambda _: None, {})
+    assert isinstance(gone, LogRefusedError) and not isinstance(other, Exception)

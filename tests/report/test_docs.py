@@ -1,5 +1,6 @@
 """The documents' blocks are what docs/make.py writes, the two languages have the same, and links lead somewhere."""
 
+import ast
 import importlib.util
 import re
 from dataclasses import replace
@@ -164,3 +165,28 @@ def test_files_that_documents_name_are_there() -> None:
     assert [
         f"{page}: {path}" for page, path in named if not any(f"/{file}".endswith(f"/{path}") for file in code)
     ] == []
+
+
+def said(node: ast.AST) -> str:
+    """A text as the code has it, with a hole where a value goes."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.BinOp):
+        return said(node.left) + said(node.right)
+    return "".join(map(said, node.values)) if isinstance(node, ast.JoinedStr) else "…"
+
+
+def test_messages_of_the_on_call_page_are_those_of_the_commands() -> None:
+    english, spanish = (
+        re.findall(r"^\| `([^`]*…[^`]*|stopped; [^`]*)` \|", (path / "operations.md").read_text(encoding="utf-8"), re.M)
+        for path in (DOCS, DOCS / "es")
+    )
+    assert english == spanish
+    assert len(english) > 30
+    files = [path for room in ("assets", "sessrec_pipeline") for path in (ROOT / room).rglob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    kinds = (ast.Constant, ast.JoinedStr, ast.BinOp)
+    texts = {said(node) for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)}
+    patterns = {message: ".*".join(re.escape(part.strip(" ;")) for part in message.split("…")) for message in english}
+    unsaid = [m for m, p in patterns.items() if not any(re.search(p, text, re.DOTALL) for text in texts)]
+    assert unsaid == []
