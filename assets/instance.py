@@ -11,9 +11,11 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster_shared.serdes.errors import DeserializationError
 from sqlalchemy.exc import DatabaseError
 
 from assets.event_log import keep_open
+from assets.processes import UNFINISHED
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import make_folder, move, replacing
 from sessrec_pipeline.storage.owners import locked
@@ -24,6 +26,8 @@ UNCAPTURED: dict[str, Any] = {
 """What runs in this process says to the terminal goes there, and not through files and four processes that copy it:
 they would hide the terminal from progress bars, and print tracebacks of their own when Ctrl-C reaches them."""
 LOCK_SECONDS = 60
+SPOILT = (DeserializationError, ValueError, KeyError, TypeError)
+"""What Dagster raises when a row of its databases is no longer what it wrote; UnicodeDecodeError is a ValueError."""
 
 
 def _say(line: str) -> None:
@@ -73,8 +77,9 @@ def _reason(error: Exception) -> str:
 
 def _opened(home: Path) -> dg.DagsterInstance:
     instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=UNCAPTURED))
-    # Each of its three databases is asked something.
+    # Each of its three databases is asked something; of the runs, those that will be asked for.
     instance.get_runs(limit=1)
+    instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     instance.get_dynamic_partitions("landed_logs")
     instance.all_instigator_state()
     return instance
@@ -84,10 +89,13 @@ def _is_damage(error: Exception) -> bool:
     """Whether a file of the instance is spoilt, and not busy, out of reach, or on another server."""
     if isinstance(error, DatabaseError):
         cause = error.orig
-        lost = "no such" in str(cause)  # of a file that was cut off, or taken from another program
+        # Of a file that was cut off, or taken from another program, or whose texts are none any more.
+        lost = any(words in str(cause) for words in ("no such", "Could not decode"))
         return isinstance(cause, sqlite3.DatabaseError) and (lost or not isinstance(cause, sqlite3.OperationalError))
+    if isinstance(error, SPOILT):
+        return True
     unreadable = type(error).__module__.startswith("yaml.")  # not imported: no module of ours may load objects
-    return unreadable or isinstance(error, UnicodeDecodeError | dg.DagsterInvalidConfigError)
+    return unreadable or isinstance(error, dg.DagsterInvalidConfigError)
 
 
 def _config(aside: Path) -> bytes:

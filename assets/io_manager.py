@@ -11,12 +11,15 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 from assets.retries import WAITS, tried_again
+from assets.verdict import refuse_useless
 from sessrec_pipeline.settings import EvaluationSettings
+from sessrec_pipeline.storage.checkpoints import Checkpoint
 from sessrec_pipeline.storage.history import METRICS
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.pages import Page
 from sessrec_pipeline.storage.store import NotMaterializedError, Publishable, Store, Stored
+from sessrec_pipeline.training.freshness import SOURCES, sources
 
 CONFIG_KEY = "sessrec/config"
 """Asset metadata: the settings that the asset reads, entered into its lineage."""
@@ -100,6 +103,10 @@ class StoreIOManager(dg.IOManager):
         begun = self._begun.get(_attempt(step))
         if begun is not None and not isinstance(value, Page):
             value = replace(value, stats={SECONDS: time.perf_counter() - begun, **value.stats})
+        if isinstance(value, Checkpoint):
+            value = replace(value, stats={**value.stats, SOURCES: sources()})
+        if isinstance(value, Checkpoint):
+            refuse_useless(value, self.store)
         with tried_again(step.previous_attempt_count):
             return self.store.publish(
                 context.asset_key.to_user_string(),

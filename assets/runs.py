@@ -4,7 +4,9 @@ In-process runs cost a third of the CPU of a process per step, and show their pr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import dagster as dg
@@ -16,6 +18,7 @@ from assets.checks import asset_checks
 from assets.countdown import Countdown, last_time
 from assets.graph import build
 from assets.ingestion import REFUSED, landed_logs
+from assets.instance import SPOILT
 from assets.logger import reason
 from assets.processes import PROCESS_TAG, UNFINISHED, end_dead_runs, own_run
 from assets.staleness import checks_of, out_of_date, under_other_settings, unread
@@ -27,13 +30,15 @@ from sessrec_pipeline.monitoring.verdicts import Verdict
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.stopping import at_stop
 from sessrec_pipeline.storage.retention import prunable
-from sessrec_pipeline.storage.store import GoneError, Store
+from sessrec_pipeline.storage.store import GoneError, NotMaterializedError, Store
 from sessrec_pipeline.storage.withdrawal import kept_logs
 from sessrec_pipeline.studies.study import Study
 from sessrec_pipeline.text import did_you_mean
 
 TO_THE_TERMINAL: dict[str, Any] = {"loggers": {"console": {}}}
 """Run config that puts short progress lines in the place of Dagster's engine log."""
+RUNS_ASKED = 20
+"""Failed runs, the latest ones, that are asked why they failed."""
 
 
 class UnknownAssetError(LookupError):
@@ -185,6 +190,30 @@ def stale(settings: Settings, asset: str) -> str | None:
     logs, wanted = list(store.ingested()), _above(graph, [asset])
     late = [key.to_user_string() for key in out_of_date(graph, store, logs) if key in wanted]
     return next((name for name in late if store.has(name)), None)
+
+
+def failed_last(settings: Settings, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Assets that are missing or out of date, and could not be made when that was last tried: why, by asset."""
+    graph, store = build(settings).resolve_asset_graph(), Store(settings)
+    try:
+        late = {key.to_user_string() for key in out_of_date(graph, store, list(store.ingested()))}
+    except (GoneError, NotMaterializedError):  # the checks of the logs say so
+        return {}
+    found: dict[str, str] = {}
+    with suppress(*SPOILT):  # rows of Dagster's that nobody can read any more
+        runs = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=RUNS_ASKED)
+        for record in runs if late else []:
+            for entry in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+                name = str(entry.step_key)
+                if name in late and name not in found and not _made_after(store, name, entry.timestamp):
+                    found[name] = reason(entry.get_dagster_event())
+    return found
+
+
+def _made_after(store: Store, name: str, moment: float) -> bool:
+    if not store.has(name):
+        return False
+    return datetime.fromisoformat(store.find(name).node.created_at).timestamp() > moment
 
 
 def run_studies(

@@ -20,13 +20,17 @@ from sessrec_pipeline.api.frames import Columns, TimeUnit, text_of, texts
 from sessrec_pipeline.api.options import Device, Progress, computing, reporting, validated
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.ranking import rows_at_once
+from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.models.base import Card, Recommender, Sessions, best_of
 from sessrec_pipeline.models.registry import card_of, cards
 from sessrec_pipeline.settings import Section, SettingsError
 from sessrec_pipeline.storage.checkpoints import Checkpoint, read_checkpoint, read_lineage, write_checkpoint
-from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.files import OtherVersionError, replacing
 from sessrec_pipeline.storage.lineage import Lineage, Node
+from sessrec_pipeline.storage.store import Store
+from sessrec_pipeline.storage.versions import VERSIONS
 from sessrec_pipeline.training.fit import fit_of, fit_table, load_checkpoint
+from sessrec_pipeline.training.freshness import outdated
 
 Id = str | int
 Fallback = Literal["popularity"]
@@ -366,9 +370,29 @@ def load(path: str | Path, *, device: Device = "auto") -> Model:
         loaded = model(checkpoint.model, device=device, **checkpoint.config)
     except SettingsError as error:
         raise SettingsError(f"{path} was saved by another version of the model: {error}") from error
+    _warn_if_outdated(path, checkpoint.model)
     losses = json.loads(str(lineage.node.stats.get("losses", "[]"))) if lineage else []
     loaded._fitted = State(checkpoint, tuple(losses))
     return loaded
+
+
+def _warn_if_outdated(path: Path, name: str) -> None:
+    """Warn of a file that lies in a feed's home and is not what the feed's logs and settings of today would make."""
+    path = path.resolve()
+    if path.parent.name != VERSIONS or len(path.parents) < 5 or not (path.parents[3] / "layout").is_file():
+        return
+    home = path.parents[3]
+    try:
+        store = Store(load_settings(home))
+        stored = store.at(path)
+    except (SettingsError, OtherVersionError):
+        return  # the model answers all the same
+    if stored is not None and (reason := outdated(store, stored)):
+        warnings.warn(
+            f"{name} of {home} is not up to date: {reason}; `sessrec materialize` makes it anew",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def model(name: str, **settings: Any) -> Model:

@@ -69,12 +69,11 @@ class Commands(click.Group):
         except Exception as error:
             from sqlalchemy.exc import OperationalError
 
-            from sessrec_pipeline.storage.files import DamagedFileError
-            from sessrec_pipeline.storage.layout import LayoutError
+            from sessrec_pipeline.storage.files import DamagedFileError, OtherVersionError
             from sessrec_pipeline.storage.owners import BusyError
             from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
-            if isinstance(error, DamagedFileError | BusyError | LayoutError | TuningDatabaseError):
+            if isinstance(error, DamagedFileError | BusyError | OtherVersionError | TuningDatabaseError):
                 raise Failure(str(error)) from error
             if isinstance(error, OSError) and error.errno in WHAT_TO_DO:
                 place = f"{os.fsdecode(error.filename)}: " if error.filename else ""

@@ -82,18 +82,16 @@ def _heading(metric: str) -> str:
 def runs_of(store: "Store") -> list[Run]:
     """All runs whose metrics are kept, the oldest first; Failure where there is none."""
     from sessrec_pipeline.storage.files import DamagedFileError
-    from sessrec_pipeline.storage.lake import read_lineage
     from sessrec_pipeline.storage.store import Stored
 
     found = []
     for path in store.history.evaluations():
         try:
-            lineage = read_lineage(path)
+            stored = Stored(path, store.history.read_lineage(path)).verified()
         except DamagedFileError as error:
             click.echo(f"left out: {error}", err=True)
             continue
-        if lineage is not None:
-            found.append(Run(Stored(path, lineage), store.settings))
+        found.append(Run(stored, store.settings))
     if not found:
         raise Failure("no run is remembered yet: `sessrec materialize` keeps the metrics of every run from now on")
     return found
@@ -289,13 +287,17 @@ def _side(store: "Store", runs: Sequence[Run], name: str, models: Sequence[str])
 
 def _ranks(store: "Store", rankings: "Node") -> Path | None:
     """Verified ranks of a version of rankings, from the history or else from the lake; None where they are gone."""
-    from sessrec_pipeline.storage.lake import read_lineage
+    from sessrec_pipeline.storage.files import DamagedFileError
     from sessrec_pipeline.storage.store import Stored
 
-    version = store.folder(rankings.asset, None, ".parquet").path(rankings.data_version)
-    for path in (store.history.ranks(rankings), version):
-        if path is not None and path.exists() and (lineage := read_lineage(path)):
-            return Stored(path, lineage).verified().path
+    if kept := store.history.ranks(rankings):
+        try:
+            return Stored(kept, store.history.read_lineage(kept)).verified().path
+        except DamagedFileError as error:
+            click.echo(f"left out: {error}", err=True)
+    for version in store.versions(rankings.asset):
+        if version.stored.node.data_version == rankings.data_version:
+            return version.stored.verified().path
     return None
 
 

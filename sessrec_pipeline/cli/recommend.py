@@ -25,7 +25,7 @@ from sessrec_pipeline.text import did_you_mean
 if TYPE_CHECKING:
     from sessrec_pipeline.models.base import Card, Recommender
     from sessrec_pipeline.settings import Settings
-    from sessrec_pipeline.storage.store import Store
+    from sessrec_pipeline.storage.store import Store, Stored
 
 LOOKED_AT = 20_000
 """Most popular items among which one like an unknown one is looked for."""
@@ -91,7 +91,8 @@ def recommend(
 
     store = store_of(settings)
     card, why = _choose(settings, store, model)
-    checkpoint = find_asset(store, card.checkpoint).checkpoint()
+    stored = find_asset(store, card.checkpoint)
+    checkpoint = stored.checkpoint()
     recommender = load_checkpoint(card, checkpoint)  # on the CPU: a few sessions are not worth waking a GPU for
     index = {item: i for i, item in enumerate(checkpoint.items)}
     given = [(None, _ids(items, index))] if sessions is None else _sessions_in(sessions, settings, index)
@@ -110,6 +111,8 @@ def recommend(
     lists = list(_lists(card, recommender, checkpoint.items, [a.known for a in asked], k, allowed, exclude_seen))
     titles = {} if title is None else _titles(settings, store, title, {row.item for rows in lists for row in rows})
     click.echo(why, err=True)
+    if reason := _outdated(settings, store, stored):
+        click.echo(f"{card.name} is not up to date: {reason}; `sessrec materialize` makes it anew", err=True)
     if as_json:
         for session, rows in zip(asked, lists, strict=True):
             click.echo(_as_json(card, session, rows, None if title is None else titles))
@@ -151,6 +154,19 @@ def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["C
             "name a --model"
         ) from None
     return cards[found.model], f"by {sentence(found)}"
+
+
+def _outdated(settings: "Settings", store: "Store", stored: "Stored") -> str | None:
+    """Why the model is not what today's logs, settings and code would make."""
+    from sessrec_pipeline.training.freshness import of_these_sources, outdated
+
+    reason = outdated(store, stored)
+    if reason is not None or of_these_sources(stored):
+        return reason
+    from assets.runs import stale  # which takes seconds, after an upgrade alone
+
+    late = stale(settings, stored.node.asset)
+    return None if late is None else f"the code of {late} changed since"
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------

@@ -195,14 +195,16 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     import dagster as dg
 
     from assets.instance import open_instance
-    from assets.runs import run_checks
-    from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
+    from assets.runs import failed_last, run_checks
+    from sessrec_pipeline.monitoring.verdicts import Verdict, as_junit, as_markdown, tally
     from sessrec_pipeline.text import printable
 
     with open_instance(settings) if may_write else dg.DagsterInstance.ephemeral() as instance:
         if not may_write:  # who may only read a feed checks it all the same; the UI does not hear of it
             instance.add_dynamic_partitions("landed_logs", list(store_of(settings).partitions("raw_sessions")))
         verdicts = run_checks(settings, instance)
+        expected = "What was tried last could be made."
+        verdicts += [Verdict(a, "made", "FAILED", expected, why) for a, why in failed_last(settings, instance).items()]
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:
         if path is not None:

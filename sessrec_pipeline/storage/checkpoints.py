@@ -5,6 +5,7 @@ Nothing is unpickled: a safetensors file is a JSON header and flat arrays, and r
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
 FORMAT = "2"
 """Of the file; a file of format 1, which did not say so, is read too."""
+
+
+class UnfitModelError(ValueError):
+    """A model that is not to be published; the text says which, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,14 @@ class Checkpoint:
         return digest.hexdigest()
 
 
+def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """The first array that holds a NaN or an infinity, and how many, as a clause; None where all are numbers."""
+    for name, array in sorted(arrays.items()):
+        if array.dtype.kind == "f" and (bad := array.size - int(np.isfinite(array).sum())):
+            return f"{bad:,} of the {array.size:,} numbers in {name} are NaN or infinite"
+    return None
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint, lineage: Lineage) -> None:
     """Write ``checkpoint`` to ``path``."""
     header = {
@@ -72,6 +85,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(model, arrays, json.loads(header["config"]), json.loads(header["items"]))
     if checkpoint.content_hash() != lineage.node.data_version:
         raise DamagedFileError(path, "its content differs from its own hash")
+    if problem := not_finite(arrays):
+        raise DamagedFileError(path, problem)
     if asset.endswith("_checkpoint") and asset != f"{model}_checkpoint":
         raise DamagedFileError(path, f"it says that it is a model {model!r} and that it is {asset}")
     return checkpoint

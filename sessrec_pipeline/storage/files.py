@@ -21,19 +21,25 @@ class DamagedFileError(ValueError):
 
     def __init__(self, path: Path, problem: str, advice: str = "`sessrec materialize` makes it again") -> None:
         super().__init__(f"{path} is damaged: {problem}; {advice}")
-        self.path = path
+        self.path, self.problem = path, problem
+
+
+class OtherVersionError(RuntimeError):
+    """Something that another version of sessrec wrote, and this one cannot read; the text says what to do."""
 
 
 @contextmanager
 def undamaged(path: Path) -> Iterator[None]:
     """Tell what reading ``path`` comes to as DamagedFileError: spoilt bytes may raise anything in who decodes them.
 
-    Not where the file may not be read, which is no damage.
+    Not where the file may not be read, or another version of sessrec wrote it, which is no damage.
     """
     try:
         yield
     except (DamagedFileError, PermissionError):
         raise
+    except OtherVersionError as error:
+        raise OtherVersionError(f"{path}: {error}") from error
     except Exception as error:
         reason = " ".join(f"{error}".split()) or type(error).__name__
         raise DamagedFileError(path, f"it cannot be read ({reason})") from error

@@ -1,6 +1,11 @@
-"""Tables: one Parquet file each, with the hash of its rows and its lineage in the footer."""
+"""Tables: one Parquet file each, with the hash of its rows, its lineage and a seal over every byte in the footer.
+
+The hash of the rows says what a table is, whoever wrote it. The seal says that the file is as it was written: engines
+also go by what is no row, such as the smallest and the largest value of a column, by which they leave out rows unread.
+"""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +19,9 @@ import pyarrow.parquet as pq
 from sessrec_pipeline.storage.files import undamaged
 from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage
 
+SEAL_KEY = "sessrec.seal"
+"""Name of the seal in a Parquet footer: sha256 of all bytes of the file, with zeros in the place of the seal itself."""
+BLANK = "0" * 64
 ROWS = 131_072
 """Rows of a row group, and of a step of the content hash; fixed, so both are the same whatever wrote the table."""
 
@@ -143,6 +151,50 @@ def write_table(path: Path, data: Rows) -> tuple[pq.ParquetWriter, str, int]:
             hashed.result()
             rows += table.num_rows
     return writer, content.hexdigest(), rows
+
+
+def end_table(writer: pq.ParquetWriter, path: Path, lineage: Lineage) -> None:
+    """End a table's file with its lineage and its seal; files of before there was one have none."""
+    writer.add_key_value_metadata({METADATA_KEY: lineage.to_json(), SEAL_KEY: BLANK})
+    writer.close()
+    place = _seal_place(path)
+    seal = _sealed(path, place)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(seal.encode())
+
+
+def _seal_place(path: Path) -> int:
+    """Where in a file its seal stands. ValueError where it has none."""
+    with path.open("rb") as file:
+        size = file.seek(-8, os.SEEK_END) + 8
+        footer = 8 + int.from_bytes(file.read(4), "little")
+        file.seek(-min(footer, size), os.SEEK_END)
+        # A text in the footer: its length as one byte, before that the kind of the field.
+        key = f"{SEAL_KEY}\x18\x40".encode()
+        return file.tell() + file.read().rindex(key) + len(key)
+
+
+def _sealed(path: Path, place: int) -> str:
+    """The seal that a file should have."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = place
+        while left:
+            part = file.read(min(left, 1 << 20))
+            digest.update(part)
+            left -= len(part)
+        digest.update(BLANK.encode())
+        file.seek(place + len(BLANK))
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def is_as_written(path: Path, content: str) -> bool:
+    """Whether a table's file is what was written; of one without a seal, whether its rows have this content hash."""
+    seal = (pq.read_metadata(path).metadata or {}).get(SEAL_KEY.encode())
+    return content_hash(path) == content if seal is None else seal.decode() == _sealed(path, _seal_place(path))
 
 
 def content_hash(path: Path) -> str:

@@ -6,7 +6,7 @@ file says so, for its parts come one after the other.
 """
 
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.files import replacing
+from sessrec_pipeline.storage.files import OtherVersionError, replacing
 from sessrec_pipeline.storage.manifest import Manifest
 
 LAYOUT = 2
@@ -15,7 +15,7 @@ RESTORING = "restoring"
 """How the file begins while a home is restored."""
 
 
-class LayoutError(RuntimeError):
+class LayoutError(OtherVersionError):
     """A home whose files this version of sessrec does not work on; the text says what to do."""
 
 
@@ -57,6 +57,12 @@ def _text(settings: Settings) -> str:
         return (settings.home / "layout").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return ""
+
+
+def is_spoilt(settings: Settings) -> bool:
+    """Whether the file is there and says something else than it should."""
+    path = settings.home / "layout"
+    return path.exists() and path.read_bytes() != TEXT and layout_of(settings) == LAYOUT
 
 
 def write_layout(settings: Settings) -> None:

@@ -4,12 +4,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import NoneType
 from typing import Any, Self
+
+from sessrec_pipeline.storage.files import OtherVersionError
 
 METADATA_KEY = "sessrec.lineage"
 """Name of the lineage in a Parquet footer, a safetensors header, an HTML page."""
 FORMAT = 2
 """Of the text; one of format 1, which did not say so, had no hash of itself."""
+
+
+class UnknownFieldError(ValueError):
+    """A field that this version does not know."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,39 @@ class Node:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Self:
-        """Inverse of ``dataclasses.asdict``."""
+    def from_dict(cls, value: Any) -> Self:
+        """Inverse of ``dataclasses.asdict``.
+
+        ValueError where a field is missing or of another type, UnknownFieldError where one is not known.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("a node of its lineage is no object")
+        if missing := sorted(TYPES.keys() - value.keys()):
+            raise ValueError(f"a node of its lineage has no {missing[0]!r}")
+        if unknown := sorted(value.keys() - TYPES.keys()):
+            raise UnknownFieldError(f"a node of its lineage has the field {unknown[0]!r}, which this version lacks")
+        for name, kinds in TYPES.items():
+            if not isinstance(value[name], kinds) or isinstance(value[name], bool):
+                raise ValueError(f"{name!r} in its lineage is of the type {type(value[name]).__name__}")
+        if not all(isinstance(parent, str) for parent in value["parents"]):
+            raise ValueError("the parents in its lineage are no texts")
         return cls(**{**value, "parents": tuple(value["parents"])})
+
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "asset": (str,),
+    "partition": (str, NoneType),
+    "data_version": (str,),
+    "code_version": (str,),
+    "config": (dict,),
+    "engine": (str,),
+    "run_id": (str,),
+    "created_at": (str,),
+    "rows": (int, NoneType),
+    "stats": (dict,),
+    "parents": (list,),
+}
+"""Of each field of a node, as JSON gives them back."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +120,34 @@ class Lineage:
 
     @classmethod
     def from_json(cls, text: str) -> "Lineage":
-        """Inverse of ``to_json``; ValueError, KeyError, TypeError where it is not what was written."""
+        """Inverse of ``to_json``.
+
+        ValueError where it is not what was written; OtherVersionError where it is, and by a version of sessrec that
+        this one does not know.
+        """
         value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("its lineage is no object")
         form, written = value.get("format", 1), value.pop("sha256", None)
-        if form > FORMAT:
-            raise ValueError(f"its lineage has format {form}, of a newer sessrec_pipeline than this one: update it")
-        if set(value) != ({"node", "ancestors"} if form == 1 else {"node", "ancestors", "format"}):
-            raise ValueError("its lineage is not what was written")
+        if not isinstance(form, int) or form < 1:
+            raise ValueError(f"its lineage has the format {form!r}")
+        newer = f"its lineage has format {form}, of a newer sessrec_pipeline than this one: update it"
         if (written is None) != (form == 1) or (written is not None and written != _sha256(value)):
-            raise ValueError("its lineage differs from its own hash")
-        return cls(Node.from_dict(value["node"]), tuple(Node.from_dict(n) for n in value["ancestors"]))
+            raise ValueError(f"its lineage differs from its own hash{f', and says that {newer}' * (form > FORMAT)}")
+        if form > FORMAT:
+            raise OtherVersionError(newer)
+        known = {"node", "ancestors"} if form == 1 else {"node", "ancestors", "format"}
+        if not value.keys() >= known or (form == 1 and value.keys() > known):
+            raise ValueError("its lineage is not what was written")
+        try:
+            if unknown := sorted(value.keys() - known):
+                raise UnknownFieldError(f"its lineage has the field {unknown[0]!r}, which this version lacks")
+            if not isinstance(value["ancestors"], list):
+                raise ValueError("the ancestors in its lineage are no list")
+            return cls(Node.from_dict(value["node"]), tuple(map(Node.from_dict, value["ancestors"])))
+        except UnknownFieldError as error:
+            advice = "another sessrec_pipeline wrote it: work on this home with that one, or update this one"
+            raise OtherVersionError(f"{error}; {advice}") from None
 
 
 def _sha256(value: dict[str, Any]) -> str:

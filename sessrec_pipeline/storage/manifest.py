@@ -33,6 +33,16 @@ class Manifest:
         found = self._found()
         return {} if found is None else found[1]
 
+    def damage(self) -> DamagedFileError | None:
+        """What is wrong with the file, where it is there: then the one before it is what is read."""
+        try:
+            _read(self.path)
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            return error
+        return None
+
     def change(
         self,
         made: Mapping[Key, str],
@@ -47,7 +57,7 @@ class Manifest:
         known, out = before or ({}, {})
         now = {key: version for key, version in {**known, **made}.items() if key not in gone}
         left = {log: sha256 for log, sha256 in {**out, **withdrawn}.items() if sha256 is not None}
-        if (now, left) != before or not self.path.exists():
+        if (now, left) != before or not self.path.exists() or self.damage():
             self._write(now, left)
 
     def _found(self) -> tuple[dict[Key, str], dict[str, str]] | None:
@@ -61,7 +71,7 @@ class Manifest:
         text = {"artefacts": rows, "withdrawn": dict(sorted(withdrawn.items()))}
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps({"sha256": _sha256(text), **text}, indent=0), encoding="utf-8")
-            if self.path.exists():
+            if self.path.exists() and not self.damage():  # else the one before it is the one to keep
                 move(self.path, self.before)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -36,11 +36,11 @@ from sessrec_pipeline.storage.files import (
     works_in,
     writing,
 )
-from sessrec_pipeline.storage.history import History, rankings_of
+from sessrec_pipeline.storage.history import METRICS, History, rankings_of
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.landed import LANDING, WITHDRAWN, LandedCopies, landed_hash
-from sessrec_pipeline.storage.layout import check_layout, write_layout
-from sessrec_pipeline.storage.lineage import METADATA_KEY, Lineage, Node
+from sessrec_pipeline.storage.layout import check_layout, is_spoilt, write_layout
+from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.manifest import Manifest
 from sessrec_pipeline.storage.owners import locked
 from sessrec_pipeline.storage.pages import Page
@@ -64,6 +64,8 @@ RAW, QUARANTINE = "raw_sessions", "quarantine"
 VERSIONED = {".parquet": lake.read_lineage, ".safetensors": checkpoints.read_lineage}
 """Suffixes of what is kept in versions, and how a file's lineage is read."""
 LOCK, LOCK_SECONDS = "store.lock", 60
+CATALOGUE = "popularity"
+"""The table whose items, in its order, are those of every model that was made from it."""
 EVENTS = re.compile(r"(raw_|recent_)?sessions|quarantine|.*_(split|rankings|ranking_shards|rank_counts)")
 """Assets whose tables grow with the logs; the rows of all others are also loaded into the warehouse, for SQL."""
 
@@ -90,6 +92,8 @@ class Stored:
 
     path: Path
     lineage: Lineage
+    tables: tuple[Path, ...] = field(default=(), compare=False)
+    """Of a model: the tables that it was made from, one of which has its items; none where they are not all there."""
 
     @property
     def node(self) -> Node:
@@ -114,7 +118,7 @@ class Stored:
                 self.checkpoint()
             elif self.path.suffix == ".html":
                 pages.read_lineage(self.path)
-            elif lake.content_hash(self.path) != self.node.data_version:
+            elif not lake.is_as_written(self.path, self.node.data_version):
                 raise DamagedFileError(self.path, "its rows differ from its own hash")
         _known[self.path] = state
         return self
@@ -130,7 +134,35 @@ class Stored:
 
     def checkpoint(self) -> Checkpoint:
         """A verified checkpoint."""
-        return checkpoints.read_checkpoint(self.path)
+        checkpoint = checkpoints.read_checkpoint(self.path)
+        if problem := _foreign_items(checkpoint, self.tables):
+            raise DamagedFileError(self.path, problem)
+        return checkpoint
+
+
+def _foreign_items(checkpoint: Checkpoint, tables: Sequence[Path]) -> str | None:
+    """How the items of a model differ from those of what it was made from; None where they do not.
+
+    They are those of one of the ``tables``, in its order.
+    """
+    order = False
+    for path in tables:
+        with undamaged(path):
+            lineage = _lineage_of(path, _state(path))
+            if (
+                lineage is None
+                or "item" not in pq.read_schema(path).names
+                or lineage.node.rows != len(checkpoint.items)
+            ):
+                continue
+        items = Stored(path, lineage).arrow(["item"])["item"].to_pylist()
+        if items == checkpoint.items:
+            return None
+        order = order or sorted(items) == sorted(checkpoint.items)
+    if not tables:
+        return None
+    how = "in another order than in" if order else "not those of"
+    return f"its {len(checkpoint.items):,} items are {how} the tables that it says it was made from"
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -212,6 +244,8 @@ class Store:
             return self._kept(self._entered(stored), folder) if entered else stored
         stats = value.stats if isinstance(value, Checkpoint) else {}
         lineage = _lineage(replace(draft, data_version=value.content_hash(), stats=stats), [*parents, *value.origins])
+        if isinstance(value, Checkpoint):
+            self._refuse_unfit(asset, value, lineage)
         if isinstance(value, Page):
             with replacing(self.page(asset, partition)) as temporary:
                 pages.write_page(temporary, value, lineage)
@@ -222,21 +256,39 @@ class Store:
             stored = self._put(temporary, folder, lineage)
         return self._kept(self._entered(stored), folder)
 
+    def _refuse_unfit(self, asset: str, model: Checkpoint, lineage: Lineage) -> None:
+        """UnfitModelError for a model that cannot score, or scores other items than those of its data."""
+        problem = checkpoints.not_finite(model.arrays) or _foreign_items(model, self._tables(lineage))
+        if problem:
+            raise checkpoints.UnfitModelError(
+                f"{asset}: {problem}; it is not published, and what was published before stays: look for the fault in "
+                f"the settings or the code of {model.model}"
+            )
+
+    def _tables(self, lineage: Lineage) -> tuple[Path, ...]:
+        """The tables that a model was made from; none where they are not all there any more."""
+        node = lineage.node
+        if not node.asset.endswith("_checkpoint"):
+            return ()
+        parents = [n for n in lineage.ancestors if n.id in node.parents and n.asset != node.asset]
+        paths = [self.folder(n.asset, n.partition, ".parquet").path(n.data_version) for n in parents]
+        return tuple(paths) if CATALOGUE in {n.asset for n in parents} and all(p.exists() for p in paths) else ()
+
     def _write_table(self, table: Table, draft: Node, parents: Sequence[Lineage]) -> tuple[Stored, VersionFolder]:
         folder = self.folder(draft.asset, draft.partition, ".parquet")
         with writing(folder.files, folder.suffix) as temporary:
             writer, content, rows = lake.write_table(temporary, table.data)
             node = replace(draft, data_version=content, rows=rows, stats=table.stats, engine=table.engine)
             lineage = _lineage(node, [*parents, *table.origins])
-            writer.add_key_value_metadata({METADATA_KEY: lineage.to_json()})
-            writer.close()
+            lake.end_table(writer, temporary, lineage)
             return self._put(temporary, folder, lineage), folder
 
     def _put(self, temporary: Path, folder: VersionFolder, lineage: Lineage) -> Stored:
         finish(temporary)  # which may take long, and nobody waits for it
         with self._locked():
             write_layout(self.settings)
-            return Stored(folder.put(temporary, lineage.node.data_version), lineage).known()
+            path = folder.put(temporary, lineage.node.data_version)
+            return Stored(path, lineage, self._tables(lineage)).known()
 
     def enter(self, published: Sequence[Stored]) -> None:
         """Tell the catalogue of what was published but not ``entered``, and delete versions that are too many."""
@@ -297,21 +349,29 @@ class Store:
             lineage = pages.read_lineage(page)
             if lineage is None:
                 raise NotMaterializedError(f"{page} was not written by sessrec (no lineage); materialize {asset}")
+            if (lineage.node.asset, lineage.node.partition) != (asset, partition):
+                raise _misplaced(page, lineage)
             return Stored(page, lineage)
         raise NotMaterializedError(f"{_named(asset, partition)} is not there yet; materialize {asset} first")
 
-    @staticmethod
-    def _current(folder: VersionFolder) -> Stored | None:
+    def _current(self, folder: VersionFolder) -> Stored | None:
         """The current version; None where none was made current, or somebody deleted its file."""
         while (version := folder.current()) is not None:
             try:
-                return _version(folder, version)
+                return self._version(folder, version)
             except DamagedFileError:
                 if folder.path(version).exists():
                     raise
-                if folder.current() == version:
-                    break  # else a newer one became current, and this one was deleted, since we looked
+                if folder.current() == version:  # else a newer one became current, and this one was deleted
+                    if self._expected(folder) not in (None, version):
+                        raise DamagedFileError(folder.pointer, f"it names {version[:12]}, which is not there") from None
+                    break
         return None
+
+    def _expected(self, folder: VersionFolder) -> str | None:
+        """The version that the manifest names, where it is there."""
+        version = (self.manifest.read() or {}).get((folder.asset, folder.partition))
+        return version if version is not None and folder.path(version).exists() else None
 
     def current_path(self, asset: str, partition: str | None = None) -> Path:
         """The file of the current version, for readers of other programs; NotMaterializedError where there is none."""
@@ -332,7 +392,7 @@ class Store:
         for node in known.values():
             folder = self.folder(node.asset, node.partition, ".parquet")
             with suppress(DamagedFileError):  # pruned meanwhile: then the metrics alone are kept
-                ranked = _version(folder, node.data_version)
+                ranked = self._version(folder, node.data_version).verified()
                 self.history.keep_ranks(ranked.path, ranked.lineage)
         kept = self.history.keep_metrics(metrics.path, metrics.node)
         with suppress(WarehouseBusyError), self.warehouse.connect() as connection:
@@ -360,16 +420,19 @@ class Store:
             listed += self._listed(folder, report)
         return listed
 
-    @staticmethod
-    def _listed(folder: VersionFolder, report: Callable[[str], None]) -> Iterator[Version]:
+    def _listed(self, folder: VersionFolder, report: Callable[[str], None]) -> Iterator[Version]:
         current, pinned = None, folder.pinned()
         try:
             current = folder.current()
+            if current is not None and not folder.path(current).exists():
+                report(
+                    f"{folder.pointer} names {current[:12]}, which is not there; `sessrec materialize` makes it again"
+                )
         except DamagedFileError as error:
             report(str(error))
         for version in folder.there():
             try:
-                yield Version(_version(folder, version), version == current, version in pinned)
+                yield Version(self._version(folder, version), version == current, version in pinned)
             except DamagedFileError as error:
                 if folder.path(version).exists():  # else it was deleted meanwhile
                     report(str(error))
@@ -394,7 +457,7 @@ class Store:
         what was published.
         """
         folder, version = self._resolved(asset, version, partition)
-        stored = _version(folder, version).verified()
+        stored = self._version(folder, version).verified()
         with self._locked():
             folder.renew(version)  # or it would be the next to be deleted
             folder.make_current(version)
@@ -443,6 +506,10 @@ class Store:
         root = self.settings.lake
         names = sorted(path.name for path in (root / file_name(asset) / PARTITIONS).glob("[!.]*"))
         return [VersionFolder.of(root, ".parquet", asset, key_of(name)) for name in names]
+
+    def log_versions(self) -> dict[str, str | None]:
+        """The content hash of each ingested log, by name, from the pointers alone."""
+        return {str(folder.partition): folder.current() for folder in self._partition_folders(RAW)}
 
     def logs(self) -> dict[str, Stored]:
         """All ingested logs, by name; GoneError where one that was ingested is not there any more."""
@@ -552,12 +619,17 @@ class Store:
         current yet stays, as one of the versions that are not current.
         """
         with self._locked():
+            if is_spoilt(self.settings):
+                report(f"{self.home / 'layout'} was damaged and is written again")
             write_layout(self.settings)
+        if damage := self.manifest.damage():
+            report(f"{damage.path} was damaged ({damage.problem}) and is written again, from the one before it")
         if swept := sweep(self.home):
             report(f"removed {swept} unfinished files of processes that died")
         stored = self._undamaged(report)
         if not stored:
             return
+        self._mend_history(report)
         with self._locked():
             self._expect(stored)
         try:
@@ -592,10 +664,15 @@ class Store:
     def _undamaged(self, report: Callable[[str], None]) -> list[Stored]:
         """All current artefacts, oldest first, their content verified; damaged files are taken out of the way."""
 
+        told: list[DamagedFileError] = []
+
         def contained(damage: DamagedFileError) -> None:
+            told.append(damage)
             report(self.set_aside(damage))
 
         stored = self.current(contained)
+        if told:  # a pointer may name again what it named
+            stored = self.current(contained)
         with ThreadPoolExecutor() as beside:
             found = list(zip(stored, beside.map(_damage_of, stored), strict=True))
         for _, damage in found:
@@ -603,13 +680,39 @@ class Store:
                 contained(damage)
         return [artefact for artefact, damage in found if damage is None]
 
+    def _mend_history(self, report: Callable[[str], None]) -> None:
+        """Take what is damaged of the history out of the way, and keep it again where the lake still has it."""
+        damaged = []
+        for path in [*self.history.evaluations(), *self.history.folder.glob("ranks/*/[!.]*.parquet")]:
+            try:
+                Stored(path, self.history.read_lineage(path)).verified()
+            except DamagedFileError as error:
+                if path.exists():  # else it was one of too many
+                    damaged.append(error)
+        for damage in damaged:
+            report(self.set_aside(damage))
+        if damaged:
+            self._keep_again({damage.path for damage in damaged})
+
+    def _keep_again(self, lost: Collection[Path]) -> None:
+        """Keep once more those files of the history that are ``lost`` and that the lake has a version of."""
+        for version in self.versions():
+            stored, node = version.stored, version.stored.node
+            with suppress(DamagedFileError):  # it is told of elsewhere
+                if node.asset == METRICS and self.history.place(node) in lost:
+                    self.history.keep_metrics(stored.verified().path, node)
+                elif self.history.place_of_ranks(node) in lost:
+                    self.history.keep_ranks(stored.verified().path, stored.lineage)
+
     def set_aside(self, damage: DamagedFileError) -> str:
         """Take a damaged file out of the way of those who look for what is current; what was done."""
         with self._locked():
             for folder in self._folders():
                 if damage.path == folder.pointer and (versions := folder.there()):
-                    folder.make_current(versions[0])
-                    return f"{damage.path} was damaged and names the newest version again, {versions[0][:12]}"
+                    expected = self._expected(folder) or versions[0]
+                    folder.make_current(expected)
+                    which = "the newest version" if expected == versions[0] else "the version published last"
+                    return f"{damage.path} was damaged and names {which} again, {expected[:12]}"
             aside = self.home / "damaged" / damage.path.relative_to(self.home)
             make_folder(aside.parent)
             move(damage.path, aside)
@@ -654,10 +757,51 @@ class Store:
         for path in self.history.evaluations():
             if path.stem.rpartition("-")[2] not in known:
                 try:
-                    if lineage := lake.read_lineage(path):
-                        remember(connection, lineage, path)
+                    lineage = self.history.read_lineage(path)
+                    remember(connection, lineage, Stored(path, lineage).verified().path)
                 except DamagedFileError as error:
                     report(str(error))
+
+    def at(self, path: Path) -> Stored | None:
+        """The artefact in a file of lake, checkpoints or reports, None for a page of a person's own.
+
+        DamagedFileError where it is not what its place says.
+        """
+        if path.suffix == ".html":
+            return self._page_at(path)
+        root = self._root(path.suffix)
+        match path.relative_to(root).parts:
+            case (asset, _, _):
+                folder = self.folder(key_of(asset), None, path.suffix)
+            case (asset, _, partition, _, _):
+                folder = self.folder(key_of(asset), key_of(partition), path.suffix)
+            case _:
+                raise DamagedFileError(path, "nothing is published here", "move it to where it belongs")
+        if path != folder.path(path.stem):
+            raise DamagedFileError(path, "nothing is published here", "move it to where it belongs")
+        return self._version(folder, path.stem)
+
+    def _page_at(self, path: Path) -> Stored | None:
+        """The page in a file, None for one of a person's own, such as a copy; DamagedFileError for another page."""
+        lineage = pages.read_lineage(path)
+        if lineage is None:
+            return None
+        if path != self.page(lineage.node.asset, lineage.node.partition):
+            expected = self.manifest.read() or {}
+            if any(path == self.page(*key) for key in expected):
+                raise _misplaced(path, lineage)
+            return None
+        return Stored(path, lineage).known()  # reading its lineage has verified it
+
+    def _version(self, folder: VersionFolder, version: str) -> Stored:
+        """A version that is there; DamagedFileError where it cannot be read, or is not what its place says."""
+        path = folder.path(version)
+        with undamaged(path):
+            lineage = _lineage_of(path, _state(path))
+        place = (folder.asset, folder.partition, version)
+        if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
+            raise _misplaced(path, lineage)
+        return Stored(path, lineage, self._tables(lineage))
 
     def current(self, report: Callable[[DamagedFileError], None]) -> list[Stored]:
         """All current artefacts, oldest first; what cannot be read is given to ``report``."""
@@ -674,12 +818,9 @@ class Store:
             if not path.is_file():
                 continue
             try:
-                lineage = pages.read_lineage(path)
+                stored += filter(None, [self._page_at(path)])
             except DamagedFileError as error:
                 report(error)
-                continue
-            if lineage is not None:
-                stored.append(Stored(path, lineage).known())  # reading its lineage has verified it
         return sorted(stored, key=lambda s: s.node.created_at)
 
 
@@ -689,19 +830,15 @@ def _lineage_of(path: Path, state: tuple[int, int, int]) -> Lineage | None:
     return VERSIONED[path.suffix](path)
 
 
-def _version(folder: VersionFolder, version: str) -> Stored:
-    """A version that is there; DamagedFileError where it cannot be read, or is not what its place says."""
-    path = folder.path(version)
-    with undamaged(path):
-        lineage = _lineage_of(path, _state(path))
-    place = (folder.asset, folder.partition, version)
-    if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
-        raise DamagedFileError(path, "it is not what was published here")
-    return Stored(path, lineage)
-
-
 def _key(stored: Stored) -> tuple[str, str | None]:
     return stored.node.asset, stored.node.partition
+
+
+def _misplaced(path: Path, lineage: Lineage | None) -> DamagedFileError:
+    """What is wrong with a file that is not what its place says."""
+    node = lineage and lineage.node
+    says = f"it says that it is {_named(node.asset, node.partition)} {node.data_version[:12]}, so " if node else ""
+    return DamagedFileError(path, f"{says}it is not what was published here")
 
 
 def _named(asset: str, partition: str | None) -> str:

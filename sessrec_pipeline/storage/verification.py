@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from sessrec_pipeline.storage import landed, pages
+from sessrec_pipeline.storage import landed
 from sessrec_pipeline.storage.files import DamagedFileError
 from sessrec_pipeline.storage.landed import LANDING
+from sessrec_pipeline.storage.layout import is_spoilt
 from sessrec_pipeline.storage.owners import BusyError
-from sessrec_pipeline.storage.store import RAW, VERSIONED, Store, Stored
+from sessrec_pipeline.storage.store import RAW, Store, Stored
 from sessrec_pipeline.storage.warehouse import seen
 from sessrec_pipeline.storage.withdrawal import is_withdrawn
 
@@ -39,6 +40,12 @@ def problems(store: Store, progress: Callable[[int, int], None]) -> Iterator[str
     current: dict[tuple[str, str | None], Stored] = {}
     for stored in store.current(lambda damage: None):  # it was told of
         current[stored.node.asset, stored.node.partition] = stored
+    if damage := store.manifest.damage():
+        yield str(damage)
+    if is_spoilt(store.settings):
+        yield str(
+            DamagedFileError(store.home / "layout", "it does not say today's layout", "the next command writes it")
+        )
     yield from gone(store, current)
     yield from _of_warehouse(store, current)
 
@@ -67,16 +74,13 @@ def gone(store: Store, current: Mapping[tuple[str, str | None], Stored]) -> Iter
 
 
 def check_file(store: Store, path: Path) -> None:
-    """DamagedFileError where a table, a model, a page or the copy of a landed log is not what was written."""
+    """DamagedFileError where a table, a model, a page or the copy of a landed log is not what was written, or where."""
     if path.is_relative_to(store.landed.folder):
         landed.check(path)
-        return
-    page = path.suffix == ".html"
-    lineage = pages.read_lineage(path) if page else VERSIONED[path.suffix](path)
-    if lineage is not None:
-        Stored(path, lineage).verified()
-    elif not page:  # else it is a person's own
-        raise DamagedFileError(path, "it does not say what it is")
+    elif path.is_relative_to(store.history.folder):
+        Stored(path, store.history.read_lineage(path)).verified()
+    elif (stored := store.at(path)) is not None:
+        stored.verified()
 
 
 def _of_warehouse(store: Store, current: dict[tuple[str, str | None], Stored]) -> Iterator[str]:

@@ -48,7 +48,11 @@ class Warehouse:
         Raises WarehouseBusyError when somebody who writes holds it for longer than ``lock_seconds``.
         """
         with self._open(self.lock_seconds, read_only=True) as connection:
-            yield connection
+            try:
+                yield connection
+            except duckdb.Error as error:
+                self._refuse_damaged(error)
+                raise
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -4,7 +4,10 @@ What is searched is on the model's card. The trials are in a database (``storage
 on where it was, and several processes can share the work.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,6 +15,8 @@ from typing import Any, Generic, TypeVar
 import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sessrec_pipeline.engine import open_engine
 from sessrec_pipeline.evaluation.ranking import rank
@@ -21,9 +26,13 @@ from sessrec_pipeline.settings import Section, Settings
 from sessrec_pipeline.training.fit import Fit, fit_table, recommender_of
 from sessrec_pipeline.training.loop import TrainingDiverged
 from sessrec_pipeline.tuning.storage import finished, is_configured, open_study, work
+from sessrec_pipeline.tuning.trials import TuningDatabaseError
 
 DIVERGED = 0.0
 """Value of a trial whose training diverged: worse than any model that ranks. A fault of code ends the search."""
+SEAL = "sha256"
+"""Attribute of a trial: what ``_seal`` makes of it."""
+ANEW = "delete the search's database (training/tuning-*.sqlite in the feed's home, or [training] study) to search anew"
 C = TypeVar("C", bound=Section)
 
 
@@ -120,10 +129,15 @@ def search(
 
     def objective(trial: optuna.Trial) -> float:
         section = base if is_configured(trial) else suggest(trial, base, card.space)
-        trial.set_user_attr("config", section.model_dump(mode="json"))
-        return split.value(card, fit, settings, section, device)
+        config = section.model_dump(mode="json")
+        trial.set_user_attr("config", config)
+        value = split.value(card, fit, settings, section, device)
+        with suppress(UpdateFinishedTrialError):  # others gave it up, and did it again
+            trial.set_user_attr(SEAL, _seal(config, value))
+        return value
 
     def read(frozen: optuna.trial.FrozenTrial, number: int) -> Trial[Any]:
+        check_seal(frozen)
         return Trial(
             number=number,
             value=float(frozen.value or DIVERGED),
@@ -131,6 +145,22 @@ def search(
             seconds=frozen.duration.total_seconds() if frozen.duration else 0.0,
         )
 
-    for number in work(study, objective, file.parent, trials=trials, seed=settings.evaluation.seed):
-        on_trial(read(study.get_trials(deepcopy=False)[number], number))
-    return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]
+    try:
+        for number in work(study, objective, file.parent, trials=trials, seed=settings.evaluation.seed):
+            on_trial(read(study.get_trials(deepcopy=False)[number], number))
+        return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]
+    except (OptunaError, SQLAlchemyError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise TuningDatabaseError(f"the trials of {file.stem} cannot be read ({reason}); {ANEW}") from error
+
+
+def _seal(config: Any, value: float) -> str:
+    """sha256 of a trial's settings and value, which a database that was damaged does not fit."""
+    return hashlib.sha256(json.dumps([config, float(value)], sort_keys=True).encode()).hexdigest()
+
+
+def check_seal(trial: optuna.trial.FrozenTrial) -> None:
+    """TuningDatabaseError where a finished trial is not what was measured; trials of before there was a seal pass."""
+    written = trial.user_attrs.get(SEAL)
+    if written is not None and written != _seal(trial.user_attrs.get("config"), float(trial.value or DIVERGED)):
+        raise TuningDatabaseError(f"trial {trial.number} of a search differs from its own hash; {ANEW}")

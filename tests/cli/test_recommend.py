@@ -1,6 +1,8 @@
 """sessrec recommend."""
 
 import json
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 from terminal import sessrec
 
+from sessrec_pipeline.api.models import load
 from sessrec_pipeline.cli import main
 from sessrec_pipeline.cli.recommend import BY_POPULARITY, _ids, _meant
 from sessrec_pipeline.feed import load_settings
 from sessrec_pipeline.logs.synthetic import write_logs
 from sessrec_pipeline.settings import SyntheticSettings
+from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store
 
 
@@ -181,3 +185,79 @@ def test_recommend_says_what_is_wrong(demo: Path, tmp_path: Path) -> None:
     empty = sessrec(demo, "recommend", "--sessions", str(nothing))
     assert empty.exit_code == 2 and "log.tsv names no item" in empty.output
     assert "name the items of one session" in sessrec(demo, "recommend").output
+
+
+# --- whether the model is what today would make ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("outdated") / "home"
+    shutil.copytree(demo, home)
+    return home
+
+
+def said(home: Path) -> str:
+    result = sessrec(home, "recommend", "--items", "1,2", "--model", "gru4rec")
+    assert result.exit_code == 0 and result.stdout.startswith("rank"), result.output
+    return result.stderr
+
+
+def test_a_model_that_is_not_what_today_would_make_answers_and_says_so(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not up to date" not in said(own)
+    toml, store = own / "sessrec.toml", Store(load_settings(own))
+    before = toml.read_text()
+    toml.write_text(before.replace("n_epochs = 2", "n_epochs = 3"))
+    assert (
+        "gru4rec is not up to date: gru4rec.n_epochs was 2 and is 3 now; `sessrec materialize` makes it anew"
+        in said(own)
+    )
+    toml.write_text(before)
+    [log, *_] = store.log_versions()
+    kept = store.find("raw_sessions", log)
+    store.publish("raw_sessions", Table(kept.arrow().slice(1)), partition=log)
+    assert f"gru4rec is not up to date: {log} changed since" in said(own)
+    store.restore("raw_sessions", kept.node.data_version, log)
+    store.publish("raw_sessions", Table(kept.arrow()), partition="new.tsv")
+    assert "gru4rec is not up to date: 1 log came since" in said(own)
+    store.remove("raw_sessions", "new.tsv")
+    assert "not up to date" not in said(own)
+    monkeypatch.setattr("sessrec_pipeline.training.freshness.sources", lambda: "others")
+    assert "not up to date" not in said(own), "the code of the model itself is the same"
+    monkeypatch.setattr("assets.runs.stale", lambda settings, asset: "train_split")
+    assert "gru4rec is not up to date: the code of train_split changed since" in said(own)
+
+
+def test_a_model_loaded_from_a_home_says_so_too(own: Path) -> None:
+    store = Store(load_settings(own))
+    model = store.find("gru4rec_checkpoint")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(model.path)
+    items = store.find("popularity")
+    store.publish("popularity", Table(items.arrow().slice(1)))
+    with pytest.warns(
+        UserWarning, match=r"gru4rec of .* is not up to date: popularity was made again since; `sessrec m"
+    ):
+        assert load(model.path).recommend(["1"], 3).shape == (3, 2)
+    assert "popularity was made again since" in said(own)
+
+
+def test_check_is_red_when_the_last_rebuild_failed_and_green_once_it_did_not(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    toml = "[synthetic]\nsessions = 200\nitems = 60\ndays = 2\n[gru4rec]\nlayers = [16]\nn_epochs = 2\nn_sample = 32\n"
+    toml = f'models = ["gru4rec"]\n{toml}batch_size = 16\n'
+    (home / "sessrec.toml").write_text(toml)
+    assert sessrec(home, "demo").exit_code == 0
+    (home / "sessrec.toml").write_text(f"{toml}learning_rate = 100000\n")
+    made = sessrec(home, "materialize")
+    assert made.exit_code == 1 and "not on the leaderboard: gru4rec" in made.output
+    assert "is not published, and the last checkpoint stays as it was" in made.output
+    checked = sessrec(home, "check")
+    assert checked.exit_code == 1
+    assert "FAILED: gru4rec_checkpoint made\n  What was tried last could be made. Seen: gru4rec: " in checked.output
+    (home / "sessrec.toml").write_text(toml)
+    assert sessrec(home, "materialize").exit_code == 0 and "FAILED: gru4rec" not in sessrec(home, "check").output

@@ -1,3 +1,6 @@
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -5,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessrec_pipeline.storage.lineage import Lineage, Node, flat
+from sessrec_pipeline.storage.files import OtherVersionError
+from sessrec_pipeline.storage.lineage import FORMAT, Lineage, Node, flat
 
 NODE = Node("metrics", None, "c0ffee", "1-2", {"k": [5, 10]}, "duckdb 2", "run", "2026-11-01T00:00:00+00:00")
 
@@ -116,3 +120,73 @@ def test_counts_stay_in_their_own_artefact() -> None:
     child = node("train", parent, stats={"events": 5})
     assert child.node.stats == {"events": 5}
     assert child.ancestors == (replace(parent.node, stats={}),)
+
+
+def rewritten(change: Callable[[dict[str, Any]], object], *, form: int = FORMAT) -> str:
+    """The text of a lineage whose writer did something else, with a hash that is right."""
+    value = json.loads(Lineage(NODE, (replace(NODE, asset="sessions"),)).to_json())
+    del value["sha256"]
+    change(value)
+    if form == 1:
+        del value["format"]
+        return json.dumps(value)
+    text = json.dumps(value, sort_keys=True)
+    return json.dumps({**value, "sha256": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True)
+
+
+@pytest.mark.parametrize("form", [1, FORMAT])
+@pytest.mark.parametrize("where", [lambda value: value["node"], lambda value: value["ancestors"][0]])
+def test_a_field_of_another_version_is_told_as_such(where: Callable[[Any], dict[str, Any]], form: int) -> None:
+    text = rewritten(lambda value: where(value).update(tenant="a"), form=form)
+    with pytest.raises(
+        OtherVersionError, match="field 'tenant', which this version lacks; another sessrec_pipeline wrote"
+    ):
+        Lineage.from_json(text)
+
+
+def test_a_newer_format_is_told_as_such_whatever_is_in_it() -> None:
+    for change in (
+        lambda value: value.update(format=FORMAT + 1),
+        lambda value: value.update(format=9, node=[], more=1),
+    ):
+        with pytest.raises(OtherVersionError, match="of a newer sessrec_pipeline than this one: update it"):
+            Lineage.from_json(rewritten(change))
+    with pytest.raises(OtherVersionError, match="'signature'"):
+        Lineage.from_json(rewritten(lambda value: value.update(signature="x")))
+
+
+@pytest.mark.parametrize("form", [1, FORMAT])
+@pytest.mark.parametrize("key", sorted(vars(NODE)))
+def test_a_field_that_is_missing_is_damage(key: str, form: int) -> None:
+    with pytest.raises(ValueError, match=f"a node of its lineage has no '{key}'"):
+        Lineage.from_json(rewritten(lambda value: value["ancestors"][0].pop(key), form=form))
+
+
+@pytest.mark.parametrize("value", [None, 7, 1.5, True, "x", ["x"], [7], {"a": 1}])
+@pytest.mark.parametrize("key", sorted(vars(NODE)))
+def test_a_field_of_another_type_is_damage_or_what_it_may_be(key: str, value: Any) -> None:
+    text = rewritten(lambda whole: whole["node"].update({key: value}))
+    may_be = {
+        "partition": [None, "x"],
+        "rows": [None, 7],
+        "parents": [["x"]],
+        "config": [{"a": 1}],
+        "stats": [{"a": 1}],
+    }
+    if value in may_be.get(key, ["x"]) and not isinstance(value, bool):
+        assert getattr(Lineage.from_json(text).node, key) == (("x",) if key == "parents" else value)
+    else:
+        with pytest.raises(ValueError, match="in its lineage"):
+            Lineage.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", '"text"', "{}", '{"format": "2"}', '{"format": null}', "", "{"])
+def test_what_is_no_lineage_is_damage(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Lineage.from_json(text)
+
+
+@pytest.mark.parametrize("change", [{"node": []}, {"ancestors": {}}, {"ancestors": [7]}, {"node": None}])
+def test_parts_of_another_type_are_damage(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="its lineage"):
+        Lineage.from_json(rewritten(lambda value: value.update(change)))

@@ -274,3 +274,16 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
     assert caught.value.__context__ is None or caught.value.__suppress_context__
     assert "\n" not in str(caught.value)
     assert "s3cret" not in json.dumps(repr(SecretStr(url)))
+
+
+def test_a_value_that_somebody_changed_is_not_gone_by(tmp_path: Path) -> None:
+    """A database has no hash of its own, so that a trial brings one."""
+    file = tmp_path / "tuning-a.sqlite"
+    searched(file, 3)
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE trial_values SET value = value + 1 WHERE trial_id = 2")
+    with pytest.raises(TuningDatabaseError, match="trial 1 of a search differs from its own hash; delete the search's"):
+        searched(file, 3)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(TuningDatabaseError):
+        searched(file, 3)
