@@ -307,9 +307,7 @@ def judge(before: Mapping[str, Said], now: Mapping[str, Said]) -> Found:
 def places(kind: str, path: Path) -> range:
     """The bytes of a file that a flip of this kind may hit."""
     text = path.read_bytes()
-    if kind == "Dagster: run tags" and (
-        spots := [found.start() for found in re.finditer(rb"sessrec/(process|owner)", text)]
-    ):
+    if kind == "Dagster: run tags" and (spots := [found.start() for found in re.finditer(rb"sessrec/process", text)]):
         return range(spots[-1], min(spots[-1] + 60, len(text)))
     return range(len(text))
 
