@@ -25,6 +25,7 @@ from typing import Any, Literal
 import click
 import duckdb
 from click.testing import CliRunner
+from optuna.exceptions import OptunaError
 from safetensors import safe_open
 
 from assets.instance import open_instance
@@ -215,7 +216,10 @@ def everything(path: Path) -> object:
 def scratch(path: Path) -> object:
     """A training state, under the key that it had, or the trials of a search."""
     if path.suffix == ".sqlite":
-        trials = finished(open_study(path, None), 2)
+        try:
+            trials = finished(open_study(path, None), 2)
+        except OptunaError as error:  # a search tells it so
+            raise TuningDatabaseError(str(error)) from error
         for trial in trials:
             check_seal(trial)
         return [(trial.number, trial.value, trial.user_attrs.get("config")) for trial in trials]
