@@ -149,7 +149,7 @@ def search(
         for number in work(study, objective, file.parent, trials=trials, seed=settings.evaluation.seed):
             on_trial(read(study.get_trials(deepcopy=False)[number], number))
         return [read(frozen, number) for number, frozen in enumerate(finished(study, trials))]
-    except (OptunaError, SQLAlchemyError) as error:
+    except (OptunaError, SQLAlchemyError, json.JSONDecodeError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise TuningDatabaseError(f"the trials of {file.stem} cannot be read ({reason}); {ANEW}") from error
 

@@ -9,6 +9,7 @@ word, and a *traceback* when one ends in an error that nobody foresaw.
 """
 
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -218,7 +219,7 @@ def scratch(path: Path) -> object:
     if path.suffix == ".sqlite":
         try:
             trials = finished(open_study(path, None), 2)
-        except OptunaError as error:  # a search tells it so
+        except (OptunaError, json.JSONDecodeError) as error:  # a search tells it so
             raise TuningDatabaseError(str(error)) from error
         for trial in trials:
             check_seal(trial)
