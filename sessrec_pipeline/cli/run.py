@@ -194,6 +194,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         prepare_home(settings)
     import dagster as dg
 
+    from assets.inputs import not_ingested, superseded
     from assets.instance import open_instance
     from assets.runs import run_checks
     from sessrec_pipeline.monitoring.verdicts import as_junit, as_markdown, tally
@@ -203,6 +204,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         if not may_write:  # who may only read a feed checks it all the same; the UI does not hear of it
             instance.add_dynamic_partitions("landed_logs", list(store_of(settings).partitions("raw_sessions")))
         verdicts = run_checks(settings, instance)
+        refused = not_ingested(instance, store_of(settings))
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:
         if path is not None:
@@ -213,6 +215,15 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     for verdict in verdicts:
         if verdict.outcome != "passed":
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+    if refused:
+        click.echo(f"\nnot ingested: {', '.join(refused)}; `sessrec materialize` says why")
+    if behind := list(superseded(store_of(settings))):
+        asset, source = behind[0]
+        more = f", and so were {len(behind) - 1:,} more" if len(behind) > 1 else ""
+        click.echo(
+            f"\nout of date: {asset} was made from another version of {source} than is current now{more}; what a check "
+            "compares is what each was made from, and `sessrec materialize` makes them again"
+        )
     if other := _other_settings(settings):
         click.echo(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
     red = any(v.red for v in verdicts)
