@@ -21,7 +21,7 @@ class DamagedFileError(ValueError):
 
     def __init__(self, path: Path, problem: str, advice: str = "`sessrec materialize` makes it again") -> None:
         super().__init__(f"{path} is damaged: {problem}; {advice}")
-        self.path = path
+        self.path, self.problem = path, problem
 
 
 @contextmanager
