@@ -120,7 +120,11 @@ def ingestion_checks(
             raw=[raw for raw, _ in logs],
         )
     yield _result(
-        "raw_sessions", "typed_and_complete", not wrong and nulls == 0, nulls=nulls, wrong_types="; ".join(wrong) or "none"
+        "raw_sessions",
+        "typed_and_complete",
+        not wrong and nulls == 0,
+        nulls=nulls,
+        wrong_types="; ".join(wrong) or "none",
     )
     now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
     in_range = earliest >= bound and (not logs or latest <= now * 1e6 + DAY)
@@ -358,8 +362,9 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         made_of = [node for node in metrics.lineage.ancestors if node.asset == "popularity"]
         items = (made_of[0] if made_of else store.find("popularity").node).rows or 0
         largest = max(_made_with(metrics, "evaluation", "cutoffs", evaluation.cutoffs))
-        beyond = items > largest
-        yield _result("metrics", "catalogue_beyond_cutoffs", beyond, severity=WARN, items=items, largest_cutoff=largest)
+        yield _result(
+            "metrics", "catalogue_beyond_cutoffs", items > largest, severity=WARN, items=items, largest_cutoff=largest
+        )
         outside, falling = _ask(
             "SELECT COUNT(*) FILTER (NOT (value BETWEEN 0 AND 1 AND value BETWEEN low - 1e-9 AND high + 1e-9)), "
             "COUNT(*) FILTER (metric = 'recall' AND value < smaller) FROM (SELECT *, "

@@ -228,7 +228,13 @@ def ties(data: ReportData) -> str:
 
 def costs(data: ReportData) -> str:
     """What each model costs."""
-    heading = [gettext("Model"), gettext("Time to fit"), gettext("Time per prediction"), gettext("In memory"), gettext("On disk")]
+    heading = [
+        gettext("Model"),
+        gettext("Time to fit"),
+        gettext("Time per prediction"),
+        gettext("In memory"),
+        gettext("On disk"),
+    ]
     return table(heading, [[row.name, row.fit, row.predict, row.memory, row.size] for row in cost_rows(data)])
 
 

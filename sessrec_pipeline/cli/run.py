@@ -31,7 +31,7 @@ DEMO_TOML = """\
 [synthetic]
 kind = "{kind}"
 
-# Found by an earlier search on a split inside train of these logs, never on the test sessions; a run takes them as given.
+# Found by an earlier search on a split inside train, never on the test sessions; a run takes them as given.
 [gru4rec]
 layers = [100]
 loss = "cross-entropy"

@@ -1,6 +1,7 @@
 """The three answers on top of the page: which model, how surely, what to do next."""
 
 from collections.abc import Sequence
+from math import ceil
 
 from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS, between, difference_in, verdict
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -301,8 +302,10 @@ def next_steps(data: ReportData) -> list[str]:
     if untuned and sessions(data) >= VERDICT_SESSIONS:
         steps.append(
             ngettext(
-                "{n} model ran with its settings as given: [training] tuning_trials searches for better ones inside train.",
-                "{n} models ran with their settings as given: [training] tuning_trials searches for better ones inside train.",
+                "{n} model ran with its settings as given: [training] tuning_trials searches for better ones inside "
+                "train.",
+                "{n} models ran with their settings as given: [training] tuning_trials searches for better ones inside "
+                "train.",
                 untuned,
             )
         )
@@ -367,7 +370,7 @@ def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str
         gettext(
             "About {times} times as many test sessions could show {first} and {second} to be equivalent, if their "
             "difference stays what it is.",
-            times=f"{more:.1f}" if more < 1.95 else f"{more:.0f}",  # noqa: PLR2004
+            times=f"{ceil(10 * more) / 10:g}" if more < 2 else f"{more:.0f}",
             first=model_name(first),
             second=model_name(second),
         )

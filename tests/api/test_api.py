@@ -654,11 +654,11 @@ def test_a_damaged_or_foreign_file_is_refused(fitted: dict[str, Model], tmp_path
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is damaged.*copy it again from where it is whole, or save it again$"):
+    with pytest.raises(DamagedFileError, match=r"is damaged.*copy it again from where it is whole, or save it again$"):
         load(path)
     for foreign in (b"", b"PK", pickle.dumps({"a": 1}), bytes(content[:200])):
         path.write_bytes(foreign)
-        with pytest.raises(DamagedFileError, match="cannot be read.*; copy it again") as told:
+        with pytest.raises(DamagedFileError, match=r"cannot be read.*; copy it again") as told:
             load(path)
         assert "materialize" not in str(told.value)
     for missing, sentence in ((tmp_path / "nothing", "is not there"), (tmp_path, "is a folder")):

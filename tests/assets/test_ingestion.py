@@ -95,7 +95,9 @@ def test_checks_name_the_logs_that_lie_in_the_landing_folder_and_were_not_taken(
     settings: FeedSettings, instance: dg.DagsterInstance
 ) -> None:
     def seen() -> str:
-        (verdict,) = [v for v in run_checks(settings, instance) if (v.asset, v.check) == ("raw_sessions", "nothing_lost")]
+        (verdict,) = [
+            v for v in run_checks(settings, instance) if (v.asset, v.check) == ("raw_sessions", "nothing_lost")
+        ]
         return verdict.seen
 
     broken = settings.landing / "broken.tsv"
