@@ -7,6 +7,7 @@ import dagster as dg
 from assets.ingestion import landed_logs
 from sessrec_pipeline.storage.lineage import Node
 from sessrec_pipeline.storage.store import NotMaterializedError, Store, Stored
+from sessrec_pipeline.storage.withdrawal import withdrawn_logs
 
 
 def input_of(store: Store, stored: Stored, asset: str) -> Stored:
@@ -38,8 +39,9 @@ def superseded(store: Store) -> Iterator[tuple[str, str]]:
 
 def not_ingested(instance: dg.DagsterInstance, store: Store) -> list[str]:
     """Logs that lie in the landing folder and were not taken."""
-    known = set(landed_logs.get_partition_keys(dynamic_partitions_store=instance)) - set(store.logs())
-    return sorted(name for name in known if (store.settings.landing / name).exists())
+    known = set(landed_logs.get_partition_keys(dynamic_partitions_store=instance))
+    left = known - set(store.logs()) - set(withdrawn_logs(store))
+    return sorted(name for name in left if (store.settings.landing / name).exists())
 
 
 def _inputs(stored: Stored) -> Iterator[Node]:

@@ -126,7 +126,9 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
             click.echo(f"{', '.join(gone)}: gone, and given up")
         already = [log for log in logs if log in withdrawn and not (why and log in there)]
         if already:
-            click.echo(f"{', '.join(already)}: withdrawn already")
+            click.echo(
+                f"{', '.join(already)}: withdrawn already{', and lost: no other reason can be kept' if why else ''}"
+            )
         logs = tuple(log for log in logs if log not in (*gone, *already))
     if not logs:
         return

@@ -218,12 +218,13 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
     if refused:
         click.echo(f"\nnot ingested: {', '.join(refused)}; `sessrec materialize` says why")
-    if behind := list(superseded(store_of(settings))):
+    checked = {verdict.asset for verdict in verdicts}
+    if behind := [names for names in superseded(store_of(settings)) if names[0] in checked]:
         asset, source = behind[0]
         more = f", and so were {len(behind) - 1:,} more" if len(behind) > 1 else ""
         click.echo(
-            f"\nout of date: {asset} was made from another version of {source} than is current now{more}; what a check "
-            "compares is what each was made from, and `sessrec materialize` makes them again"
+            f"\nout of date: {asset} was made from another version of {source} than is current now{more}; the checks "
+            "held each against what it was made from, and `sessrec materialize` makes them again"
         )
     if other := _other_settings(settings):
         click.echo(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
