@@ -111,7 +111,9 @@ def ingestion_checks(
         for column, kind in types.items()
         if schema.field(column).type != kind
     ]
-    bound = settings.logs.earliest
+    today = settings.logs.earliest_year
+    years = [_made_with(raw, "logs", "earliest_year", today) for raw, _ in logs]
+    bound = settings.logs.model_copy(update={"earliest_year": min(years, default=today)}).earliest
     nulls, earliest, latest, rows = 0, bound, bound, 0
     if logs:
         nulls, earliest, latest, rows = _ask(

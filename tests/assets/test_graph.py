@@ -370,7 +370,8 @@ def test_what_is_older_than_its_inputs_is_held_against_those_it_was_made_from(
 
 def test_other_settings_turn_no_check_red(outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance) -> None:
     evaluation = demo.evaluation.model_copy(update={"cutoffs": [3, 10]})
-    other = demo.model_copy(update={"evaluation": evaluation})
+    logs = demo.logs.model_copy(update={"earliest_year": 2050})
+    other = demo.model_copy(update={"evaluation": evaluation, "logs": logs})
     assert [v for v in run_checks(other, instance) if v.red] == []
 
 
