@@ -16,8 +16,8 @@ from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import Ingested, ingest_each
 from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.landed import OtherBytesError
-from sessrec_pipeline.storage.store import WITHDRAWN, Store
+from sessrec_pipeline.storage.landed import WITHDRAWN, OtherBytesError
+from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, kept_logs, landed_sha256, withdrawn_logs
 from sessrec_pipeline.text import about, counted
 
