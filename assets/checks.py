@@ -5,7 +5,7 @@ severity ERROR failed. They read the published files, not what the run believes 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.drift import over_time
-from assets.quality import ingested_logs, quality_checks
+from assets.inputs import input_of, not_ingested
+from assets.quality import quality_checks
 from assets.rankings import shard_partitions
 from sessrec_pipeline.clock import DAY, moment
 from sessrec_pipeline.engine import DuckDBEngine
@@ -59,6 +60,17 @@ def _ask(sql: str, **tables: Stored | Sequence[Stored]) -> list[Any]:
         return list(rows[0])
 
 
+def _made_with(stored: Stored, section: str, name: str, today: Any) -> Any:
+    """The setting that an artefact was made with."""
+    return stored.node.config.get(section, {}).get(name, today)
+
+
+def _rankings_behind(store: Store, metrics: Stored, models: Sequence[str]) -> dict[str, Stored]:
+    """The rankings that metrics were computed from, by model: all that are among the feed's models today."""
+    made_from = {node.asset for node in rankings_of(metrics.lineage)}
+    return {m: input_of(store, metrics, f"{m}_rankings") for m in models if f"{m}_rankings" in made_from}
+
+
 def _number(stored: Stored, name: str) -> int:
     return int(stored.stats.get(name, 0))
 
@@ -90,7 +102,7 @@ def ingestion_checks(
 ) -> Iterator[dg.AssetCheckResult]:
     """Of all logs together."""
     bad = store.partitions("quarantine")  # of a withdrawn log it may be lost, which is no loss
-    logs = [(raw, bad[name]) for name, raw in ingested_logs(context, store).items() if name in bad]
+    logs = [(raw, bad[name]) for name, raw in store.logs().items() if name in bad]
     types = {"log": pa.string(), "line": pa.int64(), "session": pa.string(), "item": pa.string(), "time": pa.int64()}
     wrong = [
         f"{raw.node.partition}: {column} is {schema.field(column).type}"
@@ -99,7 +111,9 @@ def ingestion_checks(
         for column, kind in types.items()
         if schema.field(column).type != kind
     ]
-    bound = settings.logs.earliest
+    today = settings.logs.earliest_year
+    years = [_made_with(raw, "logs", "earliest_year", today) for raw, _ in logs]
+    bound = settings.logs.model_copy(update={"earliest_year": min(years, default=today)}).earliest
     nulls, earliest, latest, rows = 0, bound, bound, 0
     if logs:
         nulls, earliest, latest, rows = _ask(
@@ -108,7 +122,11 @@ def ingestion_checks(
             raw=[raw for raw, _ in logs],
         )
     yield _result(
-        "raw_sessions", "typed_and_complete", not wrong and nulls == 0, nulls=nulls, wrong_types="; ".join(wrong)
+        "raw_sessions",
+        "typed_and_complete",
+        not wrong and nulls == 0,
+        nulls=nulls,
+        wrong_types="; ".join(wrong) or "none",
     )
     now = max((raw.path.stat().st_mtime for raw, _ in logs), default=0.0)
     in_range = earliest >= bound and (not logs or latest <= now * 1e6 + DAY)
@@ -122,12 +140,17 @@ def ingestion_checks(
         for raw, bad in logs
     }
     unequal = {name: n for name, n in lost.items() if n != 0}
-    yield _result("raw_sessions", "nothing_lost", not unequal, logs=len(logs), rows=rows, rows_missing=str(unequal))
+    seen: dict[str, Any] = {"logs": len(logs), "rows": rows, "rows_missing": _listed(unequal)}
+    if refused := not_ingested(context.instance, store):
+        seen["landed_but_not_ingested"] = ", ".join(refused)
+    yield _result("raw_sessions", "nothing_lost", not unequal, **seen)
     shares = {str(raw.node.partition): (bad.node.rows or 0) / max(_number(raw, "rows_in"), 1) for raw, bad in logs}
-    many = {name: round(share, 4) for name, share in shares.items() if share > MAX_QUARANTINED}
-    worst = max(logs, key=lambda pair: shares[str(pair[0].node.partition)], default=None)
-    where = str(worst[1].path) if worst and many else ""
-    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, over_one_percent=str(many), see=where)
+    many = sorted((name for name, share in shares.items() if share > MAX_QUARANTINED), key=lambda n: -shares[n])
+    told = f"no log has more than {100 * MAX_QUARANTINED:g} %"
+    if many:
+        worst = _some([f"{100 * shares[name]:.1f} % of {name}" for name in many])
+        told = f"{worst}; the rows and reasons are in {store.find('quarantine', many[0]).path}"
+    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, seen=told)
     held = [raw for raw, _ in logs if not is_withdrawn(raw.node)]
     taken = {raw.node.id for raw in store.in_window(held)}
     names = [str(raw.node.partition) for raw in held if raw.node.id in taken]
@@ -139,6 +162,10 @@ def ingestion_checks(
     pairs = _some([f"{one} and {other} ({100 * share:.0f} % of the smaller one)" for one, other, share in alike])
     told = f"{pairs}; where one corrects the other, take out the other with `sessrec withdraw`" if alike else "none"
     yield _result("raw_sessions", "logs_differ", not alike, severity=WARN, seen=told)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items() if number) or "none"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -246,12 +273,13 @@ def split_checks(prefix: str, source: str) -> dg.AssetChecksDefinition:
         ),
     )
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-        train, test, whole = store.find(train_name), store.find(test_name), store.find(source)
+        test = store.find(test_name)
+        train, whole = (input_of(store, test, name) for name in (train_name, source))
         tables = {"train": train, "test": test, "whole": whole}
         (both,) = _ask("SELECT COUNT(*) FROM (SELECT session FROM train INTERSECT SELECT session FROM test)", **tables)
         yield _result(test_name, "no_session_in_both", both == 0, sessions=both)
         (unseen,) = _ask("SELECT COUNT(*) FROM test WHERE item NOT IN (SELECT item FROM train)", **tables)
-        kept = settings.split.keep_unseen_items
+        kept = _made_with(test, "split", "keep_unseen_items", settings.split.keep_unseen_items)
         yield _result(
             test_name,
             "items_seen_in_training",
@@ -318,8 +346,9 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ),
     )
     def metrics_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
-        rankings = {model: store.find(f"{model}_rankings") for model in models}
-        first = models[0]
+        metrics = store.find("metrics")
+        rankings = _rankings_behind(store, metrics, models)
+        first, *others = rankings
         differing = {
             model: _ask(
                 "SELECT COUNT(*) FROM (FROM (SELECT session, position, target FROM a EXCEPT ALL "
@@ -328,32 +357,39 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
                 a=rankings[first],
                 b=rankings[model],
             )[0]
-            for model in models[1:]
+            for model in others
         }
         same = not any(differing.values())
-        yield _result("metrics", "same_predictions", same, predictions_that_differ=str(differing))
-        items, largest = store.find("popularity").node.rows or 0, max(settings.evaluation.cutoffs)
-        beyond = items > largest
-        yield _result("metrics", "catalogue_beyond_cutoffs", beyond, severity=WARN, items=items, largest_cutoff=largest)
+        yield _result("metrics", "same_predictions", same, predictions_that_differ=_listed(differing))
+        made_of = [node for node in metrics.lineage.ancestors if node.asset == "popularity"]
+        items = (made_of[0] if made_of else store.find("popularity").node).rows or 0
+        largest = max(_made_with(metrics, "evaluation", "cutoffs", evaluation.cutoffs))
+        yield _result(
+            "metrics", "catalogue_beyond_cutoffs", items > largest, severity=WARN, items=items, largest_cutoff=largest
+        )
         outside, falling = _ask(
             "SELECT COUNT(*) FILTER (NOT (value BETWEEN 0 AND 1 AND value BETWEEN low - 1e-9 AND high + 1e-9)), "
             "COUNT(*) FILTER (metric = 'recall' AND value < smaller) FROM (SELECT *, "
             "LAG(value) OVER (PARTITION BY model, metric, tie_rule ORDER BY k) AS smaller FROM m)",
-            m=store.find("metrics"),
+            m=metrics,
         )
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
     @dg.asset_check(asset="metrics", blocking=True)
     def shards_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The shards' counts of ranks are those of the merged rankings, and give the values of the metrics table."""
-        values = store.find("metrics").arrow().to_pylist()
+        metrics = store.find("metrics")
+        values = metrics.arrow().to_pylist()
+        cutoffs = _made_with(metrics, "evaluation", "cutoffs", evaluation.cutoffs)
         differing, apart = [], 0.0
-        for model in models:
+        for model, rankings in _rankings_behind(store, metrics, models).items():
             parts = [store.find(f"{model}_rank_counts", key) for key in shard_partitions(shards).get_partition_keys()]
+            if any(not set(part.node.parents) <= {n.id for n in rankings.lineage.ancestors} for part in parts):
+                continue  # ranked again since: what is merged next is held against them
             counts = summed([part.arrow() for part in parts])
-            if counts != summed([rank_counts(store.find(f"{model}_rankings").arrow(["greater", "equal"]))]):
+            if counts != summed([rank_counts(rankings.arrow(["greater", "equal"]))]):
                 differing.append(model)
-            own = metrics_of(counts, evaluation.cutoffs)
+            own = metrics_of(counts, cutoffs)
             rows = {(row["metric"], row["tie_rule"], row["k"]): row["value"] for row in values if row["model"] == model}
             apart = max(apart, *(abs(own[cell] - rows[cell]) for cell in own))
         right = not differing and apart < 1e-12
@@ -369,18 +405,19 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
-        column = f"recall_at_{max(settings.evaluation.cutoffs)}"
-        rows = {row["model"]: row for row in store.find("leaderboard").arrow().to_pylist()}
+        leaderboard = store.find("leaderboard")
+        column = f"recall_at_{max(_made_with(leaderboard, 'evaluation', 'cutoffs', evaluation.cutoffs))}"
+        rows = {row["model"]: row for row in leaderboard.arrow().to_pylist()}
         recall = {model: row[column] for model, row in rows.items()}
         if kind == "demo":
-            trained = [recall[card.name] for card in cards_of(settings) if card.training]
+            trained = [recall[card.name] for card in cards_of(settings) if card.training and card.name in recall]
             counted = [recall[name] for name in ("markov", "popularity") if name in recall]
             falling = [*([max(trained)] if trained else []), *counted]
             ordered = recall["oracle"] >= max([*trained, *counted]) and all(a > b for a, b in pairwise(falling))
             yield _result("leaderboard", "expected_order", ordered, **recall)
         else:
             above = [m for m, row in rows.items() if row[f"{column}_low"] > rows["oracle"][f"{column}_high"]]
-            yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=str(above), **recall)
+            yield _result("leaderboard", "nothing_beats_the_oracle", not above, above=", ".join(above), **recall)
 
     return [*always, leaderboard_checks]
 
@@ -395,7 +432,8 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         """Every two models are compared, and no correction makes a p-value smaller."""
         comparisons = store.find("comparisons")
         compared = len(list(rankings_of(comparisons.lineage)))
-        expected = compared * (compared - 1) // 2 * len(GAINS) * len(evaluation.cutoffs)
+        cutoffs = _made_with(comparisons, "evaluation", "cutoffs", evaluation.cutoffs)
+        expected = compared * (compared - 1) // 2 * len(GAINS) * len(cutoffs)
         rows, wrong = _ask(
             "SELECT COUNT(*), COUNT(*) FILTER (NOT (p > 0 AND p <= p_holm AND p_holm <= 1)) FROM c", c=comparisons
         )
@@ -405,12 +443,13 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(asset="slices", blocking=True)
     def bands_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The bands of each slice hold every prediction once, and their mean recall is the same in all slices."""
+        slices = store.find("slices")
         lost, apart = _ask(
             "SELECT MAX(ABS(predictions - (SELECT COUNT(*) FROM r))), MAX(recall - least) FROM (SELECT *, "
             "MIN(recall) OVER (PARTITION BY model, k) AS least FROM (SELECT model, k, SUM(predictions) AS predictions, "
             "SUM(recall * predictions) / SUM(predictions) AS recall FROM s GROUP BY model, k, slice))",
-            s=store.find("slices"),
-            r=store.find(f"{models[0]}_rankings"),
+            s=slices,
+            r=input_of(store, slices, f"{models[0]}_rankings"),
         )
         whole = lost == 0 and apart < 1e-9
         return _result("slices", "bands_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
@@ -418,12 +457,13 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(asset="protocols", blocking=True)
     def predictions_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Each protocol counts every prediction of the rankings, or every session."""
+        protocols = store.find("protocols")
         wrong, predictions, sessions = _ask(
             "SELECT COUNT(*) FILTER (p.predictions <> IF(protocol = 'last_item', r.sessions, r.predictions)), "
             "ANY_VALUE(r.predictions), ANY_VALUE(r.sessions) "
             "FROM p, (SELECT COUNT(*) AS predictions, COUNT(DISTINCT session) AS sessions FROM r) AS r",
-            p=store.find("protocols"),
-            r=store.find(f"{models[0]}_rankings"),
+            p=protocols,
+            r=input_of(store, protocols, f"{models[0]}_rankings"),
         )
         seen = {"rows_wrong": wrong, "predictions": predictions, "sessions": sessions}
         return _result("protocols", "predictions_add_up", wrong == 0, **seen)

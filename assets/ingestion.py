@@ -16,10 +16,10 @@ from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import Ingested, ingest_each
 from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.landed import OtherBytesError
+from sessrec_pipeline.storage.landed import WITHDRAWN, OtherBytesError
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.withdrawal import emptied, is_withdrawn, kept_logs, landed_sha256, withdrawn_logs
-from sessrec_pipeline.text import about
+from sessrec_pipeline.text import about, counted
 
 landed_logs = dg.DynamicPartitionsDefinition(name="landed_logs")
 RAW = dg.AssetKey("raw_sessions")
@@ -73,7 +73,7 @@ class LandedLogs(dg.Config):
         "quarantine": dg.AssetOut(
             is_required=False,
             description="Rows of one landed log that could not be read, each with its line and the reason. Nothing "
-            "downstream reads them; mend the log or the settings and ingest it again.",
+            "downstream reads them; fix the log or the settings and ingest it again.",
             **stage(
                 "ingestion",
                 ["duckdb", "parquet"],
@@ -164,14 +164,18 @@ def _withdraw(context: dg.AssetExecutionContext, config: LandedLogs, store: Stor
         raise dg.Failure(f"{unknown[0]} is not ingested: there is nothing to withdraw", allow_retries=False)
     with PartitionWriter(store, context) as writer:
         for log in logs:
-            if is_withdrawn(there[log].node):
+            node = there[log].node
+            if is_withdrawn(node) and config.why in ("", node.config[WITHDRAWN]["why"]):
                 continue
             at = moment(time.time_ns() // 1_000)
             decided = {"sha256": landed_sha256(store, log), "by": _who(), "at": at, "why": config.why}
             if store.has("quarantine", log):
                 writer.publish("quarantine", log, emptied(store.find("quarantine", log)), withdrawn=decided)
             writer.publish("raw_sessions", log, emptied(there[log]), withdrawn=decided)
-            context.log.info(f"{log}: withdrawn; {there[log].node.rows or 0:,} events go out of what is made next")
+            if is_withdrawn(node):
+                context.log.info(f"{log}: withdrawn before; the reason is another now")
+            else:
+                context.log.info(f"{log}: withdrawn; {counted(node.rows or 0, 'event')} left out of what is made next")
 
 
 def _who() -> str:

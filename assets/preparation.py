@@ -15,6 +15,7 @@ from sessrec_pipeline.report import figures
 from sessrec_pipeline.settings import Settings, SplitSettings
 from sessrec_pipeline.storage.lake import Table
 from sessrec_pipeline.storage.store import Store, Stored
+from sessrec_pipeline.text import did_you_mean
 
 
 @dg.asset(
@@ -38,8 +39,15 @@ def sessions(
     """
     if not raw_sessions:
         raise dg.Failure(f"no log has been ingested yet: put logs into {settings.landing} and materialize raw_sessions")
+    ingested = store.partitions("raw_sessions")
+    if unknown := [name for name in settings.split.test_logs if name not in ingested]:
+        raise dg.Failure(
+            f"[split] test_logs names {unknown[0]}, which is no ingested log{did_you_mean(unknown[0], ingested)}; "
+            "`sessrec versions raw_sessions` lists those that are",
+            allow_retries=False,
+        )
     if (window := settings.sessions.window_days) is not None:
-        check_window(window, raw_sessions, list(store.partitions("raw_sessions").values()))
+        check_window(window, raw_sessions, list(ingested.values()))
     with open_engine(settings) as engine:
         table = prepare_sessions(engine, settings, [log.path for log in raw_sessions], context.log.info)
         items = engine.rows("SELECT COUNT(*) AS n FROM ordered GROUP BY item")["n"]

@@ -4,21 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.ingestion import landed_logs
+from assets.inputs import input_of
 from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
 from sessrec_pipeline.quality.stored import evidence_of
 from sessrec_pipeline.settings import Settings
-from sessrec_pipeline.storage.store import Store, Stored
-
-
-def ingested_logs(context: dg.AssetCheckExecutionContext, store: Store) -> dict[str, Stored]:
-    """All logs that are ingested, by name; those that lie in the landing folder and are not are named."""
-    ingested = store.logs()
-    known = landed_logs.get_partition_keys(dynamic_partitions_store=context.instance)
-    for name in sorted(set(known) - set(ingested)):
-        if (store.settings.landing / name).exists():  # else it was refused, and is no more
-            context.log.warning(f"{name} has landed but is not ingested")
-    return ingested
+from sessrec_pipeline.storage.store import Store
 
 
 def quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -31,11 +21,9 @@ def quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
 def _of_logs() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="log_quality", specs=_specs("raw_sessions", "raw_sessions"))
-    def checks(
-        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
-    ) -> Iterator[dg.AssetCheckResult]:
+    def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         """Of all logs together."""
-        logs = list(ingested_logs(context, store).values())
+        logs = list(store.logs().values())
         if not logs:
             for rule in _rules("raw_sessions"):
                 yield _result(rule, "raw_sessions", passed=True, seen="no log is ingested")
@@ -59,7 +47,8 @@ def _of_split(prefix: str, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{prefix}split_quality", specs=_specs("test_split", f"{prefix}test_split"))
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         split = settings.split.tuning if prefix else settings.split
-        tables = {part: [store.find(f"{prefix}{part}_split")] for part in ("train", "test")}
+        test = store.find(f"{prefix}test_split")
+        tables = {"train": [input_of(store, test, f"{prefix}train_split")], "test": [test]}
         with evidence_of(settings.model_copy(update={"split": split}), tables) as evidence:
             yield from _results("test_split", f"{prefix}test_split", evidence)
 

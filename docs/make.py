@@ -200,7 +200,7 @@ def leaderboard(data: ReportData) -> str:
     heading = [
         gettext("Model"),
         *[f"{name}@{data.k}" for name in METRIC_NAMES.values()],
-        f"{gettext('Told from')} {gettext('best')}",
+        gettext("Distinguishable from the best"),
     ]
     rows = [
         [
@@ -228,7 +228,13 @@ def ties(data: ReportData) -> str:
 
 def costs(data: ReportData) -> str:
     """What each model costs."""
-    heading = [gettext("Model"), gettext("To fit"), gettext("A prediction"), gettext("In memory"), gettext("On disk")]
+    heading = [
+        gettext("Model"),
+        gettext("Time to fit"),
+        gettext("Time per prediction"),
+        gettext("In memory"),
+        gettext("On disk"),
+    ]
     return table(heading, [[row.name, row.fit, row.predict, row.memory, row.size] for row in cost_rows(data)])
 
 

@@ -31,4 +31,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *API, *import_module("sessrec_pipeline.api.models").classes()})
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *API, *import_module("sessrec_pipeline.api.models").classes()})

@@ -21,7 +21,7 @@ def counted(number: int, what: str) -> str:
 
 def about(name: str, text: str) -> str:
     """A sentence that says whom it is about: ``text``, after the name where it does not begin with it."""
-    return text if text.startswith(name) else f"{name}: {text}"
+    return text if text.startswith((name, repr(name))) else f"{name}: {text}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

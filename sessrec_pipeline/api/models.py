@@ -25,7 +25,7 @@ from sessrec_pipeline.models.base import Card, Recommender, Sessions, best_of
 from sessrec_pipeline.models.registry import card_of, cards
 from sessrec_pipeline.settings import Section, SettingsError
 from sessrec_pipeline.storage.checkpoints import Checkpoint, read_checkpoint, read_lineage, write_checkpoint
-from sessrec_pipeline.storage.files import OtherVersionError, replacing
+from sessrec_pipeline.storage.files import DamagedFileError, OtherVersionError, replacing
 from sessrec_pipeline.storage.lineage import Lineage, Node
 from sessrec_pipeline.storage.store import Store
 from sessrec_pipeline.storage.versions import VERSIONS
@@ -177,7 +177,8 @@ class Model:
         exclude_seen: leave out the items of the session itself; by default they are ranked as any other, as in the
             evaluation.
         exclude: further items to leave out.
-        only: items to choose from, such as what is in stock; by default the whole catalogue.
+        only: items to choose from, such as what is in stock; by default the whole catalogue. ValueError where the
+            model knows none of them.
         fallback: "popularity" answers a session without any item that the model knows by the most popular items,
             without a score; by default that is a ValueError.
 
@@ -298,7 +299,12 @@ class Model:
         excluded = np.array([index[i] for i in texts(exclude, "exclude") if i in index], dtype=np.int64)
         allowed = np.arange(len(index))
         if only is not None:
-            allowed = np.unique(np.array([index[i] for i in texts(only, "only") if i in index], dtype=np.int64))
+            ids = texts(only, "only")
+            allowed = np.unique(np.array([index[i] for i in ids if i in index], dtype=np.int64))
+            if ids and not len(allowed):
+                raise ValueError(
+                    f"none of the items of only, such as {ids[0]!r}, is among the {len(index):,} items of the model"
+                )
         free = ~np.isin(allowed, excluded)
         batch = rows_at_once(len(index), 256)
         if only is not None:
@@ -365,7 +371,10 @@ def load(path: str | Path, *, device: Device = "auto") -> Model:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {'a folder, not the file of a model' if path.is_dir() else 'not there'}")
-    checkpoint, lineage = read_checkpoint(path), read_lineage(path)
+    try:
+        checkpoint, lineage = read_checkpoint(path), read_lineage(path)
+    except DamagedFileError as error:
+        raise DamagedFileError(path, error.problem, "copy it again from where it is whole, or save it again") from error
     try:
         loaded = model(checkpoint.model, device=device, **checkpoint.config)
     except SettingsError as error:

@@ -79,7 +79,7 @@ def _found(home: Path | None, problem: str) -> "Settings":
         return settings
     if not named:
         raise Failure(
-            f"{problem} {Path.cwd()}: begin one with `sessrec init LOG`, or put logs into "
+            f"{problem} {Path.cwd()}: begin a feed with `sessrec init LOG`, or put logs into "
             f"{Path('data', 'landing').resolve()}; run `sessrec demo` for a feed to try; or name a feed's folder with "
             "--home"
         )
@@ -136,14 +136,19 @@ def store_of(settings: "Settings") -> "Store":
 
 
 def find_asset(store: "Store", asset: str) -> "Stored":
-    """The current version of ``asset``; Failure where there is none."""
+    """The current version of ``asset``; Failure where there is none, or no asset of this name."""
     from sessrec_pipeline.storage.store import NotMaterializedError
 
     try:
         return store.find(asset)
     except NotMaterializedError as error:
-        meant = did_you_mean(asset, store.names())
-        raise Failure(f"nothing here is called {asset!r}{meant}" if meant else str(error)) from None
+        from assets.graph import build
+
+        known = {key.to_user_string() for key in build(store.settings).resolve_asset_graph().get_all_asset_keys()}
+        if asset in known:
+            raise Failure(str(error)) from None
+        meant = did_you_mean(asset, store.names()) or did_you_mean(asset, known)
+        raise Failure(f"this feed has no asset {asset!r}{meant}; `sessrec versions` lists what was made") from None
 
 
 def _remember_wide(context: click.Context, option: click.Parameter, value: bool) -> None:

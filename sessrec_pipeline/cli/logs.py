@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of, write_file
-from sessrec_pipeline.text import about, did_you_mean
+from sessrec_pipeline.text import about, counted, did_you_mean
 
 
 @click.command()
@@ -90,7 +90,8 @@ def prune(home: Path | None, dry_run: bool) -> None:
         logs = [log for log, _ in prunable(settings, store)] if dry_run else delete(settings, store, instance)
     for log in logs:
         click.echo(log)
-    click.echo(f"{len(logs)} of {len(known)} logs {'would go' if dry_run else 'are gone'}", err=True)
+    done = "would be deleted" if dry_run else "deleted"
+    click.echo(f"{done}: {len(logs) or 'none'} of {counted(len(known), 'ingested log')}", err=True)
 
 
 @click.command()
@@ -99,7 +100,7 @@ def prune(home: Path | None, dry_run: bool) -> None:
 @click.option("--undo", is_flag=True, help="Read them again, as they lie in the landing folder or are kept.")
 @click.pass_obj
 def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> None:
-    """Take the rows of LOGS out of everything that is made from them.
+    """Take the rows of LOGS out of everything that is made from them; of withdrawn logs, change the reason.
 
     Their files stay where they are, and are not taken again until they change. What was made from them is out of date,
     and `sessrec materialize` makes it again without them. Earlier versions of it keep their rows until [storage]
@@ -123,8 +124,11 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
         if gone:
             store.give_up(gone)
             click.echo(f"{', '.join(gone)}: gone, and given up")
-        if already := [log for log in logs if log in withdrawn]:
-            click.echo(f"{', '.join(already)}: withdrawn already")
+        already = [log for log in logs if log in withdrawn and not (why and log in there)]
+        if already:
+            click.echo(
+                f"{', '.join(already)}: withdrawn already{', and lost: no other reason can be kept' if why else ''}"
+            )
         logs = tuple(log for log in logs if log not in (*gone, *already))
     if not logs:
         return
@@ -135,5 +139,9 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
         failed = take_out(settings, instance, logs, why=why, undo=undo)
     if failed:
         raise Failure("\n".join(about(log, text) for log, text in failed.items()))
-    done = "taken again" if undo else "withdrawn"
-    click.echo(f"{', '.join(logs)}: {done}; `sessrec materialize` rebuilds what that changes")
+    explained = [] if undo else [log for log in logs if log in withdrawn]
+    if explained:
+        click.echo(f"{', '.join(explained)}: withdrawn already; the reason is {why!r} from now on")
+    if changed := [log for log in logs if log not in explained]:
+        done = "taken again" if undo else "withdrawn"
+        click.echo(f"{', '.join(changed)}: {done}; `sessrec materialize` rebuilds what that changes")

@@ -3,6 +3,8 @@
 import csv
 import difflib
 import json
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +26,14 @@ from sessrec_pipeline.text import did_you_mean
 
 if TYPE_CHECKING:
     from sessrec_pipeline.models.base import Card, Recommender
-    from sessrec_pipeline.settings import Settings
+    from sessrec_pipeline.settings import LogSettings, Settings
     from sessrec_pipeline.storage.store import Store, Stored
 
 LOOKED_AT = 20_000
 """Most popular items among which one like an unknown one is looked for."""
 BY_POPULARITY = "by popularity"
+FILE = re.compile(rf"{re.escape(os.sep)}|\.(txt|[ct]sv|lst|list|ids|json|jsonl|parquet|xlsx?)$", re.IGNORECASE)
+"""What looks like the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Row:
 @click.option("--items", multiple=True, help="Items of the session so far, the oldest first: with commas between, one "
               "--items each, or - for one a line from stdin. An id with a comma stands in double quotes.")  # fmt: skip
 @click.option("--sessions", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="File of sessions: a "
-              "log as those of this feed; or, if its name ends in .txt, the items of a session a line.")  # fmt: skip
+              "log as those of this feed; or a *.txt with the items of a session a line, commas between.")  # fmt: skip
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to recommend.")
 @click.option("--model", help="Model of this feed that answers; by default the cheapest as good as the best.")
 @click.option("--exclude-seen", is_flag=True, help="Leave out the items of the session itself.")
@@ -189,7 +193,7 @@ def _ids(values: Sequence[str], index: dict[str, int]) -> list[str]:
 
 def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> list[tuple[str | None, list[str]]]:
     """The sessions of a file by name, in the order of their first event."""
-    if path.suffix == ".txt":
+    if path.suffix == ".txt" and not _is_log(path, settings.logs):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return [(str(n), _ids([line], index)) for n, line in enumerate(lines, 1) if line.strip()]
     from sessrec_pipeline.logs.gate import LogRefusedError
@@ -214,6 +218,18 @@ def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> lis
     return list(found.items())
 
 
+def _is_log(path: Path, logs: "LogSettings") -> bool:
+    """Whether the first line of a text file is that of a log of this feed."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = next((line for line in file if line.strip()), "")
+    if logs.format not in ("tsv", "csv"):
+        return logs.format == "jsonl" and first.lstrip().startswith("{")
+    fields = next(csv.reader([first], delimiter=logs.separator), [])
+    if logs.columns is None:
+        return {logs.session, logs.item, logs.time} <= {field.strip() for field in fields}
+    return logs.separator != "," and len(fields) == len(logs.columns)  # with commas it could be a list of ids as well
+
+
 def _say_unknown(unknown: Iterable[str], items: Sequence[str], what: str) -> None:
     """Name the first of the ids that are not in the catalogue, and those that may be meant."""
     names = list(dict.fromkeys(unknown))
@@ -224,7 +240,7 @@ def _say_unknown(unknown: Iterable[str], items: Sequence[str], what: str) -> Non
 
 
 def _meant(item: str, items: Sequence[str]) -> str:
-    """Which item of the catalogue may be meant: it differs in capitals, zeros or points, or is spelt nearly so."""
+    """What may be meant: an item that differs in capitals, zeros or points, or is spelt nearly so; or several."""
 
     def bare(text: str) -> str:
         return "".join(c for c in text.casefold().removesuffix(".0") if c.isalnum()).lstrip("0")
@@ -233,6 +249,8 @@ def _meant(item: str, items: Sequence[str]) -> str:
     near = next((other for other in items if wanted and bare(other) == wanted), None)
     if near is None and not item.isdigit():  # numbers that look alike have nothing in common
         near = next(iter(difflib.get_close_matches(item, items[:LOOKED_AT], 1, 0.8)), None)
+    if near is None and any(part in items for part in re.split(r"[\s,;|]+", item) if part != item):
+        return " (are these several ids? Put commas between them, or lines in a file of ids)"
     return "" if near is None else f" (did you mean {near}?)"
 
 
@@ -246,6 +264,8 @@ def _allowed(items: Sequence[str], index: dict[str, int], exclude: Iterable[str]
         mask = np.zeros(len(index), dtype=bool)
         ids: list[str] = []
         for value in values:
+            if value not in index and not _is_file(value) and FILE.search(value):
+                raise Failure(f"{option} {value}: this is neither a file that is there nor an item of the catalogue")
             from_file = Path(value).read_text(encoding="utf-8-sig").splitlines() if _is_file(value) else None
             ids += _ids([value], index) if from_file is None else filter(None, map(id_text, from_file))
         mask[[index[item] for item in ids if item in index]] = True

@@ -3,13 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from sessrec_pipeline.cli.common import existing_feed, find_asset, print_table, store_of, wide_option
+from sessrec_pipeline.text import counted
+
+if TYPE_CHECKING:
+    from sessrec_pipeline.storage.store import Store
 
 LOGS_SHOWN = 12
+RAW = "raw_sessions"
 
 
 class Origin(NamedTuple):
@@ -53,6 +58,7 @@ def lineage(home: Path | None, asset: str, everything: bool, full: bool) -> None
             for name, node in targets.items()
         }
     _print_origins(asset, origins, everything, full)
+    _print_withdrawn(store, [step for steps in origins.values() for step in steps if step.asset == RAW])
 
 
 def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everything: bool, full: bool) -> None:
@@ -77,14 +83,24 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
     if full:
         _print_settings([step for _, step in steps])
     listed = logs if everything or len(logs) <= LOGS_SHOWN else [*logs[:5], *logs[-5:]]
-    click.echo(f"\n{len(logs)} landed logs" + ("" if len(listed) == len(logs) else " (--all lists them)"))
+    more = "" if len(listed) == len(logs) else " (--all lists them)"
+    click.echo(f"\n{counted(len(logs), 'landed log')}{more}")
     if listed:
         print_table(["log", "sha256"], [[str(log.partition), log.content] for log in listed])
-    raw = [step for step in every if step.asset == "raw_sessions"]
-    decisions = [(step.partition, json.loads(step.config).get("withdrawn")) for step in raw]
-    if left_out := [[str(log), d["by"], d["at"], d["why"]] for log, d in decisions if d]:
-        click.echo(f"\n{len(left_out)} withdrawn logs")
-        print_table(["log", "by", "when (UTC)", "why"], left_out)
+
+
+def _print_withdrawn(store: "Store", logs: Sequence[Origin]) -> None:
+    """The logs that were left out, each with who decided so and why; the reason may have been changed since."""
+    decisions = {log.partition: json.loads(log.config).get("withdrawn") for log in logs}
+    today = store.partitions(RAW)
+    rows = []
+    for log, decided in decisions.items():
+        if decided and log is not None:
+            now = today[log].node.config.get("withdrawn", decided) if log in today else decided
+            rows.append([log, now["by"], now["at"], now["why"]])
+    if rows:
+        click.echo(f"\n{counted(len(rows), 'withdrawn log')}")
+        print_table(["log", "by", "when (UTC)", "why"], rows)
 
 
 def _print_settings(steps: Sequence[Origin]) -> None:

@@ -31,7 +31,8 @@ DEMO_TOML = """\
 [synthetic]
 kind = "{kind}"
 
-[gru4rec] # chosen on a split inside train, never on the test sessions
+# Found by an earlier search on a split inside train, never on the test sessions; a run takes them as given.
+[gru4rec]
 layers = [100]
 loss = "cross-entropy"
 batch_size = 50
@@ -194,6 +195,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         prepare_home(settings)
     import dagster as dg
 
+    from assets.inputs import not_ingested, superseded
     from assets.instance import open_instance
     from assets.runs import failed_last, run_checks
     from sessrec_pipeline.monitoring.verdicts import Verdict, as_junit, as_markdown, tally
@@ -205,6 +207,7 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
         verdicts = run_checks(settings, instance)
         expected = "What was tried last could be made."
         verdicts += [Verdict(a, "made", "FAILED", expected, why) for a, why in failed_last(settings, instance).items()]
+        refused = not_ingested(instance, store_of(settings))
     outputs = [(junit, as_junit(verdicts)), (markdown, as_markdown(verdicts).encode())]
     for path, content in outputs:
         if path is not None:
@@ -215,6 +218,16 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     for verdict in verdicts:
         if verdict.outcome != "passed":
             click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+    if refused:
+        click.echo(f"\nnot ingested: {', '.join(refused)}; `sessrec materialize` says why")
+    checked = {verdict.asset for verdict in verdicts}
+    if behind := [names for names in superseded(store_of(settings)) if names[0] in checked]:
+        asset, source = behind[0]
+        more = f", and so were {len(behind) - 1:,} more" if len(behind) > 1 else ""
+        click.echo(
+            f"\nout of date: {asset} was made from another version of {source} than is current now{more}; the checks "
+            "held each against what it was made from, and `sessrec materialize` makes them again"
+        )
     if other := _other_settings(settings):
         click.echo(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
     red = any(v.red for v in verdicts)

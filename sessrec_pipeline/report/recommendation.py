@@ -1,6 +1,7 @@
 """The three answers on top of the page: which model, how surely, what to do next."""
 
 from collections.abc import Sequence
+from math import ceil
 
 from sessrec_pipeline.evaluation.comparisons import VERDICT_SESSIONS, between, difference_in, verdict
 from sessrec_pipeline.evaluation.estimates import Estimate
@@ -185,12 +186,12 @@ def broken_rules(data: ReportData) -> list[str]:
 SAID = {
     "differs": N_("more than chance"),
     "differs within margin": N_(
-        "more than chance, but surely less than {margin} of the value, up to which models count as equivalent"
+        "more than chance, but certainly within {margin} of the better value, where models count as equivalent"
     ),
-    "equivalent": N_("the two are equivalent: the whole interval lies within {margin} of the value"),
+    "equivalent": N_("the two are equivalent: the whole interval lies within {margin} of the better value"),
     "not told apart": N_(
-        "these sessions do not tell the two apart: it may be chance, and it may be more than the {margin} of the value "
-        "up to which models count as equivalent"
+        "these sessions do not tell the two apart: it may be chance, and it may be more than the {margin} of the "
+        "better value up to which models count as equivalent"
     ),
 }
 """What follows from a comparison."""
@@ -297,12 +298,14 @@ def next_steps(data: ReportData) -> list[str]:
             )
         )
     steps += _sessions_needed(data, found)
-    untuned = int((data.leaderboard["tuned"] == "not tuned").sum())
+    untuned = int((data.leaderboard["tuned"] == "settings as given").sum())
     if untuned and sessions(data) >= VERDICT_SESSIONS:
         steps.append(
             ngettext(
-                "{n} model ran with untuned settings: [training] tuning_trials searches better ones inside train.",
-                "{n} models ran with untuned settings: [training] tuning_trials searches better ones inside train.",
+                "{n} model ran with its settings as given: [training] tuning_trials searches for better ones inside "
+                "train.",
+                "{n} models ran with their settings as given: [training] tuning_trials searches for better ones inside "
+                "train.",
                 untuned,
             )
         )
@@ -365,9 +368,9 @@ def _sessions_needed(data: ReportData, found: Recommendation | None) -> list[str
         return []
     return [
         gettext(
-            "Some {times} times as many test sessions could show {first} and {second} to be equivalent, if their "
+            "About {times} times as many test sessions could show {first} and {second} to be equivalent, if their "
             "difference stays what it is.",
-            times=f"{more:.0f}" if more >= 2 else f"{more:.1f}",
+            times=f"{ceil(10 * more) / 10:g}" if more < 2 else f"{more:.0f}",
             first=model_name(first),
             second=model_name(second),
         )
@@ -379,10 +382,10 @@ def as_markdown(data: ReportData) -> str:
     figure = figures.model_comparison(data.leaderboard, *data.primary)
     broken = broken_rules(data)
     parts = [
-        f"**{gettext('Which model?')}** {printable(headline(data))}",
+        f"**{gettext('Which model should you use?')}** {printable(headline(data))}",
         *([f"**{gettext('Before you believe it:')}**\n\n{_bullets(broken)}"] if broken else []),
-        f"**{gettext('How surely?')}** {printable(' '.join(how_surely(data)))}",
-        f"**{gettext('What next?')}**\n\n{_bullets(next_steps(data))}",
+        f"**{gettext('How certain is the answer?')}** {printable(' '.join(how_surely(data)))}",
+        f"**{gettext('What should you do next?')}**\n\n{_bullets(next_steps(data))}",
         figures.as_markdown(figure, gettext("{metric}, best on top", metric=metric_text(data))),
     ]
     return "\n\n".join(parts)

@@ -165,7 +165,7 @@ def leaderboard_rows(data: ReportData) -> list[ModelRow]:
     return rows
 
 
-UNTUNED = (N_("not tuned"), N_("nothing to tune"))
+UNTUNED = (N_("settings as given"), N_("nothing to tune"))
 
 
 def _tuned(text: str) -> str:

@@ -154,6 +154,10 @@ def _sha256(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+MARKS = {"+": "came", "-": "went", "~": "changed"}
+"""Before the name of a log in ``Changes``, and in words."""
+
+
 @dataclass(frozen=True)
 class Changes:
     """What differs between the origins of two versions of an artefact."""
@@ -172,7 +176,8 @@ class Changes:
 
     def in_words(self) -> str:
         """All of it in a line; "" for nothing."""
-        shown = ", ".join(self.logs) if len(self.logs) <= 2 else f"{self.logs[0]} and {len(self.logs) - 1} more"
+        told = [f"{log[1:]} {MARKS[log[0]]}" for log in self.logs]
+        shown = ", ".join(told) if len(told) <= 2 else f"{told[0]} and {len(told) - 1} more"
         parts = [("logs", shown), ("settings", ", ".join(self.settings)), ("code of", ", ".join(self.code))]
         return "; ".join(f"{name} {text}" for name, text in parts if text)
 

@@ -21,7 +21,8 @@ def is_withdrawn(node: Node) -> bool:
 def emptied(stored: Stored) -> Table:
     """A partition without its rows."""
     counts = dict.fromkeys(("rows_in", "events", "left_out", "quarantined"), 0)
-    return Table(pq.read_schema(stored.path).empty_table(), {**counts, WITHDRAWN: stored.node.rows or 0})
+    rows = stored.stats[WITHDRAWN] if is_withdrawn(stored.node) else stored.node.rows or 0
+    return Table(pq.read_schema(stored.path).empty_table(), {**counts, WITHDRAWN: rows})
 
 
 def landed_sha256(store: Store, log: str) -> str | None:

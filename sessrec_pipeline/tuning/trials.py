@@ -58,7 +58,7 @@ def effort(card: Card[Any], trials: Mapping[str, Trials]) -> dict[str, Any]:
     if not card.space:
         return {"tuned": "nothing to tune", "tuned_settings": "", "tuning_trials": 0, "tuning_seconds": 0.0}
     if card.name not in trials:
-        return {"tuned": "not tuned", "tuned_settings": "", "tuning_trials": 0, "tuning_seconds": 0.0}
+        return {"tuned": "settings as given", "tuned_settings": "", "tuning_trials": 0, "tuning_seconds": 0.0}
     own = trials[card.name]
     configs = [json.loads(trial["config"]) for trial in own]
     varied = [name for name, value in configs[0].items() if any(config[name] != value for config in configs)]

@@ -366,6 +366,7 @@ def test_there_is_a_class_for_every_card() -> None:
             assert field in inspect.signature(kind).parameters
         assert repr(kind()) == f"{name}()"
     assert tuple(api.__all__) == sessrec_pipeline.API
+    assert {n for n in dir(sessrec_pipeline) if not n.startswith("__")} == {*sessrec_pipeline.API, *classes()}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = sessrec_pipeline.Nothing  # type: ignore[attr-defined]
 
@@ -491,8 +492,10 @@ def test_recommendations_are_the_best_scores(fitted: dict[str, Model], name: str
     wanted = every[every.item.isin(only - {*session, every.item[4]})].head(7)
     assert found.item.tolist() == wanted.item.tolist()
     assert found.score.to_numpy() == pytest.approx(wanted.score.to_numpy(), rel=1e-5)
-    assert asked.recommend(session, 3, only=["unknown"]).empty
-    assert list(asked.recommend(session, 3, only=["unknown"]).columns) == ["item", "score"]
+    with pytest.raises(ValueError, match="none of the items of only, such as 'unknown', is among the"):
+        asked.recommend(session, 3, only=["unknown"])
+    assert asked.recommend(session, 3, only=[]).empty, "nothing is in stock"
+    assert list(asked.recommend(session, 3, only=[]).columns) == ["item", "score"]
     assert asked.recommend(session, 3, exclude=asked.items).empty
 
 
@@ -651,12 +654,13 @@ def test_a_damaged_or_foreign_file_is_refused(fitted: dict[str, Model], tmp_path
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is damaged"):
+    with pytest.raises(DamagedFileError, match=r"is damaged.*copy it again from where it is whole, or save it again$"):
         load(path)
     for foreign in (b"", b"PK", pickle.dumps({"a": 1}), bytes(content[:200])):
         path.write_bytes(foreign)
-        with pytest.raises(DamagedFileError, match="cannot be read"):
+        with pytest.raises(DamagedFileError, match=r"cannot be read.*; copy it again") as told:
             load(path)
+        assert "materialize" not in str(told.value)
     for missing, sentence in ((tmp_path / "nothing", "is not there"), (tmp_path, "is a folder")):
         with pytest.raises(FileNotFoundError, match=sentence):
             load(missing)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from assets.graph import build
+from assets.inputs import superseded
 from assets.runs import Outcome, materialize_all, run_checks
 from assets.staleness import unread
 from sessrec_pipeline.feed import FeedSettings, cards_of
@@ -325,8 +326,9 @@ def test_check_that_cannot_run_says_why(outcome: Outcome, demo: FeedSettings, in
         away.rename(metrics)
     assert len(verdicts) == 44
     stuck = [v for v in verdicts if v.outcome == "could not run"]
-    assert [(v.asset, v.check) for v in stuck] == [("metrics", "values_make_sense")]
-    assert stuck[0].seen == "metrics is not there yet; materialize metrics first" and stuck[0].red
+    checks = ["catalogue_beyond_cutoffs", "same_predictions", "values_make_sense"]
+    assert [(v.asset, v.check) for v in stuck] == [("metrics", check) for check in checks]
+    assert all(v.seen == "metrics is not there yet; materialize metrics first" and v.red for v in stuck)
 
 
 def test_leak_turns_the_check_red(outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance) -> None:
@@ -334,11 +336,43 @@ def test_leak_turns_the_check_red(outcome: Outcome, demo: FeedSettings, instance
     train, test = store.find("train_split"), store.find("test_split")
     table = pa.concat_tables([train.arrow(), test.arrow()])
     try:
-        store.publish("train_split", Table(table, dict(train.stats)), parents=[store.find("sessions").lineage])
+        sessions = store.find("sessions").lineage
+        leaky = store.publish("train_split", Table(table, dict(train.stats)), parents=[sessions])
+        parents = [sessions, leaky.lineage]
+        # Other content: a version that is published again would still say what it was made from before.
+        store.publish("test_split", Table(test.arrow().slice(1), dict(test.stats)), parents=parents)
         red = {v.check for v in run_checks(demo, instance) if v.red and v.asset == "test_split"}
         assert {"no_session_in_both", "nothing_lost"} <= red
     finally:
         store.restore("train_split", train.node.data_version)
+        store.restore("test_split", test.node.data_version)
+
+
+@pytest.mark.parametrize("made_again", ["sessions", "train_split", "markov_rankings", "popularity_rankings"])
+def test_what_is_older_than_its_inputs_is_held_against_those_it_was_made_from(
+    outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance, made_again: str
+) -> None:
+    store = Store(demo)
+    assert list(superseded(store)) == []
+    before, verdicts = store.find(made_again), run_checks(demo, instance)
+    above = {node.id: node.asset for node in before.lineage.ancestors}
+    parents = [store.find(above[parent]).lineage for parent in before.node.parents if above[parent] != "raw_sessions"]
+    try:
+        store.publish(made_again, Table(before.arrow().slice(7), dict(before.stats)), parents=parents)
+        now = run_checks(demo, instance)
+        assert {v for v in now if v.asset != made_again} == {v for v in verdicts if v.asset != made_again}
+        readers = {name for name, above in asset_graph(demo).items() if made_again in above} - set(STUDIES)
+        assert set(superseded(store)) == {(name, made_again) for name in readers}
+    finally:
+        store.restore(made_again, before.node.data_version)
+    assert list(superseded(store)) == []
+
+
+def test_other_settings_turn_no_check_red(outcome: Outcome, demo: FeedSettings, instance: dg.DagsterInstance) -> None:
+    evaluation = demo.evaluation.model_copy(update={"cutoffs": [3, 10]})
+    logs = demo.logs.model_copy(update={"earliest_year": 2050})
+    other = demo.model_copy(update={"evaluation": evaluation, "logs": logs})
+    assert [v for v in run_checks(other, instance) if v.red] == []
 
 
 def test_a_model_that_fails_takes_down_itself_alone(

@@ -42,6 +42,13 @@ def of_run(settings: FeedSettings, up_to: str = "test_split") -> tuple[dict[str,
     return failed, {v.check: v for v in verdicts if v.outcome in ("warning", "FAILED")}
 
 
+def test_logs_that_the_split_names_must_be_there(feed: Feed) -> None:
+    split = {"rule": "given", "test_logs": ["b.tsv", "aa.tsv"]}
+    failed, _ = of_run(landed(feed(split=split), list(visits()), list(visits(prefix="t"))))
+    sentence = "[split] test_logs names aa.tsv, which is no ingested log (did you mean a.tsv?); `sessrec versions"
+    assert failed.keys() == {"sessions"} and failed["sessions"].startswith(sentence)
+
+
 def test_a_healthy_feed_has_no_warning(feed: Feed) -> None:
     failed, warned = of_run(landed(feed(split={"ratio": 0.4}), list(visits())))
     assert (failed, warned) == ({}, {})

@@ -274,7 +274,7 @@ def test_effort_is_told_in_words() -> None:
         return {"sknn": [{"trial": i, "value": 0.1, "seconds": seconds, "config": "{}"} for i in range(count)]}
 
     sknn = card_of("sknn")
-    assert effort(sknn, {})["tuned"] == effort(card_of("gru4rec"), {})["tuned"] == "not tuned"
+    assert effort(sknn, {})["tuned"] == effort(card_of("gru4rec"), {})["tuned"] == "settings as given"
     assert effort(card_of("oracle"), {})["tuned"] == "nothing to tune"
     assert effort(sknn, trials(50, 14.4))["tuned"] == "50 trials, 12 min, tuning split"
     assert effort(sknn, trials(1, 0.1))["tuned"] == "1 trial, under 1 s, tuning split"

@@ -46,7 +46,7 @@ def test_history_shows_every_run_and_what_changed(runs: tuple[Path, list[str]]) 
     assert [line.split()[-1] for line in table.splitlines()[3:]] == ["settings", "logs"]
     assert details.splitlines()[1:] == [
         f"{names[1]}: settings markov.alpha = 0.0 -> 0.5",
-        f"{names[2]}: logs +demo-2026-01-07.tsv",
+        f"{names[2]}: logs demo-2026-01-07.tsv came",
     ]
     assert max(map(len, result.stdout.splitlines())) <= 100
     of_sr = sessrec(home, "history", "--model", "sr", "--last", "2").stdout

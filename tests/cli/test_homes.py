@@ -66,7 +66,7 @@ def test_a_home_that_is_none_is_told_and_not_made(
     assert "thesis" in sentence(sessrec(tmp_path / "thesis", *command)), "a folder of other things becomes no home"
     monkeypatch.delenv("SESSREC_HOME", raising=False)  # in which the commands above named theirs
     here = sentence(unnamed(*command))
-    assert f"begin one with `sessrec init LOG`, or put logs into {tmp_path / 'data' / 'landing'}; run" in here
+    assert f"begin a feed with `sessrec init LOG`, or put logs into {tmp_path / 'data' / 'landing'}; run" in here
     assert "demo/landing" not in here
     assert sorted(tmp_path.rglob("*")) == before
 

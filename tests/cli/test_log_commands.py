@@ -80,8 +80,19 @@ def test_withdraw_takes_a_log_out_and_undo_brings_it_back(tmp_path: Path) -> Non
     assert sessrec(home, "materialize", "sessions").exit_code == 0
     assert Store(load_settings(home)).find("sessions").node.rows == 30
     told = sessrec(home, "lineage", "sessions").stdout
-    assert "1 landed logs" in told and "1 withdrawn logs" in told
+    assert "\n1 landed log\n" in told and "\n1 withdrawn log\n" in told
     assert re.search("^day-2.tsv .* a test shop$", told, re.MULTILINE)
+
+    again = sessrec(home, "withdraw", "day-2.tsv")
+    assert again.exit_code == 0 and again.stdout == "day-2.tsv: withdrawn already\n"
+    again = sessrec(home, "withdraw", "day-2.tsv", "--why", "bots")
+    assert again.exit_code == 0 and "day-2.tsv: withdrawn already; the reason is 'bots' from now on" in again.stdout
+    for asset in ("raw_sessions", "sessions"):
+        assert re.search("^day-2.tsv .* bots$", sessrec(home, "lineage", asset).stdout, re.MULTILINE), asset
+    assert sessrec(home, "materialize", "sessions").exit_code == 0
+    sessions = Store(load_settings(home)).find("sessions")
+    (why,) = [node.config["withdrawn"]["why"] for node in sessions.lineage.ancestors if "withdrawn" in node.config]
+    assert (sessions.node.rows, why) == (30, "bots")
 
     assert sessrec(home, "withdraw", "day-2.tsv", "--undo").exit_code == 0
     assert sessrec(home, "materialize", "sessions").exit_code == 0

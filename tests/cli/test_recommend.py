@@ -100,6 +100,10 @@ def test_what_may_be_listed_is_chosen(demo: Path, catalogue: list[str], tmp_path
     assert "of no effect in --exclude: sold" in part.stderr and catalogue[5] in part.stdout
     nothing = sessrec(demo, "recommend", *arguments, "--only", "gone")
     assert nothing.exit_code == 2 and "--only and --exclude leave no item" in nothing.output
+    for option in ("--only", "--exclude"):
+        for name in ("stock.txt", str(tmp_path / "stock")):
+            gone = sessrec(demo, "recommend", *arguments, option, name)
+            assert gone.exit_code == 2 and f"{option} {name}: this is neither a file that is there nor" in gone.output
 
 
 def test_sessions_of_a_file_are_answered_one_by_one(demo: Path, catalogue: list[str], tmp_path: Path) -> None:
@@ -119,11 +123,22 @@ def test_sessions_of_a_file_are_answered_one_by_one(demo: Path, catalogue: list[
         "y": found[1]["items"],
         "x": answers(demo, "--items", f"{a},{b}", "--model", "markov", "-k", "2")[0]["items"],
     }
+    other_name = log.rename(tmp_path / "today.txt")
+    assert answers(demo, "--sessions", str(other_name), "--model", "markov", "-k", "2") == of_log
+    other_name.rename(log)
     table = sessrec(demo, "recommend", "--sessions", str(log), "--model", "markov", "-k", "1").stdout.splitlines()
     assert table[0].split()[:3] == ["session", "rank", "item"] and len(table) == 4
     log.write_text("who;what\n1;2\n")
     refused = sessrec(demo, "recommend", "--sessions", str(log), "--model", "markov")
     assert refused.exit_code == 2 and "go into a *.txt" in refused.output
+
+
+@pytest.mark.parametrize("between", [";", " ", "\t", "|"])
+def test_ids_without_commas_between_are_told(demo: Path, catalogue: list[str], tmp_path: Path, between: str) -> None:
+    lists = tmp_path / "carts.txt"
+    lists.write_text(f"{catalogue[0]}{between}{catalogue[1]}\n{catalogue[2]}\n")
+    said = sessrec(demo, "recommend", "--sessions", str(lists), "--model", "markov").stderr
+    assert "(are these several ids? Put commas between them, or lines in a file of ids)" in said
 
 
 def test_items_come_from_stdin(demo: Path, catalogue: list[str]) -> None:

@@ -45,5 +45,10 @@ def test_an_unknown_asset_is_told_what_is_meant(demo: Path) -> None:
     for command in (["lineage", "metrcs"], ["versions", "metrcs"], ["restore", "metrcs", "0"], ["pin", "metrcs", "0"]):
         wrong = sessrec(demo, *command)
         assert wrong.exit_code == 2 and "did you mean metrics?" in wrong.output, command
-    nothing = sessrec(demo, "lineage", "qqq")
-    assert nothing.exit_code == 2 and "qqq is not there yet" in nothing.output
+    for command in ("lineage", "versions"):
+        nothing = sessrec(demo, command, "qqq")
+        assert nothing.exit_code == 2 and "this feed has no asset 'qqq'; `sessrec versions` lists" in nothing.output
+        later = sessrec(demo, command, "study_tie_rules")
+        assert later.exit_code == 2 and "study_tie_rules is not there yet" in later.output
+        near = sessrec(demo, command, "study_tie_rule")
+        assert near.exit_code == 2 and "no asset 'study_tie_rule' (did you mean study_tie_rules?)" in near.output

@@ -119,6 +119,26 @@ def test_workflow_in_the_docs_is_one_that_runs() -> None:
     assert {part for part in check if part.startswith("--")} <= known
 
 
+def test_check_says_what_is_older_than_its_inputs_and_is_not_red_for_it(demo: Path, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(demo, home)
+    before = sessrec(home, "check").exit_code
+    log = sorted((home / "landing").iterdir())[0]
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-40]))
+    (home / "landing" / "cut.tsv").write_text("SessionId;ItemId;Time\n1;2;3\n")
+    assert sessrec(home, "materialize", "sessions").exit_code == 1
+    for restored in (False, True):
+        if restored:
+            store = Store(load_settings(home))
+            (old,) = [v.stored.node.data_version for v in store.versions("sessions") if not v.current]
+            assert sessrec(home, "restore", "sessions", old[:8]).exit_code == 0
+        result = sessrec(home, "check")
+        assert result.exit_code == before and "FAILED   test_split" not in result.output, result.output
+        assert "out of date: " in result.output and " was made from another version of " in result.output
+        assert "not ingested: cut.tsv; `sessrec materialize` says why" in result.output
+        assert "dagster" not in result.output
+
+
 def test_check_says_what_was_made_with_other_settings(demo: Path, tmp_path: Path) -> None:
     assert "out of date" not in sessrec(demo, "check").stdout
     home = tmp_path / "shop"

@@ -84,7 +84,7 @@ def test_changes_name_logs_settings_and_code() -> None:
     found = changes(old, new)
     assert found == Changes(("~a", "-b", "+c"), ("k = 1 -> 2",), ("sessions",))
     assert found.kinds == "logs, settings, code"
-    assert found.in_words() == "logs ~a and 2 more; settings k = 1 -> 2; code of sessions"
+    assert found.in_words() == "logs a changed and 2 more; settings k = 1 -> 2; code of sessions"
     assert changes(new, new).in_words() == "" and changes(new, new).kinds == "nothing"
 
 
