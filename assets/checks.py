@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from assets.drift import over_time
 from assets.quality import ingested_logs, quality_checks
 from assets.rankings import shard_partitions
+from assets.retries import told
 from sessrec_pipeline.clock import DAY, moment
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.evidence import GAINS
@@ -85,6 +86,7 @@ def _number(stored: Stored, name: str) -> int:
         ),
     ],
 )
+@told
 def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
@@ -190,6 +192,7 @@ DRIFT_CHECKS = {
     name="drift_checks",
     specs=_specs("drift", {name: text for name, (text, _) in DRIFT_CHECKS.items()}, blocking=False),
 )
+@told
 def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Of the last judged day; the table has the days before."""
     rows = [Row(**row) for row in store.find("drift").arrow().to_pylist()]
@@ -209,6 +212,7 @@ def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Sett
         },
     ),
 )
+@told
 def sessions_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
 ) -> Iterator[dg.AssetCheckResult]:
@@ -245,6 +249,7 @@ def split_checks(prefix: str, source: str) -> dg.AssetChecksDefinition:
             },
         ),
     )
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         train, test, whole = store.find(train_name), store.find(test_name), store.find(source)
         tables = {"train": train, "test": test, "whole": whole}
@@ -291,6 +296,7 @@ def training_checks(card: Card[Any]) -> dg.AssetChecksDefinition:
             {"loss_finite_and_falling": "Every epoch's loss is a number; the last is lower than the first."},
         ),
     )
+    @told
     def checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         losses = json.loads(str(store.find(card.checkpoint).stats["losses"]))
         finite = bool(losses) and bool(np.isfinite(losses).all())
@@ -317,6 +323,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             },
         ),
     )
+    @told
     def metrics_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         rankings = {model: store.find(f"{model}_rankings") for model in models}
         first = models[0]
@@ -344,6 +351,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
     @dg.asset_check(asset="metrics", blocking=True)
+    @told
     def shards_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The shards' counts of ranks are those of the merged rankings, and give the values of the metrics table."""
         values = store.find("metrics").arrow().to_pylist()
@@ -368,6 +376,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return always
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
+    @told
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         column = f"recall_at_{max(settings.evaluation.cutoffs)}"
         rows = {row["model"]: row for row in store.find("leaderboard").arrow().to_pylist()}
@@ -391,6 +400,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     evaluation = settings.evaluation
 
     @dg.asset_check(asset="comparisons", blocking=True)
+    @told
     def every_pair(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Every two models are compared, and no correction makes a p-value smaller."""
         comparisons = store.find("comparisons")
@@ -403,6 +413,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("comparisons", "every_pair", right, rows=rows, rows_expected=expected, wrong_p_values=wrong)
 
     @dg.asset_check(asset="slices", blocking=True)
+    @told
     def bands_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The bands of each slice hold every prediction once, and their mean recall is the same in all slices."""
         lost, apart = _ask(
@@ -416,6 +427,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("slices", "bands_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
 
     @dg.asset_check(asset="protocols", blocking=True)
+    @told
     def predictions_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Each protocol counts every prediction of the rankings, or every session."""
         wrong, predictions, sessions = _ask(
@@ -429,6 +441,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("protocols", "predictions_add_up", wrong == 0, **seen)
 
     @dg.asset_check(asset="beyond_accuracy", blocking=True)
+    @told
     def values_in_range(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Shares lie in [0, 1], novelty is not below 0, popularity lift not below -1."""
         (outside,) = _ask(
@@ -439,6 +452,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
 
     @dg.asset_check(asset="costs", blocking=False)
+    @told
     def timed(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The fitting and the ranking of every model were timed."""
         rows = store.find("costs").arrow().to_pylist()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.ingestion import landed_logs
+from assets.retries import told
 from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
 from sessrec_pipeline.quality.stored import evidence_of
 from sessrec_pipeline.settings import Settings
@@ -31,6 +32,7 @@ def quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
 def _of_logs() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="log_quality", specs=_specs("raw_sessions", "raw_sessions"))
+    @told
     def checks(
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
@@ -48,6 +50,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
 
 def _of_sessions() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="session_quality", specs=_specs("sessions", "sessions"))
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         with evidence_of(settings, {"sessions": [store.find("sessions")]}) as evidence:
             yield from _results("sessions", "sessions", evidence)
@@ -57,6 +60,7 @@ def _of_sessions() -> dg.AssetChecksDefinition:
 
 def _of_split(prefix: str, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{prefix}split_quality", specs=_specs("test_split", f"{prefix}test_split"))
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         split = settings.split.tuning if prefix else settings.split
         tables = {part: [store.find(f"{prefix}{part}_split")] for part in ("train", "test")}

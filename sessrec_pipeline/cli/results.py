@@ -8,6 +8,7 @@ from typing import NamedTuple
 import click
 
 from sessrec_pipeline.cli.common import existing_feed, find_asset, print_table, store_of, wide_option
+from sessrec_pipeline.text import say
 
 LOGS_SHOWN = 12
 
@@ -77,13 +78,13 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
     if full:
         _print_settings([step for _, step in steps])
     listed = logs if everything or len(logs) <= LOGS_SHOWN else [*logs[:5], *logs[-5:]]
-    click.echo(f"\n{len(logs)} landed logs" + ("" if len(listed) == len(logs) else " (--all lists them)"))
+    say(f"\n{len(logs)} landed logs" + ("" if len(listed) == len(logs) else " (--all lists them)"))
     if listed:
         print_table(["log", "sha256"], [[str(log.partition), log.content] for log in listed])
     raw = [step for step in every if step.asset == "raw_sessions"]
     decisions = [(step.partition, json.loads(step.config).get("withdrawn")) for step in raw]
     if left_out := [[str(log), d["by"], d["at"], d["why"]] for log, d in decisions if d]:
-        click.echo(f"\n{len(left_out)} withdrawn logs")
+        say(f"\n{len(left_out)} withdrawn logs")
         print_table(["log", "by", "when (UTC)", "why"], left_out)
 
 
@@ -93,4 +94,4 @@ def _print_settings(steps: Sequence[Origin]) -> None:
     for step in steps:
         lines = [f"    {name} = {value}" for name, value in flat(json.loads(step.config))]
         if lines:
-            click.echo("\n".join([f"  settings of {step.asset}", *lines]))
+            say("\n".join([f"  settings of {step.asset}", *lines]))
