@@ -14,6 +14,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from assets.ingestion import RAW, landed_logs, read_landed_log
 from assets.processes import end_dead_runs, has_died, owning
 from assets.rankings import shard_assets, shard_partitions
+from assets.retries import told
 from assets.staleness import checks_of, out_of_date, unread, would_rest_on
 from assets.studies import GROUP
 from sessrec_pipeline.feed import cards_of
@@ -82,6 +83,7 @@ def landing_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Looks into data/landing: new and changed logs become partitions of raw_sessions and are read, all "
         "in one run.",
     )
+    @told
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult:
         known, rules = from_cursor(context.cursor), settings.automation
         found = scan(
@@ -127,6 +129,7 @@ def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=_status(settings),
         description="Rebuilds in one run what rests on other logs, settings or code than now.",
     )
+    @told
     def sensor(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         graph, instance = _graph(context), context.instance

@@ -19,6 +19,7 @@ from assets.drift import over_time
 from assets.inputs import input_of, not_ingested
 from assets.quality import quality_checks
 from assets.rankings import shard_partitions
+from assets.retries import told
 from sessrec_pipeline.clock import DAY, moment
 from sessrec_pipeline.engine import DuckDBEngine
 from sessrec_pipeline.evaluation.evidence import GAINS
@@ -97,6 +98,7 @@ def _number(stored: Stored, name: str) -> int:
         ),
     ],
 )
+@told
 def ingestion_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.AssetCheckResult]:
@@ -217,6 +219,7 @@ DRIFT_CHECKS = {
     name="drift_checks",
     specs=_specs("drift", {name: text for name, (text, _) in DRIFT_CHECKS.items()}, blocking=False),
 )
+@told
 def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Of the last judged day; the table has the days before."""
     rows = [Row(**row) for row in store.find("drift").arrow().to_pylist()]
@@ -236,6 +239,7 @@ def drift_checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Sett
         },
     ),
 )
+@told
 def sessions_checks(
     context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
 ) -> Iterator[dg.AssetCheckResult]:
@@ -272,6 +276,7 @@ def split_checks(prefix: str, source: str) -> dg.AssetChecksDefinition:
             },
         ),
     )
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         test = store.find(test_name)
         train, whole = (input_of(store, test, name) for name in (train_name, source))
@@ -319,6 +324,7 @@ def training_checks(card: Card[Any]) -> dg.AssetChecksDefinition:
             {"loss_finite_and_falling": "Every epoch's loss is a number; the last is lower than the first."},
         ),
     )
+    @told
     def checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         losses = json.loads(str(store.find(card.checkpoint).stats["losses"]))
         finite = bool(losses) and bool(np.isfinite(losses).all())
@@ -345,6 +351,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             },
         ),
     )
+    @told
     def metrics_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         metrics = store.find("metrics")
         rankings = _rankings_behind(store, metrics, models)
@@ -376,6 +383,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         yield _result("metrics", "values_make_sense", outside == 0 and falling == 0, outside=outside, falling=falling)
 
     @dg.asset_check(asset="metrics", blocking=True)
+    @told
     def shards_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The shards' counts of ranks are those of the merged rankings, and give the values of the metrics table."""
         metrics = store.find("metrics")
@@ -404,6 +412,7 @@ def result_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return always
 
     @dg.multi_asset_check(name="leaderboard_checks", specs=_specs("leaderboard", names[kind], blocking=False))
+    @told
     def leaderboard_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
         leaderboard = store.find("leaderboard")
         column = f"recall_at_{max(_made_with(leaderboard, 'evaluation', 'cutoffs', evaluation.cutoffs))}"
@@ -428,6 +437,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     evaluation = settings.evaluation
 
     @dg.asset_check(asset="comparisons", blocking=True)
+    @told
     def every_pair(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Every two models are compared, and no correction makes a p-value smaller."""
         comparisons = store.find("comparisons")
@@ -441,6 +451,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("comparisons", "every_pair", right, rows=rows, rows_expected=expected, wrong_p_values=wrong)
 
     @dg.asset_check(asset="slices", blocking=True)
+    @told
     def bands_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The bands of each slice hold every prediction once, and their mean recall is the same in all slices."""
         slices = store.find("slices")
@@ -455,6 +466,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("slices", "bands_add_up", whole, predictions_lost=int(lost), recall_apart=apart)
 
     @dg.asset_check(asset="protocols", blocking=True)
+    @told
     def predictions_add_up(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Each protocol counts every prediction of the rankings, or every session."""
         protocols = store.find("protocols")
@@ -469,6 +481,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("protocols", "predictions_add_up", wrong == 0, **seen)
 
     @dg.asset_check(asset="beyond_accuracy", blocking=True)
+    @told
     def values_in_range(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """Shares lie in [0, 1], novelty is not below 0, popularity lift not below -1."""
         (outside,) = _ask(
@@ -479,6 +492,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return _result("beyond_accuracy", "values_in_range", outside == 0, rows_outside=outside)
 
     @dg.asset_check(asset="costs", blocking=False)
+    @told
     def timed(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         """The fitting and the ranking of every model were timed."""
         rows = store.find("costs").arrow().to_pylist()

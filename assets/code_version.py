@@ -40,6 +40,7 @@ EXCLUDED = (
     "sessrec_pipeline.caches",
     "sessrec_pipeline.cli",
     "sessrec_pipeline.definitions",
+    "sessrec_pipeline.failures",
     "sessrec_pipeline.progress",
     "sessrec_pipeline.stopping",
     "sessrec_pipeline.storage",

@@ -9,9 +9,10 @@ import dagster as dg
 from pydantic import Field
 
 from assets.io_manager import PartitionWriter
-from assets.retries import PASSING, WAITS, tried_again
+from assets.retries import PASSING, WAITS, told, tried_again
 from assets.stage import stage
 from sessrec_pipeline.clock import moment
+from sessrec_pipeline.failures import sentence_of
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import Ingested, ingest_each
 from sessrec_pipeline.logs.parts import parts_of
@@ -91,6 +92,7 @@ class LandedLogs(dg.Config):
         ),
     },
 )
+@told
 def read_landed_log(
     context: dg.AssetExecutionContext,
     config: LandedLogs,
@@ -123,7 +125,7 @@ def read_landed_log(
                 if keep:
                     _keep_copy(settings, store, log, read)
             except Exception as error:
-                refused[log] = str(error)
+                refused[log] = sentence_of(error)
                 passing = error if isinstance(error, PASSING) else passing
                 unexpected = unexpected if isinstance(error, LogRefusedError) else error
                 context.log.error(f"not taken: {_told({log: refused[log]})}")

@@ -1,7 +1,6 @@
 """Dagster's instance of a feed: what it remembers of runs, and nothing that the lake does not know better."""
 
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from assets.processes import UNFINISHED
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.files import make_folder, move, replacing
 from sessrec_pipeline.storage.owners import locked
+from sessrec_pipeline.text import say
 
 UNCAPTURED: dict[str, Any] = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -31,7 +31,7 @@ SPOILT = (DeserializationError, ValueError, KeyError, TypeError)
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    say(line, err=True)
 
 
 @contextmanager
@@ -62,6 +62,9 @@ def open_instance(settings: Settings, report: Callable[[str], None] = _say) -> I
 
 def damage_of(settings: Settings) -> str | None:
     """What is wrong with the instance, which stays as it is; None where it can be read."""
+    if not settings.dagster_home.is_dir():
+        return f"{settings.dagster_home} is no folder: move it away; the next run makes one"
+    next(settings.dagster_home.iterdir(), None)  # PermissionError, where Dagster would begin with an empty one
     try:
         with _opened(settings.dagster_home):
             return None

@@ -7,6 +7,8 @@ import time
 import dagster as dg
 from tqdm import tqdm
 
+from sessrec_pipeline.text import visible
+
 
 class _Line(logging.Formatter):
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class _AboveBars(logging.Handler):
     """Lines on stderr that leave progress bars whole."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(visible(self.format(record)), file=sys.stderr)
 
 
 @dg.logger

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.inputs import input_of
+from assets.retries import told
 from sessrec_pipeline.quality import RULES, Asset, Evidence, Rule, examine
 from sessrec_pipeline.quality.stored import evidence_of
 from sessrec_pipeline.settings import Settings
@@ -21,6 +22,7 @@ def quality_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
 def _of_logs() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="log_quality", specs=_specs("raw_sessions", "raw_sessions"))
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         """Of all logs together."""
         logs = list(store.logs().values())
@@ -36,6 +38,7 @@ def _of_logs() -> dg.AssetChecksDefinition:
 
 def _of_sessions() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="session_quality", specs=_specs("sessions", "sessions"))
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         with evidence_of(settings, {"sessions": [store.find("sessions")]}) as evidence:
             yield from _results("sessions", "sessions", evidence)
@@ -45,6 +48,7 @@ def _of_sessions() -> dg.AssetChecksDefinition:
 
 def _of_split(prefix: str, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{prefix}split_quality", specs=_specs("test_split", f"{prefix}test_split"))
+    @told
     def checks(store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
         split = settings.split.tuning if prefix else settings.split
         test = store.find(f"{prefix}test_split")

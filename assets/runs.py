@@ -23,6 +23,7 @@ from assets.logger import reason
 from assets.processes import PROCESS_TAG, UNFINISHED, end_dead_runs, own_run
 from assets.staleness import checks_of, out_of_date, under_other_settings, unread
 from assets.studies import GROUP, PAGE
+from sessrec_pipeline.failures import sentence_of
 from sessrec_pipeline.feed import cards_of
 from sessrec_pipeline.logs.landing import scan
 from sessrec_pipeline.monitoring.verdicts import Outcome as CheckOutcome
@@ -276,7 +277,7 @@ def _run_check(
                 blocking=spec.blocking,
             )
     except Exception as error:  # whatever it is, it is the answer
-        return found, str(error)
+        return found, sentence_of(error)
     return found, "the check gave no result"
 
 

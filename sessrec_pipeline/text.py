@@ -1,17 +1,46 @@
 """Text that is safe anywhere: in a page, an XML file, a message or a terminal."""
 
 import difflib
+import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
+
+UNSAFE = "[^\t\n -~\xa0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""Characters that XML forbids or a terminal obeys, and those that turn the writing direction."""
 
 
 def printable(text: str) -> str:
-    """``text`` without the characters that XML forbids and without those that turn the writing direction."""
-    return re.sub(
-        "[^\t\n -~\xa0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
-        "\ufffd",
-        text,
-    )
+    """``text`` with a replacement character for each that is ``UNSAFE``, for pages and XML."""
+    return re.sub(UNSAFE, "\ufffd", text)
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape such as ``\\x1b`` for each character that is ``UNSAFE``, for terminals and logs."""
+    return re.sub(UNSAFE, lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """``visible`` text in which strangers cannot begin a line of their own."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print to the terminal: all that commands print goes through here, and nothing that is in it can steer it."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(visible(f"{text}\n").encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:  # such as of a full drive behind `>`
+        error.filename = "standard error" if err else "standard output"
+        raise
+
+
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON, which it stays: what is unsafe is escaped as JSON does it."""
+    text = json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8")
+    say(re.sub(UNSAFE, lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def counted(number: int, what: str) -> str:

@@ -6,6 +6,7 @@ wait for pyarrow, and `sessrec recommend` not for Dagster.
 
 import atexit
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -15,26 +16,17 @@ from typing import Any
 import click
 
 from sessrec_pipeline.cli import backup, catalog, history, logs, recommend, results, run, study, versions
-from sessrec_pipeline.cli.common import RIGHTS, Failure
+from sessrec_pipeline.cli.common import Failure
+from sessrec_pipeline.failures import WHOLE, sentence_of, too_little_address_space
 from sessrec_pipeline.stopping import heed_signals, in_a_thread
+from sessrec_pipeline.text import say
 
-ROOM = "make room, and run the same command again to go on"
-FOLDER = "there must be a folder; name another --home"
-WHAT_TO_DO = {
-    errno.EACCES: RIGHTS,
-    errno.EPERM: RIGHTS,
-    errno.EROFS: RIGHTS,
-    errno.ENOSPC: ROOM,
-    errno.EDQUOT: ROOM,
-    errno.EEXIST: FOLDER,
-    errno.ENOTDIR: FOLDER,
-    errno.ENAMETOOLONG: "give the home a shorter path",
-}
-"""What the person at the terminal can do about errors of the operating system; the others are faults of ours."""
+HEAVY = ("demo", "materialize", "dev", "reproduce", "studies", "search")
+"""Commands that train and rank."""
 
 
 class Commands(click.Group):
-    """Commands whose expected errors end in their sentence, not in a traceback."""
+    """Commands whose errors end in a sentence, whatever they are, and not in a traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run as the program, in a thread beside the main one, which ends it when it is told to (``stopping``).
@@ -60,27 +52,23 @@ class Commands(click.Group):
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
 
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command that was asked for."""
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that was asked for, and end with its exit code."""
         try:
-            return super().invoke(context)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+            code = super().main(*args, **kwargs | {"standalone_mode": False})
+        except click.ClickException as error:
+            text = io.StringIO()
+            error.show(text)
+            say(text.getvalue().rstrip("\n"), err=True)
+            code = error.exit_code
+        except click.Abort:
+            code = 1
         except Exception as error:
-            from sqlalchemy.exc import OperationalError
-
-            from sessrec_pipeline.storage.files import DamagedFileError, OtherVersionError
-            from sessrec_pipeline.storage.owners import BusyError
-            from sessrec_pipeline.tuning.trials import TuningDatabaseError
-
-            if isinstance(error, DamagedFileError | BusyError | OtherVersionError | TuningDatabaseError):
-                raise Failure(str(error)) from error
-            if isinstance(error, OSError) and error.errno in WHAT_TO_DO:
-                place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-                raise Failure(f"{place}{error.strerror}; {WHAT_TO_DO[error.errno]}") from error
-            if isinstance(error, OperationalError):  # a full disk, missing rights
-                raise Failure(f"Dagster's database in {os.environ['DAGSTER_HOME']}: {error.orig}") from error
-            raise
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:  # nobody reads what is printed any more
+                sys.exit(1)
+            say(f"Error: {sentence_of(error)}", err=True)
+            code = 2
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,10 +78,15 @@ class Commands(click.Group):
     type=click.Path(path_type=Path, readable=False),  # what cannot be read is told in our own words
     help="Folder of the feed (default: $SESSREC_HOME, else data/ once it has logs or a sessrec.toml, else data/demo).",
 )
+@click.option("--traceback", "whole", is_flag=True, help="Print the whole traceback of what goes wrong, too.")
 @click.pass_context
-def main(context: click.Context, home: Path | None) -> None:
+def main(context: click.Context, home: Path | None, whole: bool) -> None:
     """Session logs in, ranked next-item recommenders out."""
     context.obj = home
+    if whole:
+        os.environ[WHOLE] = "1"
+    if short := too_little_address_space(4 if context.invoked_subcommand in HEAVY else 2):
+        raise Failure(short)
 
 
 for command in (

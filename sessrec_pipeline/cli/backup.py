@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, settings_of, store_of
-from sessrec_pipeline.text import counted
+from sessrec_pipeline.text import counted, say
 
 
 @click.command()
@@ -42,18 +42,18 @@ def backup(home: Path | None, folder: Path, keep: int, without_landing: bool, ch
             landing=not without_landing,
             check=check,
             progress=progress,
-            report=lambda line: click.echo(line, err=True),
+            report=lambda line: say(line, err=True),
         )
     files = made.snapshot.files
     size = sum(entry.bytes for entry in files.values())
-    click.echo(
+    say(
         f"backed up {settings.home} into {target} as {made.snapshot.name}: {counted(len(files), 'file')}, {size:,} "
         f"bytes; {counted(made.new_files, 'file')}, {made.new_bytes:,} bytes of them were copied and read back"
     )
     if made.removed:
-        click.echo(f"removed {', '.join(made.removed)}: only the newest {keep} backups stay", err=True)
+        say(f"removed {', '.join(made.removed)}: only the newest {keep} backups stay", err=True)
     for damage in made.unread:
-        click.echo(f"{damage}; or delete it. Until then nothing that an earlier backup holds is deleted", err=True)
+        say(f"{damage}; or delete it. Until then nothing that an earlier backup holds is deleted", err=True)
     if made.unread:
         raise click.exceptions.Exit(1)
 
@@ -80,7 +80,7 @@ def restore_home(home: Path | None, folder: Path, snapshot: str | None) -> None:
             done = bring_back(source, target, snapshot, progress)
     settings = settings_of(target)
     prepare_home(settings)
-    click.echo(
+    say(
         f"restored {settings.home} from {source}: {counted(len(done.files), 'file')}, as {done.home} was at "
         f"{done.made_at}.\nWhat came later is not in it: land those logs again, and run `sessrec materialize`"
     )
@@ -94,14 +94,14 @@ def restore_missing(home: Path | None, folder: Path) -> None:
     with _told(source, settings.home):
         back, lost = bring_back(source, store_of(settings))
     for name in back:
-        click.echo(f"brought back: {name}")
+        say(f"brought back: {name}")
     for name in lost:
-        click.echo(f"in no backup: {name}", err=True)
+        say(f"in no backup: {name}", err=True)
     if lost:
-        click.echo("`sessrec materialize` makes again what is made from logs; logs must be landed again", err=True)
+        say("`sessrec materialize` makes again what is made from logs; logs must be landed again", err=True)
         raise click.exceptions.Exit(1)
     if not back:
-        click.echo(f"nothing that {settings.home} published is missing; `sessrec verify` also reads what is there")
+        say(f"nothing that {settings.home} published is missing; `sessrec verify` also reads what is there")
 
 
 def _absolute(path: Path) -> Path:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sessrec_pipeline.caches import matplotlib_cache
-from sessrec_pipeline.text import did_you_mean, printable
+from sessrec_pipeline.failures import RIGHTS
+from sessrec_pipeline.text import did_you_mean, say, visible
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
@@ -24,7 +25,6 @@ LEAST = 16
 """Characters to which the cells of a column are cut at most."""
 NUMBER = re.compile(r"[-+]?[\d.,]+ ?%?( \[[-+\d., ]+\])?")
 WIDE = "sessrec.wide"
-RIGHTS = "give this user the rights to it, or name another --home"
 
 
 class Failure(click.ClickException):
@@ -59,6 +59,19 @@ def existing_feed(home: Path | None) -> "Settings":
     settings = _found(home, "nothing is materialized in")
     if not settings.lake.is_dir():
         raise Failure(f"nothing is materialized in {settings.home}; run `sessrec materialize`, or name another --home")
+    next(settings.lake.iterdir(), None)  # PermissionError, where patterns would find an empty lake
+    return settings
+
+
+def readable_feed(home: Path | None) -> "Settings":
+    """``existing_feed`` for those who look at all of it: the OSError of the first folder that cannot be read."""
+    settings = existing_feed(home)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for _ in os.walk(settings.home, onerror=refuse):
+        pass
     return settings
 
 
@@ -123,7 +136,7 @@ def prepare_home(settings: "Settings") -> None:
     if not config.exists():
         with replacing(config) as temporary:
             temporary.write_text(shipped, encoding="utf-8")
-    store.mend(lambda line: click.echo(line, err=True))
+    store.mend(lambda line: say(line, err=True))
     if store.has(METRICS):  # a run that died before it was remembered, or that was made before there was a history
         store.remember(store.find(METRICS))
 
@@ -167,7 +180,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], spare: 
     Without --wide, a table that is wider than the terminal (a pipe: 100 columns) does without the columns ``spare``,
     the first ones first, as far as needed; then its widest column of text is cut. A line says so.
     """
-    table = [[" ".join(printable(str(cell)).split()) for cell in row] for row in rows]
+    table = [[" ".join(visible(str(cell)).split()) for cell in row] for row in rows]
     context, terminal = click.get_current_context(silent=True), sys.stdout.isatty()
     room = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns if terminal else TABLE_WIDTH
     names, left_out = list(header), []
@@ -182,7 +195,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], spare: 
     right = [_is_numeric([row[i] for row in table]) for i in range(len(names))]
     (_print_rich if terminal else _print_plain)(names, table, right)
     if left_out:
-        click.echo(f"(left out to fit {room} columns: {', '.join(left_out)}; --wide shows all)", err=True)
+        say(f"(left out to fit {room} columns: {', '.join(left_out)}; --wide shows all)", err=True)
 
 
 def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:
@@ -214,7 +227,7 @@ def _print_plain(names: Sequence[str], table: Sequence[Sequence[str]], right: Se
     widths = _widths(names, table)
     for line in [names, ["-" * width for width in widths], *table]:
         cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def _print_rich(names: Sequence[str], table: Sequence[Sequence[str]], right: Sequence[bool]) -> None:

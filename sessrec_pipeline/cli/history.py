@@ -1,6 +1,5 @@
 """Commands about what earlier runs came to: history, compare."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, print_table, store_of, wide_option
-from sessrec_pipeline.text import did_you_mean
+from sessrec_pipeline.text import did_you_mean, say, say_json
 
 if TYPE_CHECKING:
     from sessrec_pipeline.evaluation.between_runs import Change
@@ -89,7 +88,7 @@ def runs_of(store: "Store") -> list[Run]:
         try:
             stored = Stored(path, store.history.read_lineage(path)).verified()
         except DamagedFileError as error:
-            click.echo(f"left out: {error}", err=True)
+            say(f"left out: {error}", err=True)
             continue
         found.append(Run(stored, store.settings))
     if not found:
@@ -148,9 +147,9 @@ def history(home: Path | None, model: str | None, last: int, as_json: bool) -> N
         header = ["when (UTC)", "run", "model", "sessions", *map(_heading, metrics), "changed"]
         print_table(header, shown, spare=["sessions"])
         if details:
-            click.echo("\n".join(["", "what changed since the run before, of what the model rests on", *details]))
+            say("\n".join(["", "what changed since the run before, of what the model rests on", *details]))
         if len(runs) > last:
-            click.echo(f"(the last {last} of {len(runs)} runs; --last shows more)", err=True)
+            say(f"(the last {last} of {len(runs)} runs; --last shows more)", err=True)
 
 
 def _ceilings(settings: "Settings") -> set[str]:
@@ -172,7 +171,7 @@ def _print_json(run: Run, model: str, change: Any) -> None:
         "code": node.code_version,
         "changed": None if change is None else asdict(change),
     }
-    click.echo(json.dumps(row, ensure_ascii=False))
+    say_json(row)
 
 
 @click.command()
@@ -217,10 +216,10 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
     found = changes_between({model: pair for model, pair in pairs.items() if model not in same}, settings.evaluation)
     if as_json:
         for change in found:
-            click.echo(json.dumps(asdict(change) | {"verdict": _verdict(change, settings.evaluation.alpha)}))
+            say_json(asdict(change) | {"verdict": _verdict(change, settings.evaluation.alpha)})
     else:
-        click.echo(f"before:  {first.title}\nnow:     {last.title}")
-        click.echo(f"changed: {changes(first.nodes, last.nodes).in_words() or 'nothing that lineage knows of'}\n")
+        say(f"before:  {first.title}\nnow:     {last.title}")
+        say(f"changed: {changes(first.nodes, last.nodes).in_words() or 'nothing that lineage knows of'}\n")
     if found and not as_json:
         print_table(
             ["model", "metric", "sessions", "before", "now", "now - before", "p", ""],
@@ -237,7 +236,7 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
                 for change in found
             ],
         )
-        click.echo(
+        say(
             "\nsessions: those of which both runs ranked the same predictions, with a paired sign-flip test over\n"
             f"them, p corrected by Holm over the models; below {LEAST_SESSIONS} sessions there is no interval, below "
             f"{VERDICT_SESSIONS} no verdict\n"
@@ -251,7 +250,7 @@ def compare(home: Path | None, before: str | None, now: str | None, models: Sequ
         (gone, f"ranks are gone ([storage] keep_ranks = {settings.storage.keep_ranks})"),
     ):
         if names:
-            click.echo(f"{what}: {', '.join(names)}", err=as_json)
+            say(f"{what}: {', '.join(names)}", err=as_json)
 
 
 @dataclass(frozen=True)

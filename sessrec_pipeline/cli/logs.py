@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sessrec_pipeline.cli.common import Failure, existing_feed, prepare_home, store_of, write_file
-from sessrec_pipeline.text import about, counted, did_you_mean
+from sessrec_pipeline.text import about, counted, did_you_mean, say
 
 
 @click.command()
@@ -25,7 +25,7 @@ def describe(file: Path) -> None:
         lines, readable = described(file)
     except LogRefusedError as error:
         raise Failure(str(error)) from None
-    click.echo("\n".join(lines))
+    say("\n".join(lines))
     if not readable:
         sys.exit(1)
 
@@ -53,19 +53,19 @@ def init(home: Path | None, file: Path, force: bool) -> None:
         raise Failure(f"{target} is there already and stays as it is; --force replaces it by what {file} asks for")
     text = proposed(lines)
     if text is None or not readable:
-        click.echo("\n".join(lines))
+        say("\n".join(lines))
         raise Failure(f"nothing was written: no settings are known that read {file}")
     replaced = target.exists()
     write_file(target, text.encode())
     (folder / "landing").mkdir(exist_ok=True)
-    click.echo(f"{'replaced' if replaced else 'wrote'} {target}:\n\n{text}")
+    say(f"{'replaced' if replaced else 'wrote'} {target}:\n\n{text}")
     for line in lines:
         if line.startswith(("note: ", "warning: ")):
-            click.echo(line)
+            say(line)
     sessrec = "sessrec" if home is None else f"sessrec --home {shlex.quote(str(home))}"
     landed = file.resolve().parent == (folder / "landing").resolve()
     copy = "" if landed else f"cp {shlex.quote(str(file))} {shlex.quote(str(folder / 'landing'))}/ && "
-    click.echo(f"next: {copy}{sessrec} materialize")
+    say(f"next: {copy}{sessrec} materialize")
 
 
 @click.command()
@@ -89,9 +89,9 @@ def prune(home: Path | None, dry_run: bool) -> None:
         known = store.logs()
         logs = [log for log, _ in prunable(settings, store)] if dry_run else delete(settings, store, instance)
     for log in logs:
-        click.echo(log)
+        say(log)
     done = "would be deleted" if dry_run else "deleted"
-    click.echo(f"{done}: {len(logs) or 'none'} of {counted(len(known), 'ingested log')}", err=True)
+    say(f"{done}: {len(logs) or 'none'} of {counted(len(known), 'ingested log')}", err=True)
 
 
 @click.command()
@@ -123,12 +123,10 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
     if not undo:
         if gone:
             store.give_up(gone)
-            click.echo(f"{', '.join(gone)}: gone, and given up")
+            say(f"{', '.join(gone)}: gone, and given up")
         already = [log for log in logs if log in withdrawn and not (why and log in there)]
         if already:
-            click.echo(
-                f"{', '.join(already)}: withdrawn already{', and lost: no other reason can be kept' if why else ''}"
-            )
+            say(f"{', '.join(already)}: withdrawn already{', and lost: no other reason can be kept' if why else ''}")
         logs = tuple(log for log in logs if log not in (*gone, *already))
     if not logs:
         return
@@ -141,7 +139,7 @@ def withdraw(home: Path | None, logs: tuple[str, ...], why: str, undo: bool) -> 
         raise Failure("\n".join(about(log, text) for log, text in failed.items()))
     explained = [] if undo else [log for log in logs if log in withdrawn]
     if explained:
-        click.echo(f"{', '.join(explained)}: withdrawn already; the reason is {why!r} from now on")
+        say(f"{', '.join(explained)}: withdrawn already; the reason is {why!r} from now on")
     if changed := [log for log in logs if log not in explained]:
         done = "taken again" if undo else "withdrawn"
-        click.echo(f"{', '.join(changed)}: {done}; `sessrec materialize` rebuilds what that changes")
+        say(f"{', '.join(changed)}: {done}; `sessrec materialize` rebuilds what that changes")

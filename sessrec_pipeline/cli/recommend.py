@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from sessrec_pipeline.cli.common import (
     store_of,
     wide_option,
 )
-from sessrec_pipeline.text import did_you_mean
+from sessrec_pipeline.text import did_you_mean, say, say_json
 
 if TYPE_CHECKING:
     from sessrec_pipeline.models.base import Card, Recommender
@@ -110,16 +109,16 @@ def recommend(
     if empty and len(empty) == len(asked):
         raise Failure("none of these items occurs in the training sessions of this feed: nothing can be recommended")
     if empty:
-        click.echo(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
+        say(f"{len(empty):,} of {len(asked):,} sessions have no other item, and get no list", err=True)
     allowed = _allowed(checkpoint.items, index, exclude, only)
     lists = list(_lists(card, recommender, checkpoint.items, [a.known for a in asked], k, allowed, exclude_seen))
     titles = {} if title is None else _titles(settings, store, title, {row.item for rows in lists for row in rows})
-    click.echo(why, err=True)
+    say(why, err=True)
     if reason := _outdated(settings, store, stored):
-        click.echo(f"{card.name} is not up to date: {reason}; `sessrec materialize` makes it anew", err=True)
+        say(f"{card.name} is not up to date: {reason}; `sessrec materialize` makes it anew", err=True)
     if as_json:
         for session, rows in zip(asked, lists, strict=True):
-            click.echo(_as_json(card, session, rows, None if title is None else titles))
+            say_json(_answer(card, session, rows, None if title is None else titles))
         return
     shown = [
         [session.name, n, row.item, "" if row.share is None else _digits(row.share), titles.get(row.item, ""),
@@ -133,9 +132,9 @@ def recommend(
         [[cell for cell, is_there in zip(row, there, strict=True) if is_there] for row in shown],
     )
     if card.share is not None:
-        click.echo(f"share: {card.share.meaning}", err=True)
+        say(f"share: {card.share.meaning}", err=True)
     if there[-1]:
-        click.echo(f"{BY_POPULARITY}: {card.title} has nothing to go by for these items", err=True)
+        say(f"{BY_POPULARITY}: {card.title} has nothing to go by for these items", err=True)
 
 
 def _choose(settings: "Settings", store: "Store", model: str | None) -> tuple["Card[Any]", str]:
@@ -205,12 +204,12 @@ def _sessions_in(path: Path, settings: "Settings", index: dict[str, int]) -> lis
         elsewhere.landing.mkdir()
         shutil.copyfile(path, elsewhere.landing / path.name)
         try:
-            ingested = ingest_landed(elsewhere, path.name, lambda line: click.echo(line, err=True))
+            ingested = ingest_landed(elsewhere, path.name, lambda line: say(line, err=True))
         except LogRefusedError as error:
             raise Failure(f"{error}; sessions that are no log of this feed go into a *.txt, one a line") from None
         events = ingested.events.arrow()
     if bad := int(ingested.events.stats["quarantined"]):
-        click.echo(f"{bad:,} rows of {path.name} cannot be read and are left out", err=True)
+        say(f"{bad:,} rows of {path.name} cannot be read and are left out", err=True)
     found: dict[str | None, list[str]] = {}
     events = events.sort_by([("time", "ascending"), ("line", "ascending")])
     for session, item in zip(events["session"].to_pylist(), events["item"].to_pylist(), strict=True):
@@ -236,7 +235,7 @@ def _say_unknown(unknown: Iterable[str], items: Sequence[str], what: str) -> Non
     if names:
         shown = ", ".join(f"{item}{_meant(item, items)}" for item in names[:5])
         more = f", and {len(names) - 5:,} more" if len(names) > 5 else ""
-        click.echo(f"not in the catalogue, {what}: {shown}{more}", err=True)
+        say(f"not in the catalogue, {what}: {shown}{more}", err=True)
 
 
 def _meant(item: str, items: Sequence[str]) -> str:
@@ -353,8 +352,8 @@ def _titles(settings: "Settings", store: "Store", column: str, items: set[str]) 
     return dict(rows)
 
 
-def _as_json(card: "Card[Any]", session: Asked, rows: Sequence[Row], titles: dict[str, str] | None) -> str:
-    answer = {
+def _answer(card: "Card[Any]", session: Asked, rows: Sequence[Row], titles: dict[str, str] | None) -> dict[str, object]:
+    return {
         "session": session.name,
         "model": card.name,
         "unknown": session.unknown,
@@ -369,4 +368,3 @@ def _as_json(card: "Card[Any]", session: Asked, rows: Sequence[Row], titles: dic
             for n, row in enumerate(rows, 1)
         ],
     }
-    return json.dumps(answer, ensure_ascii=False)

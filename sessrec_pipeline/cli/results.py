@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sessrec_pipeline.cli.common import existing_feed, find_asset, print_table, store_of, wide_option
-from sessrec_pipeline.text import counted
+from sessrec_pipeline.text import counted, say
 
 if TYPE_CHECKING:
     from sessrec_pipeline.storage.store import Store
@@ -84,7 +84,7 @@ def _print_origins(asset: str, origins: Mapping[str, Sequence[Origin]], everythi
         _print_settings([step for _, step in steps])
     listed = logs if everything or len(logs) <= LOGS_SHOWN else [*logs[:5], *logs[-5:]]
     more = "" if len(listed) == len(logs) else " (--all lists them)"
-    click.echo(f"\n{counted(len(logs), 'landed log')}{more}")
+    say(f"\n{counted(len(logs), 'landed log')}{more}")
     if listed:
         print_table(["log", "sha256"], [[str(log.partition), log.content] for log in listed])
 
@@ -99,7 +99,7 @@ def _print_withdrawn(store: "Store", logs: Sequence[Origin]) -> None:
             now = today[log].node.config.get("withdrawn", decided) if log in today else decided
             rows.append([log, now["by"], now["at"], now["why"]])
     if rows:
-        click.echo(f"\n{counted(len(rows), 'withdrawn log')}")
+        say(f"\n{counted(len(rows), 'withdrawn log')}")
         print_table(["log", "by", "when (UTC)", "why"], rows)
 
 
@@ -109,4 +109,4 @@ def _print_settings(steps: Sequence[Origin]) -> None:
     for step in steps:
         lines = [f"    {name} = {value}" for name, value in flat(json.loads(step.config))]
         if lines:
-            click.echo("\n".join([f"  settings of {step.asset}", *lines]))
+            say("\n".join([f"  settings of {step.asset}", *lines]))

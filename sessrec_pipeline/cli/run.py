@@ -20,7 +20,7 @@ from sessrec_pipeline.cli.common import (
     wide_option,
     write_file,
 )
-from sessrec_pipeline.text import about
+from sessrec_pipeline.text import about, one_line, say
 
 if TYPE_CHECKING:
     from assets.runs import Outcome
@@ -68,13 +68,11 @@ def demo(home: Path | None, null: bool) -> None:
 
     prepare_home(settings)
     logs = write_logs(settings.synthetic, settings.landing)
-    click.echo(f"{len(logs)} logs in {settings.landing}", err=True)
+    say(f"{len(logs)} logs in {settings.landing}", err=True)
     outcome = _materialize(settings)
     print_leaderboard(store_of(settings).find("leaderboard").arrow().to_pylist(), settings)
-    click.echo(f"\nReport: {settings.reports / 'report.html'}")
-    click.echo(
-        f"UI:     make dev   (or: sessrec --home {_relative_to_here(settings.home)} dev), then http://127.0.0.1:3000"
-    )
+    say(f"\nReport: {settings.reports / 'report.html'}")
+    say(f"UI:     make dev   (or: sessrec --home {_relative_to_here(settings.home)} dev), then http://127.0.0.1:3000")
     _exit_if_incomplete(outcome)
 
 
@@ -95,7 +93,7 @@ def materialize(home: Path | None, assets: tuple[str, ...], everything: bool) ->
     outcome = _materialize(settings, assets, everything)
     if not assets:
         print_leaderboard(store_of(settings).find("leaderboard").arrow().to_pylist(), settings)
-        click.echo(f"\nReport: {settings.reports / 'report.html'}")
+        say(f"\nReport: {settings.reports / 'report.html'}")
     _exit_if_incomplete(outcome)
 
 
@@ -103,9 +101,9 @@ def _exit_if_incomplete(outcome: "Outcome") -> None:
     """Exit code 1 where a log or a model is not in the result, with the reason."""
     _print_refused_logs(outcome)
     if outcome.without:
-        click.echo(f"not on the leaderboard: {', '.join(outcome.without)}", err=True)
+        say(f"not on the leaderboard: {', '.join(outcome.without)}", err=True)
         for step, reason in outcome.failed.items():
-            click.echo(f"  {step}: {reason}", err=True)
+            say(f"  {step}: {reason}", err=True)
     if outcome.refused or outcome.without:
         sys.exit(1)
 
@@ -117,7 +115,7 @@ def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: b
     with open_instance(settings) as instance:
         try:
             outcome = materialize_all(
-                settings, instance, up_to=assets, everything=everything, report=lambda line: click.echo(line, err=True)
+                settings, instance, up_to=assets, everything=everything, report=lambda line: say(line, err=True)
             )
         except UnknownAssetError as error:
             raise Failure(str(error)) from error
@@ -131,7 +129,7 @@ def _materialize(settings: "Settings", assets: Sequence[str] = (), everything: b
 
 def _print_refused_logs(outcome: "Outcome") -> None:
     for name, reason in outcome.refused.items():
-        click.echo(f"not taken: {about(name, reason)}", err=True)
+        say(one_line(f"not taken: {about(name, reason)}"), err=True)
 
 
 def print_leaderboard(rows: Sequence[Mapping[str, Any]], settings: "Settings") -> None:
@@ -142,7 +140,7 @@ def print_leaderboard(rows: Sequence[Mapping[str, Any]], settings: "Settings") -
     cutoffs = settings.evaluation.cutoffs
     columns = [f"{metric}_at_{k}" for metric in ("recall", "mrr") for k in cutoffs] + [f"ndcg_at_{max(cutoffs)}"]
     header = [c.replace("recall_at_", "R@").replace("mrr_at_", "MRR@").replace("ndcg_at_", "NDCG@") for c in columns]
-    click.echo(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
+    say(f"\nFull ranking of every test event, 95 % bootstrap intervals over sessions, {rule} tie rule\n")
     body = [
         [row["model"], *[Estimate.from_row(row, c).in_brackets() for c in columns],
          _difference_from(row, "best"), _difference_from(row, "next"), f"{row['predictions']:,}", row["tuned"]]
@@ -153,7 +151,7 @@ def print_leaderboard(rows: Sequence[Mapping[str, Any]], settings: "Settings") -
     print_table(["model", *header, "vs best", "vs next", "predictions", "tuned"], body, spare)
     metric, k = settings.evaluation.deciding
     margin = f"±{100 * settings.evaluation.equivalence_margin:g} %"
-    click.echo(
+    say(
         f"\nvs best, vs next: paired test of {metric}@{k} over the same sessions, p corrected by Holm over all pairs, "
         f"at {settings.evaluation.alpha:g}\nequivalent: the whole interval of the difference lies within {margin} of "
         "the better value\nnot told apart: the difference may be chance, and may be more than that"
@@ -199,7 +197,6 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     from assets.instance import open_instance
     from assets.runs import failed_last, run_checks
     from sessrec_pipeline.monitoring.verdicts import Verdict, as_junit, as_markdown, tally
-    from sessrec_pipeline.text import printable
 
     with open_instance(settings) if may_write else dg.DagsterInstance.ephemeral() as instance:
         if not may_write:  # who may only read a feed checks it all the same; the UI does not hear of it
@@ -212,26 +209,26 @@ def check(home: Path | None, junit: Path | None, markdown: Path | None) -> None:
     for path, content in outputs:
         if path is not None:
             write_file(path, content)
-    rows = [[v.outcome, v.asset, v.check, " ".join(printable(v.seen).split())] for v in verdicts]
+    rows = [[v.outcome, v.asset, v.check, v.seen] for v in verdicts]
     header = ["", "asset", "check", "what was seen"]
     print_table(header, rows)
     for verdict in verdicts:
         if verdict.outcome != "passed":
-            click.echo(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {printable(verdict.sentence)}")
+            say(f"\n{verdict.outcome}: {verdict.asset} {verdict.check}\n  {verdict.sentence}")
     if refused:
-        click.echo(f"\nnot ingested: {', '.join(refused)}; `sessrec materialize` says why")
+        say(f"\nnot ingested: {', '.join(refused)}; `sessrec materialize` says why")
     checked = {verdict.asset for verdict in verdicts}
     if behind := [names for names in superseded(store_of(settings)) if names[0] in checked]:
         asset, source = behind[0]
         more = f", and so were {len(behind) - 1:,} more" if len(behind) > 1 else ""
-        click.echo(
+        say(
             f"\nout of date: {asset} was made from another version of {source} than is current now{more}; the checks "
             "held each against what it was made from, and `sessrec materialize` makes them again"
         )
     if other := _other_settings(settings):
-        click.echo(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
+        say(f"\nout of date: made with {', '.join(other)}; `sessrec materialize` makes it with today's settings")
     red = any(v.red for v in verdicts)
-    click.echo(f"\n{tally(verdicts)}", err=red)
+    say(f"\n{tally(verdicts)}", err=red)
     sys.exit(int(red))
 
 

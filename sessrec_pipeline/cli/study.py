@@ -17,6 +17,7 @@ from sessrec_pipeline.cli.common import (
     wide_option,
     write_file,
 )
+from sessrec_pipeline.text import say
 
 
 @click.command()
@@ -46,12 +47,12 @@ def reproduce(home: Path | None, name: str, data: Path, seeds: int) -> None:
             table = benchmark.run(name, recipe, settings, instance, seeds)
     except benchmark.ReproductionError as error:
         raise Failure(str(error)) from None
-    click.echo(f"\n{name}: {recipe.title}")
+    say(f"\n{name}: {recipe.title}")
     for heading, rows in benchmark.as_text(table.arrow(), settings):
         k = max(settings.evaluation.cutoffs)
-        click.echo(f"\n{heading}\n")
+        say(f"\n{heading}\n")
         print_table(["model", f"R@{k}", f"MRR@{k}", "source"], rows)
-    click.echo(f"\nTable:  reproduction in {settings.warehouse}\nReport: {settings.reports / 'report.html'}")
+    say(f"\nTable:  reproduction in {settings.warehouse}\nReport: {settings.reports / 'report.html'}")
 
 
 @click.command()
@@ -76,17 +77,17 @@ def studies(home: Path | None, names: Sequence[str], markdown: Path | None) -> N
         raise Failure(f"no study {strange[0]!r}; there are {', '.join(known)}")
     chosen = [study for name, study in known.items() if not names or name in names]
     with open_instance(settings) as instance:
-        failed = run_studies(settings, instance, chosen, lambda line: click.echo(line, err=True))
+        failed = run_studies(settings, instance, chosen, lambda line: say(line, err=True))
     if failed:
         raise Failure("\n".join(f"{step}: {reason}" for step, reason in failed.items()))
     found = [(study, find_asset(store_of(settings), study.asset).arrow().to_pandas()) for study in chosen]
     if markdown is not None:
         write_file(markdown, as_markdown(found).encode())
     for study, frame in found:
-        click.echo(f"\n{study.title}: {study.question}\n")
+        say(f"\n{study.title}: {study.question}\n")
         print_table(*as_text(frame))
-        click.echo(f"\n{study.finding(frame)}")
-    click.echo(f"\nPage: {settings.reports / 'studies_report.html'}")
+        say(f"\n{study.finding(frame)}")
+    say(f"\nPage: {settings.reports / 'studies_report.html'}")
 
 
 @click.command()
@@ -111,7 +112,7 @@ def search(home: Path | None, models: Sequence[str]) -> None:
     if late := stale(settings, "tuning_test_split"):
         raise Failure(f"{late} is not up to date: `sessrec materialize tuning_test_split` makes what a search rests on")
     try:
-        for model in take_part(settings, models or known, click.echo):
-            click.echo(f"{model}: all {settings.training.tuning_trials} trials are finished")
+        for model in take_part(settings, models or known, say):
+            say(f"{model}: all {settings.training.tuning_trials} trials are finished")
     except NotMaterializedError as error:
         raise Failure(f"{error}: `sessrec materialize` makes it before it searches") from None

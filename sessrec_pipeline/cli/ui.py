@@ -14,12 +14,11 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import click
-
 from sessrec_pipeline.cli.common import Failure
 from sessrec_pipeline.stopping import at_stop, end_children, is_stopping
 from sessrec_pipeline.storage.files import replacing
 from sessrec_pipeline.storage.owners import BusyError, holder, locked
+from sessrec_pipeline.text import say
 
 if TYPE_CHECKING:
     from sessrec_pipeline.settings import Settings
@@ -44,7 +43,7 @@ def serve(settings: "Settings", port: int) -> None:
 
         with open_instance(settings) as instance:
             for line in end_dead_runs(instance):  # or they would count against the limit of runs
-                click.echo(line, err=True)
+                say(line, err=True)
             # Sockets and the like, which processes that are killed leave behind.
             with (
                 TemporaryDirectory(prefix="sessrec-dev-", ignore_cleanup_errors=True) as folder,
@@ -74,7 +73,7 @@ def _run(settings: "Settings", port: int, url: str, temporary_files: str) -> Non
     ready = False
     while process.poll() is None:
         if not ready and (ready := _answers(port)):
-            click.echo(f"ready: {url} shows the feed {settings.home}; Ctrl-C ends it", err=True)
+            say(f"ready: {url} shows the feed {settings.home}; Ctrl-C ends it", err=True)
         time.sleep(POLL)
     while is_stopping():
         time.sleep(POLL)

@@ -16,7 +16,7 @@ from sessrec_pipeline.cli.common import (
     store_of,
     wide_option,
 )
-from sessrec_pipeline.text import did_you_mean
+from sessrec_pipeline.text import did_you_mean, say
 
 if TYPE_CHECKING:
     from sessrec_pipeline.storage.store import Store
@@ -36,14 +36,14 @@ def versions(home: Path | None, asset: str | None, partition: str | None, sql: b
     settings = existing_feed(home)
     if asset is None and (partition is not None or sql):
         raise Failure("--partition and --sql are about one ASSET: name it")
-    listed = store_of(settings).versions(asset, partition, lambda damage: click.echo(f"left out: {damage}", err=True))
+    listed = store_of(settings).versions(asset, partition, lambda damage: say(f"left out: {damage}", err=True))
     if asset is not None and not listed:
         if partition is not None:
             raise Failure(f"{asset} has no partition {partition!r}")
         raise Failure(f"{asset} is a page, of which one version is kept: {find_asset(store_of(settings), asset).path}")
     if sql:
         paths = ["'" + str(v.stored.path).replace("'", "''") + "'" for v in listed if v.current]
-        click.echo(f"read_parquet([{', '.join(paths)}], hive_partitioning = false)")
+        say(f"read_parquet([{', '.join(paths)}], hive_partitioning = false)")
         return
     rows = []
     for v in listed:
@@ -110,7 +110,7 @@ def restore(
     with _known_version(store, asset):
         stored = store.restore(asset, version, partition)
     short = stored.node.data_version[:12]
-    click.echo(
+    say(
         f"restored {asset} {short} of {stored.node.created_at}.\n"
         "It stays until the next `sessrec materialize`, if it was made with other inputs, settings or code than now:\n"
         f"`sessrec lineage {asset} --full` says with which. `sessrec pin {asset} {short}` keeps it from being deleted"
@@ -131,7 +131,7 @@ def pin(home: Path | None, asset: str, version: str, partition: str | None, undo
     store = store_of(existing_feed(home))
     with _known_version(store, asset):
         (store.unpin if undo else store.pin)(asset, version, partition)
-    click.echo(f"{'unpinned' if undo else 'pinned'}: {asset} {version}; `sessrec versions {asset}` lists what is kept")
+    say(f"{'unpinned' if undo else 'pinned'}: {asset} {version}; `sessrec versions {asset}` lists what is kept")
 
 
 @contextmanager
@@ -156,5 +156,5 @@ def migrate(home: Path | None) -> None:
     settings = existing_feed(home)
     from sessrec_pipeline.storage.migration import migrate as move
 
-    move(settings, click.echo)
-    store_of(settings).mend(lambda line: click.echo(line, err=True))
+    move(settings, say)
+    store_of(settings).mend(lambda line: say(line, err=True))

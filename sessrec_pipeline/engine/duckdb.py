@@ -20,6 +20,9 @@ from sessrec_pipeline.storage.lake import ROWS, Stats, Table
 from sessrec_pipeline.storage.lineage import Lineage
 from sessrec_pipeline.storage.sql import create_view, identifier
 
+SPILLED = 0.5
+"""Of what is free on the drive, so much may be filled with what does not fit into memory."""
+
 
 class DuckDBEngine:
     """DuckDB inside this process, jailed to the feed's home and its ``scratch``, and held to a memory limit.
@@ -33,9 +36,11 @@ class DuckDBEngine:
         self.closed = False
         self.connection = duckdb.connect()
         options: dict[str, object] = {
-            "allowed_directories": [str(settings.home), str(self.folder)],
+            # The two folders of a home that may be links to another drive.
+            "allowed_directories": [*map(str, (settings.home, *_linked(settings), self.folder))],
             "memory_limit": settings.memory_limit,
             "temp_directory": str(self.folder / "spill"),
+            "max_temp_directory_size": f"{int(SPILLED * shutil.disk_usage(self.folder).free)}B",
             "TimeZone": "UTC",
             "enable_external_access": False,
             "lock_configuration": True,
@@ -134,6 +139,10 @@ class DuckDBEngine:
         if error is not None:
             self.unread.clear()
         self.close()
+
+
+def _linked(settings: Settings) -> list[Path]:
+    return [folder.resolve() for folder in (settings.landing, settings.lake) if folder.is_symlink()]
 
 
 def _own_folder(scratch: Path) -> Path:

@@ -18,6 +18,7 @@ from sessrec_pipeline.logs.gate import LogRefusedError, check_name
 from sessrec_pipeline.logs.ingest import ADVICE, Ingested, ingest_landed
 from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.logs.propose import propose
+from sessrec_pipeline.logs.readers import refuse_bomb
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.quality import Evidence, examine_log
@@ -140,7 +141,7 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             lenient = settings.model_copy(update={"max_bad_share": 1})  # say all that is wrong before refusing
             home = Settings.model_validate({"home": folder, "logs": lenient})
             home.landing.mkdir()
-            sample, part = _sample(path, look, home.landing)
+            sample, part = _sample(path, look, home.landing, settings)
             ingested = ingest_landed(home, sample.name, lambda _: None)
             lines = [f"{READ_SO}{part}{path.name!r} would give:", *_outcome(home, ingested, sample, look)]
             counts = {name: int(ingested.events.stats[name]) for name in ("events", "quarantined")}
@@ -156,11 +157,14 @@ def _trial(path: Path, look: Look, settings: LogSettings) -> tuple[list[str], bo
             return [f"{READ_SO}it would be refused: {reason}"], False
 
 
-def _sample(path: Path, look: Look, landing: Path) -> tuple[Path, str]:
+def _sample(path: Path, look: Look, landing: Path, settings: LogSettings) -> tuple[Path, str]:
     """The file as it would land, or the start of a long one, and words for how much of it that is."""
     suffix = PACKED[look.compression][0] if look.compression in PACKED else ""
     target = landing / (path.name if _note_on_name(path) is None else f"sample{suffix}")
     if look.format == "parquet":
+        footers = [(part.path, pq.read_metadata(part.path)) for part in parts_of(path)]
+        with duckdb.connect() as connection:  # of no home: the file is where it is
+            refuse_bomb(path.name, footers, settings, lambda sql, file: _number(connection, sql, file))
         return _rows_of_parquet(path, target)
     head = landing / "sample.txt"
     with head.open("wb") as file:
@@ -172,6 +176,11 @@ def _sample(path: Path, look: Look, landing: Path) -> tuple[Path, str]:
     head.unlink()
     shutil.copyfile(path, target)
     return target, ""
+
+
+def _number(connection: duckdb.DuckDBPyConnection, sql: str, file: str) -> int:
+    (number,) = connection.execute(sql, {"file": file}).fetchall()[0]
+    return int(number)
 
 
 def _until_damaged(path: Path, compression: Compression) -> Iterator[bytes]:

@@ -6,7 +6,8 @@ whose order it is. ``rejected`` holds line, reason and text of lines that could 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,7 +137,12 @@ def read(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
 def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int:
     """The rows of all parts, numbered through; each is read by its own types."""
     parts = [(part, pq.read_metadata(part.path)) for part in parts_of(log.path)]
-    _refuse_bomb(log, parts, settings, engine)
+    refuse_bomb(
+        log.name,
+        [(part.path, footer) for part, footer in parts],
+        settings,
+        lambda sql, file: integer(engine, sql, file=file),
+    )
     before = 0
     for number, (part, footer) in enumerate(parts):
         values, wrong, bound = _parquet_columns(log, part, settings, engine)
@@ -153,31 +159,38 @@ def _parquet(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> int
     return log.records
 
 
-def _refuse_bomb(
-    log: LandedLog, parts: Sequence[tuple[Part, pq.FileMetaData]], settings: LogSettings, engine: DuckDBEngine
+def refuse_bomb(
+    name: str,
+    parts: Sequence[tuple[Path, pq.FileMetaData]],
+    settings: LogSettings,
+    ask: Callable[[str, str], int],
 ) -> None:
-    """LogRefusedError where a file's rows would be far larger than itself: a page says one value for a million rows."""
-    most = max(ALWAYS_FINE, MAX_RATIO * log.bytes)
+    """LogRefusedError where a file's rows would be far larger than itself: a page says one value for a million rows.
+
+    Its footers say it of most; else the engine is asked, by SQL and the ``$file`` in it, how long the texts are.
+    """
+    most = max(ALWAYS_FINE, MAX_RATIO * sum(path.stat().st_size for path, _ in parts))
+    needed = {
+        path: [field for field in footer.schema.to_arrow_schema() if field.name in settings.needed_columns]
+        for path, footer in parts
+    }
     size = 0
-    for part, footer in parts:
-        needed = [field for field in footer.schema.to_arrow_schema() if field.name in settings.needed_columns]
+    for path, footer in parts:
         groups = [footer.row_group(g) for g in range(footer.num_row_groups)]
         unpacked = sum(group.column(c).total_uncompressed_size for group in groups for c in range(footer.num_columns))
         # Other values than texts take 8 bytes or so; of these the engine counts one that many rows have as one.
-        size += max(unpacked, 8 * footer.num_rows * len(needed))
-        texts = [f"{length}({quoted(field.name)})" for field in needed if (length := _length_of(field.type))]
+        size += max(unpacked, 8 * footer.num_rows * len(needed[path]))
+    for path, _ in parts:
+        texts = [f"{length}({quoted(field.name)})" for field in needed[path] if (length := _length_of(field.type))]
         if size <= most and texts:
             lengths = " + ".join(f"COALESCE(SUM({length}), 0)" for length in texts)
-            size += integer(
-                engine,
-                f"SELECT CAST({lengths} AS BIGINT) FROM read_parquet($file, hive_partitioning = false)",
-                file=str(part.path),
-            )
-        if size > most:
-            raise LogRefusedError(
-                f"{log.name}: the rows are more than {MAX_RATIO} times as large as the file; if this is a log "
-                "nevertheless, land it in parts, or as text"
-            )
+            sql = f"SELECT CAST({lengths} AS BIGINT) FROM read_parquet($file, hive_partitioning = false)"
+            size += ask(sql, str(path))
+    if size > most:
+        raise LogRefusedError(
+            f"{name}: the rows are more than {MAX_RATIO} times as large as the file; if this is a log nevertheless, "
+            "land it in parts, or as text"
+        )
 
 
 def _length_of(kind: pa.DataType) -> str | None:

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from sessrec_pipeline.caches import private_folder
+from sessrec_pipeline.failures import is_of_machine
 from sessrec_pipeline.storage.owners import BusyError, is_dead, owned, taken_over
 
 
@@ -32,15 +33,17 @@ class OtherVersionError(RuntimeError):
 def undamaged(path: Path) -> Iterator[None]:
     """Tell what reading ``path`` comes to as DamagedFileError: spoilt bytes may raise anything in who decodes them.
 
-    Not where the file may not be read, or another version of sessrec wrote it, which is no damage.
+    Not where the machine did not let it be read, or another version of sessrec wrote it, which is no damage.
     """
     try:
         yield
-    except (DamagedFileError, PermissionError):
+    except DamagedFileError:
         raise
     except OtherVersionError as error:
         raise OtherVersionError(f"{path}: {error}") from error
     except Exception as error:
+        if is_of_machine(error):
+            raise
         reason = " ".join(f"{error}".split()) or type(error).__name__
         raise DamagedFileError(path, f"it cannot be read ({reason})") from error
 

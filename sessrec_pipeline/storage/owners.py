@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sessrec_pipeline.clock import SECOND, lasting, moment
-from sessrec_pipeline.text import printable
+from sessrec_pipeline.text import say
 
 BEAT, SILENCE = 10.0, 40.0
 """Seconds between two signs of life, and without one after which a machine whose locks cannot be seen is dead."""
@@ -93,7 +93,7 @@ class Waiting:
             raise self.busy(f"gave up after {limit}: {self.whom()}; then run again")
         if waited >= NOTICE and not self.told:
             self.told = True
-            print(f"waiting, for at most {limit}: {printable(self.whom())}", file=sys.stderr, flush=True)
+            say(f"waiting, for at most {limit}: {self.whom()}", err=True)
         time.sleep(pause)
 
 

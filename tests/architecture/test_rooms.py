@@ -43,6 +43,18 @@ def test_every_room_has_its_place() -> None:
     assert rooms | {"assets"} == set(placed)
 
 
+def test_all_that_is_printed_goes_through_one_function() -> None:
+    """``say`` makes visible what would steer a terminal; two places draw by other means what is visible already."""
+    ways = ("print", "click.echo", "click.secho", "tqdm.write", "sys.stdout.write", "sys.stderr.write")
+    found = {
+        (module, ast.unparse(node))
+        for module, path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in ways
+    }
+    assert found == {("assets.logger", "tqdm.write"), ("sessrec_pipeline.failures", "sys.stderr.write")}
+
+
 def test_dagster_is_imported_by_what_runs_it_alone() -> None:
     found = set()
     for module, path in modules():

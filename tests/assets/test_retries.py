@@ -105,4 +105,4 @@ def test_publishing_is_tried_again_with_all_of_the_step(
 def test_an_error_that_passes_is_told_on_the_terminal(store: Store, waits: tuple[float, ...]) -> None:
     result = materialize(store, failing(1, PASSING[0]))
     (event,) = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY]
-    assert reason(event) == "[Errno 28] No space left on device"
+    assert "No space left on device; make room" in reason(event)

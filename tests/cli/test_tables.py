@@ -45,7 +45,7 @@ def test_no_cell_turns_the_terminal_upside_down() -> None:
     def command() -> None:
         print_table(["item"], [["\x1b[31mred\nline"]])
 
-    assert CliRunner().invoke(command).stdout.splitlines()[2:] == ["\ufffd[31mred line"]
+    assert CliRunner().invoke(command).stdout.splitlines()[2:] == ["\\x1b[31mred line"]
 
 
 @pytest.mark.parametrize("columns", [80, 100])

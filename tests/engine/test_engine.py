@@ -1,6 +1,8 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
@@ -145,6 +147,27 @@ def test_scratch_is_empty_after_an_error(settings: Settings) -> None:
 def test_memory_limit_is_the_setting(feed: Callable[..., Settings], limit: str, shown: str) -> None:
     with DuckDBEngine(feed(memory_limit=limit)) as engine:
         assert engine.scalar("SELECT current_setting('memory_limit')") == shown
+
+
+def test_spilling_leaves_room_on_the_drive(feed: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sessrec_pipeline.engine.duckdb.shutil.disk_usage", lambda folder: SimpleNamespace(free=10 << 20)
+    )
+    with DuckDBEngine(feed(memory_limit="16MB")) as engine:
+        assert engine.scalar("SELECT current_setting('max_temp_directory_size')") == "5.0 MiB"
+        with pytest.raises(duckdb.OutOfMemoryException, match="max_temp_directory_size"):
+            engine.write("t", "SELECT i, MD5(CAST(i AS VARCHAR)) AS text FROM range(2000000) AS r(i)")
+
+
+def test_the_jail_takes_in_a_landing_folder_on_another_drive(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "log.tsv").write_text("a\n1\n")
+    settings.landing.rmdir()
+    settings.landing.symlink_to(tmp_path / "drive")
+    with DuckDBEngine(settings) as engine:
+        assert integer(engine, "SELECT SUM(a) FROM read_csv($file)", file=str(settings.landing / "log.tsv")) == 1
+        with pytest.raises(duckdb.PermissionException):
+            engine.scalar("SELECT COUNT(*) FROM read_text($file)", file=str(tmp_path / "elsewhere"))
 
 
 def test_integer_refuses_what_is_no_whole_number(engine: DuckDBEngine) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -501,3 +502,17 @@ def test_real_logs(dataset: Callable[[str], Path], name: str, logs: dict[str, An
     folder, _, file = name.partition("/")
     look = look_at(dataset(folder) / file)
     assert (propose(look) if look.columns else None) == logs
+
+
+@pytest.mark.parametrize(("rows", "text"), [(5_000_000, "x"), (1_200_000, "x" * 300)], ids=["footer", "texts"])
+def test_a_bomb_is_refused_before_its_rows_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, text: str
+) -> None:
+    codes = pa.array(np.zeros(rows, np.int8))
+    texts = pa.DictionaryArray.from_arrays(codes, [text])
+    times = pa.DictionaryArray.from_arrays(codes, pa.array([1_700_000_000], pa.int64()))
+    bomb = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"SessionId": texts, "ItemId": texts, "Time": times}), bomb, compression="zstd")
+    monkeypatch.setattr(module, "_rows_of_parquet", lambda *_: pytest.fail("its rows were made"))
+    lines, readable = describe(bomb)
+    assert not readable and "the rows are more than 200 times as large as the file" in lines[-1]
