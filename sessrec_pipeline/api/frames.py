@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from sessrec_pipeline.logs.ids import MOST_SPOILT, UNSURE, has_control, id_text, is_spoilt, trimmed, whole
+from sessrec_pipeline.quality.ids import are_rounded, is_rounded_id
 from sessrec_pipeline.logs.sniff import NAMES, plain
 from sessrec_pipeline.logs.times import iso_instant, unclear_zone
 
@@ -218,16 +219,21 @@ def _texts(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         ).to_arrow_table()
         connection.register("ids", table)
         (spoilt,) = connection.sql(f"SELECT COUNT(*) FILTER ({is_spoilt('id')}) FROM ids").fetchall()[0]
+        ((rounded, zeros),) = connection.sql(
+            f"SELECT {are_rounded('id')}, COALESCE(SUM(rows) FILTER ({is_rounded_id('id')}), 0) "
+            "FROM (SELECT id, COUNT(*) AS rows FROM ids WHERE STRLEN(id) > 15 GROUP BY id)"
+        ).fetchall()
     text: pa.ChunkedArray = table["id"].cast(pa.string())
     if (row := _first(pc.equal(text, ""))) is not None:
         raise FrameError(f"column {name!r} has an empty text in row {row}: drop such rows or fill them")
     if (row := _first(table["control"])) is not None:
         raise FrameError(f"column {name!r} has a control character in row {row}: {array[row].as_py()!r}; mend it")
-    if spoilt > MOST_SPOILT * len(text):
-        raise FrameError(
-            f"column {name!r} holds ids that have lost digits, {spoilt:,} of {len(text):,}, as a spreadsheet leaves "
-            "them (4.46E+07): what they were cannot be known; export it as text"
-        )
+    for lost, example in ((spoilt, "4.46E+07"), (zeros if rounded else 0, "8672365521191820000")):
+        if lost > MOST_SPOILT * len(text):
+            raise FrameError(
+                f"column {name!r} holds ids that have lost digits, {lost:,} of {len(text):,}, as a spreadsheet leaves "
+                f"them ({example}): what they were cannot be known; export it as text"
+            )
     return text
 
 

@@ -21,6 +21,7 @@ from sessrec_pipeline.logs.ids import MOST_SPOILT, has_control, is_list, is_spoi
 from sessrec_pipeline.logs.parts import state_of, written_at
 from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.logs.times import NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
+from sessrec_pipeline.quality.ids import are_rounded, is_rounded_id
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.landed import LandedCopies
@@ -350,6 +351,7 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
                     f"({', '.join(text[:60] for (text,) in found)}): what they were cannot be known; {advice}, and "
                     "land the log again"
                 )
+    _refuse_rounded(log, kinds, rows, engine)
     if settings.format in ("tsv", "csv") and log.time_unit in POWERS:
         column = f"c{log.columns.index(settings.time)}"
         (count, example), *_ = engine.connection.execute(
@@ -359,6 +361,26 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
             raise LogRefusedError(
                 f"{log.name}: column {settings.time!r} holds times that are rounded to more than a second, {count:,} "
                 f"of {rows:,} ({example}): export it as whole numbers, and land the log again"
+            )
+
+
+def _refuse_rounded(log: LandedLog, kinds: dict[str, str], rows: int, engine: DuckDBEngine) -> None:
+    """Refuse a log in which all ids of more than 15 digits have zeros there: a spreadsheet keeps 15."""
+    long = ", ".join(f"COUNT(*) FILTER (STRLEN({kind}) > 15)" for kind in kinds)
+    (counts,) = engine.connection.execute(f"SELECT {long} FROM typed").fetchall()
+    for (kind, column), count in zip(kinds.items(), counts, strict=True):
+        if count <= MOST_SPOILT * rows:
+            continue
+        ids = f"SELECT {kind} AS id, COUNT(*) AS rows FROM typed WHERE STRLEN({kind}) > 15 GROUP BY id"
+        ((rounded, spoilt, examples),) = engine.connection.execute(
+            f"SELECT {are_rounded('id')}, SUM(rows) FILTER ({is_rounded_id('id')}), "
+            f"LIST(id ORDER BY rows DESC, id) FILTER ({is_rounded_id('id')}) FROM ({ids})"
+        ).fetchall()
+        if rounded and spoilt > MOST_SPOILT * rows:
+            raise LogRefusedError(
+                f"{log.name}: column {column!r} holds ids of more than 15 digits that are zeros from the 16th on, "
+                f"{spoilt:,} of {rows:,} ({', '.join(examples[:3])}): a spreadsheet has rounded them, and what they "
+                "were cannot be known; export it as text, and land the log again"
             )
 
 

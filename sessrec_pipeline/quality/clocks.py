@@ -125,6 +125,7 @@ def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
                 '([logs] time_unit = "order")'
             )
         ),
+        too_few=count > threshold * sessions,
     )
 
 
@@ -254,4 +255,5 @@ def same_time_steps(evidence: Evidence, threshold: float) -> Finding:
                 "learn it: believe them only if the file has the order in which the items were chosen"
             )
         ),
+        too_few=same > threshold * steps,
     )

@@ -11,9 +11,17 @@ RULES = (
     Rule(
         "ids_are_exact",
         "raw_sessions",
-        "At most 0.1 % of the events have an id in scientific notation.",
+        "At most 0.1 % of the events have an id in scientific notation, or a long one whose digits from the 16th on were "
+        "rounded to zeros.",
         0.001,
         ids.scientific,
+    ),
+    Rule(
+        "ids_have_no_separators",
+        "raw_sessions",
+        "At most 1 % of the events have an id with a separator before each three digits, such as 12.000.",
+        0.01,
+        ids.separated,
     ),
     Rule(
         "ids_are_readable",
@@ -36,6 +44,13 @@ RULES = (
         "characters that cannot be seen.",
         0.01,
         ids.lookalikes,
+    ),
+    Rule(
+        "columns_are_not_swapped",
+        "raw_sessions",
+        "In no log are half of the session ids, or more, items of the other logs while its own items are not.",
+        0.5,
+        ids.swapped,
     ),
     Rule(
         "times_go_forward",
@@ -97,7 +112,7 @@ RULES = (
         "no_catch_all",
         "sessions",
         "Sessions of more than 500 events have at most 3 % of all events together, no session has more than 10 %, no "
-        "five more than 30 %, and no item more than 30 %.",
+        "five more than 30 %, and no item more than 30 %; of fewer than 50 sessions or 100 events nothing is said.",
         0.03,
         sessions.catch_all,
     ),
