@@ -203,7 +203,8 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         "FROM seen), "
         # 7.0 and 007 are 7
         "numbers AS (SELECT kind, id, SUM(events) AS events, COALESCE(NULLIF(LTRIM("
-        "REGEXP_EXTRACT(fold, '^([0-9]+)([.]0+)?$', 1), '0'), ''), fold) AS fold FROM folds GROUP BY kind, id, fold), "
+        "REGEXP_EXTRACT(fold, '^([0-9]+)([.](0|00|0000+))?$', 1), '0'), ''), fold) AS fold FROM folds "
+        "GROUP BY kind, id, fold), "
         "alike AS (SELECT kind, SUM(events) - MAX(events) AS rarer, LIST(id ORDER BY events DESC, id) AS spelled "
         "FROM numbers GROUP BY kind, fold HAVING COUNT(*) > 1) "
         "SELECT kind, SUM(rarer), LIST(spelled[:2] ORDER BY rarer DESC, spelled)[:3] FROM alike GROUP BY kind",

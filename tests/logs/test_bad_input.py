@@ -553,9 +553,52 @@ def test_bad_input_that_the_system_does_not_open_is_refused(
 
 HOSTILE = [
     *("a*.tsv", "[ab].tsv", "a?.tsv", "a{b}.tsv", "a'.tsv", 'a".tsv', "a;b.tsv", "-rf", "a\nb.tsv", "a.tsv\n"),
-    *("../a.tsv", "a/b.tsv", "a\\b.tsv", "%2f.tsv", "\u202etsv.a", "é.tsv", "a" * 201, "a" * 240 + ".tsv", "", "."),
+    *("../a.tsv", "a/b.tsv", "a\\b.tsv", "%2f.tsv", "\u202etsv.a", "a\u200b.tsv", "a...b.tsv", "_a.tsv", "a" * 201, "a" * 240 + ".tsv", "", "."),
     *("'); DROP TABLE raw; --.tsv", "<img src=x>.tsv", "$(reboot).tsv", "..", "a\0.tsv"),
 ]
+
+
+WRONG_KINDS: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "jsonl in csv": ({"format": "csv"}, b'{"SessionId": "1", "ItemId": "a", "Time": 1}\n', "this looks like JSON"),
+    "json array in csv": ({"format": "csv"}, b'[{"SessionId":"1","ItemId":"a","Time":1}]', "this looks like JSON"),
+    "jsonl in tsv": ({"format": "tsv"}, b'{"SessionId": 1, "ItemId": 2, "Time": 1}\n', 'set \\[logs\\] format = "jsonl"'),
+    "csv in parquet": ({"format": "parquet"}, b"SessionId,ItemId,Time\n1,a,1\n", "this is no Parquet"),
+    "UTF-16 with a mark": ({}, "SessionId\tItemId\tTime\n".encode("utf-16"), "UTF-16 is not read: convert"),
+    "UTF-16 without one": ({}, "SessionId\tItemId\tTime\n".encode("utf-16-le"), "UTF-16 is not read: convert"),
+    "hint for Excel": ({"format": "csv", "delimiter": ";"}, b"sep=;\nSessionId;ItemId;Time\n1;a;1\n", "a hint for Excel"),
+    "comment": ({"format": "csv"}, b"# export\nSessionId,ItemId,Time\n1,a,1\n", "'# export', is a comment, not the"),
+}
+"""Settings, content, and what the sentence says."""
+
+
+@pytest.mark.parametrize("kind", WRONG_KINDS)
+def test_a_log_of_another_kind_is_named(feed: Feed, kind: str) -> None:
+    logs, content, words = WRONG_KINDS[kind]
+    settings = feed(logs=logs)
+    (settings.landing / "a.log").write_bytes(content)
+    with pytest.raises(LogRefusedError, match=words) as refused:
+        ingest_landed(settings, "a.log", lambda _: None)
+    assert "quotes" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tsv.gz", GOOD.encode(), r"a\.tsv\.gz: its name ends in \.gz, but it holds no gzip data; rename it"),
+        ("a.tsv", gzip.compress(GOOD.encode()), r"a\.tsv: it holds gzip data, but its name does not end in \.gz; rename"),
+    ],
+)
+def test_a_name_that_says_otherwise_than_the_data(feed: Feed, name: str, content: bytes, words: str) -> None:
+    settings = feed()
+    (settings.landing / name).write_bytes(content)
+    with pytest.raises(LogRefusedError, match=words):
+        ingest_landed(settings, name, lambda _: None)
+
+
+def test_a_header_that_begins_with_a_number_sign_is_one(feed: Feed) -> None:
+    settings = feed(logs={"session": "#SessionId"})
+    (settings.landing / "a.tsv").write_text(f"#SessionId\tItemId\tTime\n1\ta\t{T}\n")
+    assert ingest(settings, "a.tsv").items == ["a"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -184,6 +184,32 @@ def test_seven_is_seven_in_json(feed: Feed, text: str) -> None:
     assert items(settings, f'{{"SessionId": 1, "ItemId": {text}, "Time": {T}}}\n', "a.jsonl") == ["7"]
 
 
+def test_a_number_of_json_has_no_thousands(feed: Feed) -> None:
+    settings = feed(logs={"format": "jsonl"})
+    assert items(settings, f'{{"SessionId": 1, "ItemId": 7.000, "Time": {T}}}\n', "a.jsonl") == ["7"]
+
+
+def test_thousands_stay_apart_from_small_numbers_everywhere(feed: Feed) -> None:
+    texts = ["12.000", "12", "2.345", "1.000", "1", "7.0", "7"]
+    kept = ["12.000", "12", "2.345", "1.000", "1", "7", "7"]
+    assert items(feed(), tsv(*texts), "a.tsv") == kept
+    frame = pd.DataFrame({"session": 1, "item": texts, "time": range(len(texts))})
+    assert read_frame(frame, Columns(time_unit="s"))["item"].to_pylist() == kept
+    assert [id_text(text) for text in texts] == kept
+
+
+def test_long_numbers_that_a_spreadsheet_rounded_are_refused(feed: Feed) -> None:
+    rounded = [f"{8_672_365_521_191_82 + n % 9}0000" for n in range(30)]
+    exact = [str(8_672_365_521_191_823_456 + n * 31) for n in range(30)]
+    with pytest.raises(LogRefusedError, match=r"column 'ItemId' holds ids of more than 15 digits that are zeros from the "):
+        ingested(feed("rounded"), tsv(*rounded), "a.tsv")
+    with pytest.raises(LogRefusedError, match=r"column 'ItemId' .* 1 of 1 \(8672365521191820000\)"):
+        ingested(feed("one"), tsv("8672365521191820000"), "a.tsv")
+    assert items(feed("exact"), tsv(*exact), "a.tsv") == exact
+    with pytest.raises(FrameError, match="'item' holds ids that have lost digits, 30 of 30"):
+        read_frame(pd.DataFrame({"session": 1, "item": rounded, "time": range(30)}), Columns(time_unit="s"))
+
+
 def test_a_column_that_once_had_a_gap_is_the_same_in_every_file(feed: Feed) -> None:
     frame = pd.DataFrame({"SessionId": "s", "ItemId": [7, None, 30], "Time": T})
     assert items(feed("csv", logs={"format": "csv"}), frame.to_csv(index=False), "a.csv") == ["7", "30"]
