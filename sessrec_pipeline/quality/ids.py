@@ -122,7 +122,7 @@ def are_rounded(column: str) -> str:
         f"COALESCE(SUM(LENGTH({column}) - 15) FILTER ({rounded}), 0) >= 4 "
         f"AND ({n} >= {MOST_ROUNDED} * COUNT(*) FILTER ({long}) "
         f"OR {n} >= 3 + {ROUNDED_BY_CHANCE} * SUM(POW(10.0, 15 - LENGTH({column}))) FILTER ({long})) "
-        f"AND ({n} < 5 OR COUNT(*) FILTER ({rounded} AND SUBSTR({column}, 15, 1) <> '0') >= {n} / 2)"
+        f"AND COUNT(*) FILTER ({rounded} AND SUBSTR({column}, 15, 1) <> '0') >= {n} / 2"
     )
 
 
