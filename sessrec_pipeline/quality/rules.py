@@ -87,7 +87,7 @@ RULES = (
     Rule(
         "no_stray_times",
         "sessions",
-        "No sessions begin long after, or before, all others.",
+        "No sessions begin long after, or before, all others, and no events come long after them.",
         0,
         clocks.strays,
         clock=True,

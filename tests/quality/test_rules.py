@@ -241,6 +241,23 @@ def test_sessions_of_a_clock_that_is_behind_are_named(findings: Find) -> None:
     assert found["no_stray_times"].seen.startswith("1 of 301 sessions (0.3 %) begin 400 days before all others")
 
 
+@pytest.mark.parametrize(("hours", "events"), [(924 * 24, 1), (36, 1), (36, 3)])
+def test_events_of_a_clock_that_is_ahead_inside_an_early_session_are_named(
+    findings: Find, hours: int, events: int
+) -> None:
+    end = max(t for *_, t in Healthy().rows)
+    rows = [(s, i, end + hours * HOUR + n if 5 <= n < 5 + events else t) for n, (s, i, t) in enumerate(Healthy().rows)]
+    found = findings(rows)["no_stray_times"]
+    assert found.seen.startswith(f"{events} of 1,200 events (") and " after all others" in found.seen
+    assert found.examples[0].startswith("'s001' (2024-01-01") and "[split] rule, days" in found.advice
+
+
+def test_the_whole_span_of_stray_sessions_is_told(findings: Find) -> None:
+    early = [("y", "i1", START - 72 * DAY), ("z", "i1", START - 3 * DAY)]
+    found = findings([(s, i, t) for s, i, t in early for _ in range(2)] + Healthy().rows)["no_stray_times"]
+    assert found.seen.startswith("2 of 302 sessions (0.7 %) begin 3 days to 72 days before all others, until 2023-12-29")
+
+
 @pytest.mark.parametrize("days", [366, -365])
 def test_a_whole_log_with_a_wrong_year_is_named(findings: Find, days: int) -> None:
     rows = [(s, i, t + days * DAY * (n >= 1080)) for n, (s, i, t) in enumerate(Healthy().rows)]
