@@ -222,7 +222,11 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
             "SELECT reason, COUNT(*), MIN(line), ARG_MIN(COALESCE(text, CONCAT_WS(' | ', session, item, time)), line) "
             "FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
         ).fetchall()
-        found = [finding for _, finding in examine_log(Evidence(connection, home))] if rows else []
+        found = (
+            [finding for _, finding in examine_log(Evidence(connection, home, {"events": ingested.events.stats}))]
+            if rows
+            else []
+        )
     where = "in row" if look.format == "parquet" else "on line"
     texts = _lines_of(sample, look, {line for _, line in ingested.left_out.values()})
     lines.append(f"  {counted(sum(rows for rows, _ in ingested.left_out.values()), 'row')} left out by rule")

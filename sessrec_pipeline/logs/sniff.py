@@ -221,7 +221,9 @@ def _without_preamble(lines: list[str], look: Look) -> list[str]:
         if any(lines[first].count(d) == lines[-1].count(d) for d in delimiters):  # the names begin with a number sign
             break
         if not first:
-            look.notes.append(f"The first line, {lines[0][:40]!r}, is {what}: delete it, and any more before the header.")
+            look.notes.append(
+                f"The first line, {lines[0][:40]!r}, is {what}: delete it, and any more before the header."
+            )
         first += 1
     return lines[first:]
 

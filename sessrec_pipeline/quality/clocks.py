@@ -10,6 +10,8 @@ from sessrec_pipeline.quality.rule import Evidence, Finding, duration, in_sessio
 from sessrec_pipeline.text import N_, Said
 
 MINUTE = HOUR // 60
+UNSURE_HOUR = "unsure_in_doubled_hours"
+"""Among a log's counts: events of which nobody knows whether they are in the first or the second of two hours."""
 FEWEST_EVENTS, FEWEST_SECONDS, HALF_A_DAY = 200, 20, 11
 """Of fewer events, seconds or hours of the day no part of a clock is missed."""
 FEWEST_SESSIONS = 20
@@ -128,7 +130,10 @@ def _stray_events(evidence: Evidence) -> Finding | None:
             part=part(late.sessions, int(counts.sum())),
             time=duration(late.gap),
         ),
-        [Said(N_("{session} ({start} to {end})"), session=shown(s), start=moment(a), end=moment(z)) for s, a, z in examples],
+        [
+            Said(N_("{session} ({start} to {end})"), session=shown(s), start=moment(a), end=moment(z))
+            for s, a, z in examples
+        ],
         Said(AHEAD),
     )
 
@@ -252,6 +257,25 @@ def goes_back(evidence: Evidence, threshold: float) -> Finding:
                 "a clock was set back (the end of summer time, where times are local: [logs] time_zone) or rows were "
                 "written late; the events are put into the order of their times, which may not be that in which they "
                 "came"
+            )
+        ),
+    )
+
+
+def doubled_hours(evidence: Evidence, threshold: float) -> Finding:
+    """Events in an hour that the clock of ``[logs] time_zone`` showed twice, of which nothing says in which."""
+    count = evidence.count("events", UNSURE_HOUR)
+    (total,) = evidence.row("SELECT COUNT(*) FROM events")
+    return Finding(
+        count > threshold * total,
+        Said(
+            N_("{part} lie in an hour that the clock showed twice, and nothing says in which of the two"),
+            part=part(count, total),
+        ),
+        advice=Said(
+            N_(
+                "they are taken for the first one, and may be an hour early; write times with their offset, in UTC, or "
+                "the rows in the order in which they came"
             )
         ),
     )

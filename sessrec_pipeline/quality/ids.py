@@ -132,9 +132,7 @@ def separated(evidence: Evidence, threshold: float) -> Finding:
         "the column {column} was written with thousands apart (12.000 for 12000) or with three decimals; such an id is "
         "kept as it stands, and is another one than 12000 or 12; export whole numbers without a separator"
     )
-    return _spoilt(
-        evidence, threshold, SEPARATED_IDS, advice, "REGEXP_FULL_MATCH(id, $pattern)", pattern=THOUSANDS
-    )
+    return _spoilt(evidence, threshold, SEPARATED_IDS, advice, "REGEXP_FULL_MATCH(id, $pattern)", pattern=THOUSANDS)
 
 
 def unreadable(evidence: Evidence, threshold: float) -> Finding:

@@ -62,6 +62,14 @@ RULES = (
         clock=True,
     ),
     Rule(
+        "local_times_are_one",
+        "raw_sessions",
+        "At most 0.1 % of the events lie in an hour that the clock showed twice without a sign of which it is.",
+        0.001,
+        clocks.doubled_hours,
+        clock=True,
+    ),
+    Rule(
         "times_have_a_clock",
         "raw_sessions",
         "At most a quarter of the sessions start at one time of day.",
@@ -193,7 +201,7 @@ def examine_log(evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
     }
     assets: tuple[Asset, ...] = ("raw_sessions", "sessions")
     for asset in assets:
-        yield from examine(asset, replace(evidence, stats={"sessions": counts}))
+        yield from examine(asset, replace(evidence, stats={**evidence.stats, "sessions": counts}))
 
 
 def examine(asset: Asset, evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:

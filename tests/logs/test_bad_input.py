@@ -553,7 +553,20 @@ def test_bad_input_that_the_system_does_not_open_is_refused(
 
 HOSTILE = [
     *("a*.tsv", "[ab].tsv", "a?.tsv", "a{b}.tsv", "a'.tsv", 'a".tsv', "a;b.tsv", "-rf", "a\nb.tsv", "a.tsv\n"),
-    *("../a.tsv", "a/b.tsv", "a\\b.tsv", "%2f.tsv", "\u202etsv.a", "a\u200b.tsv", "a...b.tsv", "_a.tsv", "a" * 201, "a" * 240 + ".tsv", "", "."),
+    *(
+        "../a.tsv",
+        "a/b.tsv",
+        "a\\b.tsv",
+        "%2f.tsv",
+        "\u202etsv.a",
+        "a\u200b.tsv",
+        "a...b.tsv",
+        "_a.tsv",
+        "a" * 201,
+        "a" * 240 + ".tsv",
+        "",
+        ".",
+    ),
     *("'); DROP TABLE raw; --.tsv", "<img src=x>.tsv", "$(reboot).tsv", "..", "a\0.tsv"),
 ]
 
@@ -561,11 +574,19 @@ HOSTILE = [
 WRONG_KINDS: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "jsonl in csv": ({"format": "csv"}, b'{"SessionId": "1", "ItemId": "a", "Time": 1}\n', "this looks like JSON"),
     "json array in csv": ({"format": "csv"}, b'[{"SessionId":"1","ItemId":"a","Time":1}]', "this looks like JSON"),
-    "jsonl in tsv": ({"format": "tsv"}, b'{"SessionId": 1, "ItemId": 2, "Time": 1}\n', 'set \\[logs\\] format = "jsonl"'),
+    "jsonl in tsv": (
+        {"format": "tsv"},
+        b'{"SessionId": 1, "ItemId": 2, "Time": 1}\n',
+        'set \\[logs\\] format = "jsonl"',
+    ),
     "csv in parquet": ({"format": "parquet"}, b"SessionId,ItemId,Time\n1,a,1\n", "this is no Parquet"),
     "UTF-16 with a mark": ({}, "SessionId\tItemId\tTime\n".encode("utf-16"), "UTF-16 is not read: convert"),
     "UTF-16 without one": ({}, "SessionId\tItemId\tTime\n".encode("utf-16-le"), "UTF-16 is not read: convert"),
-    "hint for Excel": ({"format": "csv", "delimiter": ";"}, b"sep=;\nSessionId;ItemId;Time\n1;a;1\n", "a hint for Excel"),
+    "hint for Excel": (
+        {"format": "csv", "delimiter": ";"},
+        b"sep=;\nSessionId;ItemId;Time\n1;a;1\n",
+        "a hint for Excel",
+    ),
     "comment": ({"format": "csv"}, b"# export\nSessionId,ItemId,Time\n1,a,1\n", "'# export', is a comment, not the"),
 }
 """Settings, content, and what the sentence says."""

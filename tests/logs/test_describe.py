@@ -355,7 +355,10 @@ def test_event_types_without_a_rule_are_pointed_out(tmp_path: Path) -> None:
         (f"session,session,item,time\n1,1,a,{T}\n", "Column 'session' stands twice"),
         ("session,item,time\n1,a,12/1/2010 8:26\n", "can be read in several ways, and nothing decides which"),
         ("session,item,time\n1,a,1/2\n", "The time '1/2' is written in no way that is known"),
-        (f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n", "are written in 2 ways, 1 as '2024-01-01 10:00 IST', 1"),
+        (
+            f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n",
+            "are written in 2 ways, 1 as '2024-01-01 10:00 IST', 1",
+        ),
         ("session,item,time\n1,a,2024-01-01 10:00:00 IST\n", "set [logs] time_zone to the place"),
         (
             "session,item,time\n1,a,7\n1,b,8\n",
@@ -509,7 +512,9 @@ def test_real_logs(dataset: Callable[[str], Path], name: str, logs: dict[str, An
 
 
 def rows_of(times: list[str], header: str = "session_id,item_id,ts\n") -> str:
-    return header + "".join(f"{1000000000000 + n // 3 * 7919},{10000000000000 + n % 7},{t}\n" for n, t in enumerate(times))
+    return header + "".join(
+        f"{1000000000000 + n // 3 * 7919},{10000000000000 + n % 7},{t}\n" for n, t in enumerate(times)
+    )
 
 
 @pytest.mark.parametrize(

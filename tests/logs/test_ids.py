@@ -201,7 +201,9 @@ def test_thousands_stay_apart_from_small_numbers_everywhere(feed: Feed) -> None:
 def test_long_numbers_that_a_spreadsheet_rounded_are_refused(feed: Feed) -> None:
     rounded = [f"{8_672_365_521_191_82 + n % 9}0000" for n in range(30)]
     exact = [str(8_672_365_521_191_823_456 + n * 31) for n in range(30)]
-    with pytest.raises(LogRefusedError, match=r"column 'ItemId' holds ids of more than 15 digits that are zeros from the "):
+    with pytest.raises(
+        LogRefusedError, match=r"column 'ItemId' holds ids of more than 15 digits that are zeros from the "
+    ):
         ingested(feed("rounded"), tsv(*rounded), "a.tsv")
     with pytest.raises(LogRefusedError, match=r"column 'ItemId' .* 1 of 1 \(8672365521191820000\)"):
         ingested(feed("one"), tsv("8672365521191820000"), "a.tsv")

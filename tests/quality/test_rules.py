@@ -192,15 +192,22 @@ def test_one_log_that_was_rounded_among_others_is_named(findings: Find) -> None:
 def test_long_numbers_that_always_ended_in_zeros_are_exact(findings: Find) -> None:
     """Times as ids, in nanoseconds of a clock of milliseconds or seconds."""
     for unit in (1_000_000, 1_000_000_000):
-        times = {i: str(1_700_000_000_000_000_000 + n * 7 * unit) for n, i in enumerate({i for _, i, _ in Healthy().rows})}
+        times = {
+            i: str(1_700_000_000_000_000_000 + n * 7 * unit) for n, i in enumerate({i for _, i, _ in Healthy().rows})
+        }
         assert findings([(s, times[i], t) for s, i, t in Healthy().rows]) == {}
 
 
 @pytest.mark.parametrize("separator", [".", ",", "'", "\u00a0", "\u202f", " "])
 def test_thousands_with_a_separator_are_named(findings: Find, separator: str) -> None:
-    ids = [f"{n}{separator}{k}" for n, k in ((12, "000"), (1, "234"), (2, "345"), (1, f"234{separator}567"))] + ["5", "12"]
+    ids = [f"{n}{separator}{k}" for n, k in ((12, "000"), (1, "234"), (2, "345"), (1, f"234{separator}567"))] + [
+        "5",
+        "12",
+    ]
     found = findings([(s, ids[n % 6], t) for n, (s, _, t) in enumerate(Healthy().rows)])["ids_have_no_separators"]
-    assert found.seen.startswith("800 of 1,200 events (66.7 %) have an item id with a separator before each three digits")
+    assert found.seen.startswith(
+        "800 of 1,200 events (66.7 %) have an item id with a separator before each three digits"
+    )
     assert "'ItemId'" in found.advice
 
 
@@ -255,7 +262,9 @@ def test_events_of_a_clock_that_is_ahead_inside_an_early_session_are_named(
 def test_the_whole_span_of_stray_sessions_is_told(findings: Find) -> None:
     early = [("y", "i1", START - 72 * DAY), ("z", "i1", START - 3 * DAY)]
     found = findings([(s, i, t) for s, i, t in early for _ in range(2)] + Healthy().rows)["no_stray_times"]
-    assert found.seen.startswith("2 of 302 sessions (0.7 %) begin 3 days to 72 days before all others, until 2023-12-29")
+    assert found.seen.startswith(
+        "2 of 302 sessions (0.7 %) begin 3 days to 72 days before all others, until 2023-12-29"
+    )
 
 
 @pytest.mark.parametrize("days", [366, -365])
@@ -420,10 +429,7 @@ def test_of_too_few_events_it_is_said_that_they_say_nothing(tmp_path: Path) -> N
         connection.register("events", pa.table({"log": ["a"] * 50, "line": range(50), **columns}))
         found = {r.name: f for r, f in examine_log(Evidence(connection, FeedSettings(home=tmp_path)))}
     assert not any(finding.broken for finding in found.values())
-    assert (
-        found["no_catch_all"].sentence
-        == "50 of 50 events (100.0 %) are on one item, 'a'; of so few it says nothing"
-    )
+    assert found["no_catch_all"].sentence == "50 of 50 events (100.0 %) are on one item, 'a'; of so few it says nothing"
 
 
 def test_ids_of_requests_are_named(findings: Find) -> None:
