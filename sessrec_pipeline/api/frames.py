@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from sessrec_pipeline.logs.ids import MOST_SPOILT, UNSURE, has_control, id_text, is_spoilt, trimmed, whole
-from sessrec_pipeline.quality.ids import are_rounded, is_rounded_id
 from sessrec_pipeline.logs.sniff import NAMES, plain
 from sessrec_pipeline.logs.times import iso_instant, unclear_zone
+from sessrec_pipeline.quality.ids import are_rounded, is_rounded_id
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

@@ -21,7 +21,7 @@ from sessrec_pipeline.logs.propose import propose
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.quality import Evidence, examine_log
-from sessrec_pipeline.quality.rule import part
+from sessrec_pipeline.quality.rule import part as share_of
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
 from sessrec_pipeline.settings.base import in_words
 from sessrec_pipeline.storage.files import passing_folder
@@ -237,7 +237,7 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
     lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
     lost = sum(n for _, n, *_ in bad)
     if lost > MUCH_LOST * (judged := int(ingested.events.stats["events"]) + lost):
-        lines.append(f"warning: {part(lost, judged, 'rows')} would be lost, for they cannot be read")
+        lines.append(f"warning: {share_of(lost, judged, 'rows')} would be lost, for they cannot be read")
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
 
 

@@ -198,7 +198,8 @@ def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
             header.split(settings.separator)
         ):
             raise LogRefusedError(
-                f"{name}: the first line, {header[:40]!r}, is {what}, not the header; delete the lines before the header"
+                f"{name}: the first line, {header[:40]!r}, is {what}, not the header; delete the lines before the "
+                "header"
             )
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if settings.format == "csv" else csv.QUOTE_NONE
         try:

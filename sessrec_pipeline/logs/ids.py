@@ -4,7 +4,7 @@ Everything that takes ids asks here: ``id_text`` for one value, and the SQL for 
 trimmed of blanks and of what cannot be seen, taken out of the quotes that spreadsheets and TSV writers put around it
 (="7", "7", '7), composed (NFC), and a whole number that a writer of floating numbers made of it (7.0, 7., 7,0, 4.46E7
 of Java) is written as the integer. Other numbers with a point stay text (1.10 is a version, 12.000 are twelve thousand
-in many countries); numbers whose digits are lost (4.46E+07 of a spreadsheet) cannot be an id, and ``SPOILT`` finds them.
+in many countries); numbers whose digits are lost (4.46E+07 of a spreadsheet) cannot be an id: ``SPOILT`` finds them.
 """
 
 import math

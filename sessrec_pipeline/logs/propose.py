@@ -102,8 +102,9 @@ def _assign_roles(look: Look) -> None:
     times = [column for column in others if _is_time(look.values(column))]
     if times and "time" not in look.roles:
         look.roles["time"] = max(times, key=lambda column: _likelihood_of_time(look.values(column)))
-    if "event type" not in look.roles:
-        look.roles |= {"event type": kind for kind in others if _is_event_type(look.values(kind))}
+    kinds = [column for column in others if _is_event_type(look.values(column))]
+    if kinds:
+        look.roles.setdefault("event type", kinds[0])
     if not look.header:
         _roles_without_names(look)
 

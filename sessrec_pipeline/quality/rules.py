@@ -11,8 +11,8 @@ RULES = (
     Rule(
         "ids_are_exact",
         "raw_sessions",
-        "At most 0.1 % of the events have an id in scientific notation, or a long one whose digits from the 16th on were "
-        "rounded to zeros.",
+        "At most 0.1 % of the events have an id in scientific notation, or a long one whose digits from the 16th on "
+        "were rounded to zeros.",
         0.001,
         ids.scientific,
     ),

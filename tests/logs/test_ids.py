@@ -210,7 +210,7 @@ def test_long_numbers_that_a_spreadsheet_rounded_are_refused(feed: Feed) -> None
     assert items(feed("exact"), tsv(*exact), "a.tsv") == exact
     for kind in (str, "int64"):
         frame = pd.DataFrame({"session": 1, "item": pd.Series(rounded).astype(kind), "time": range(30)})
-        with pytest.raises(FrameError, match="'item' holds ids that have lost digits, 30 of 30.*8672365521191820000"):
+        with pytest.raises(FrameError, match=r"'item' holds ids that have lost digits, 30 of 30.*8672365521191820000"):
             read_frame(frame, Columns(time_unit="s"))
 
 
