@@ -152,7 +152,7 @@ def _time_or_note(look: Look) -> dict[str, str] | None:
         )
     if formats:
         return {"time_format": formats[0]}
-    if len(_spellings(values)) > 1:
+    if len(_spellings(values)) > 1 and any(number(value) is None for value in values):
         return None
     note, works = _no_moment(look, values)
     look.notes.append(f"The time {values[0]!r} {note}.")
@@ -202,7 +202,7 @@ def _spellings(values: Sequence[str]) -> dict[str, list[str]]:
     for value in values:
         found = ["iso8601"] if ISO.fullmatch(value.strip()) else [f for f in time_formats(value) if fits(value, f)]
         if not found and number(value) is not None:
-            found = ["a number"]
+            found = [time_unit([value]) or "a number"]
         found = found[:1] if found and found[0].startswith("%Y") else found
         if len(found) == 1:
             ways.setdefault(found[0], []).append(value)

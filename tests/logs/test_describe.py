@@ -543,6 +543,12 @@ def test_a_few_times_written_otherwise_leave_the_proposal(tmp_path: Path) -> Non
     assert lines[-1] == "warning: 4 of 40 rows (10.0 %) would be lost, for they cannot be read"
 
 
+def test_a_few_times_in_another_unit_are_named(tmp_path: Path) -> None:
+    lines, readable = describe(written(tmp_path, rows_of([f"{T + n}{'' if n % 10 else '000'}" for n in range(40)])))
+    assert readable
+    assert any(f"are written in 2 ways, 36 as '{T + 1}', 4 as '{T}000'" in line for line in lines)
+
+
 @pytest.mark.parametrize(("old", "proposed"), [(1, False), (20, True)])
 def test_one_time_of_1995_does_not_move_the_earliest_year(tmp_path: Path, old: int, proposed: bool) -> None:
     times = [f"{1995 if n < old else 2024}-03-20 08:{n % 60:02}:25" for n in range(200)]
