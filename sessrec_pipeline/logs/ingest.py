@@ -418,20 +418,21 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
 
 def _refuse_rounded(log: LandedLog, kinds: dict[str, str], rows: int, engine: DuckDBEngine) -> None:
     """Refuse a log in which all ids of more than 15 digits have zeros there: a spreadsheet keeps 15."""
-    long = ", ".join(f"COUNT(*) FILTER (STRLEN({kind}) > 15)" for kind in kinds)
-    (counts,) = engine.connection.execute(f"SELECT {long} FROM typed").fetchall()
+    seem = [f"STRLEN({kind}) > 15 AND ENDS_WITH({kind}, '0') AND {is_rounded_id(kind)}" for kind in kinds]
+    (counts,) = engine.connection.execute(
+        f"SELECT {', '.join(f'COUNT(*) FILTER ({condition})' for condition in seem)} FROM typed"
+    ).fetchall()
     for (kind, column), count in zip(kinds.items(), counts, strict=True):
         if count <= MOST_SPOILT * rows:
             continue
         ids = f"SELECT {kind} AS id, COUNT(*) AS rows FROM typed WHERE STRLEN({kind}) > 15 GROUP BY id"
-        ((rounded, spoilt, examples),) = engine.connection.execute(
-            f"SELECT {are_rounded('id')}, SUM(rows) FILTER ({is_rounded_id('id')}), "
-            f"LIST(id ORDER BY rows DESC, id) FILTER ({is_rounded_id('id')}) FROM ({ids})"
+        ((rounded, examples),) = engine.connection.execute(
+            f"SELECT {are_rounded('id')}, LIST(id ORDER BY rows DESC, id) FILTER ({is_rounded_id('id')}) FROM ({ids})"
         ).fetchall()
-        if rounded and spoilt > MOST_SPOILT * rows:
+        if rounded:
             raise LogRefusedError(
                 f"{log.name}: column {column!r} holds ids of more than 15 digits that are zeros from the 16th on, "
-                f"{spoilt:,} of {rows:,} ({', '.join(examples[:3])}): a spreadsheet has rounded them, and what they "
+                f"{count:,} of {rows:,} ({', '.join(examples[:3])}): a spreadsheet has rounded them, and what they "
                 "were cannot be known; export it as text, and land the log again"
             )
 
