@@ -92,6 +92,7 @@ def _number(stored: Stored, name: str) -> int:
             {
                 "few_quarantined": "At most 1 % of a log's rows are unreadable.",
                 "files_are_there": "The file of every log whose rows are in the results lies in the landing folder.",
+                "logs_keep_their_rows": "No log has less than half of the rows that an earlier file of its name had.",
                 "logs_differ": "No two logs have half of their events, or more, in common.",
             },
             blocking=False,
@@ -155,11 +156,14 @@ def ingestion_checks(
     yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, seen=told)
     held = [raw for raw, _ in logs if not is_withdrawn(raw.node)]
     taken = {raw.node.id for raw in store.in_window(held)}
-    names = [str(raw.node.partition) for raw in held if raw.node.id in taken]
+    names = [str(raw.node.partition) for raw in held if raw.node.id in taken and raw.node.rows]
     kept = kept_logs(store)
     gone = [name for name in names if name not in kept and not (settings.landing / name).exists()]
     told = f"no file: {_some(gone)}; land it again, or take its rows out with `sessrec withdraw`" if gone else "all"
     yield _result("raw_sessions", "files_are_there", not gone, severity=WARN, seen=told)
+    shrunk = _some([f"{name} had {before:,} rows and has {now:,} now" for name, before, now in _shrunk(store, held)])
+    told = f"{shrunk}; if its file was cut off or emptied, land it again" if shrunk else "all"
+    yield _result("raw_sessions", "logs_keep_their_rows", not shrunk, severity=WARN, seen=told)
     alike = _alike(settings, held) if len(held) > 1 else []
     pairs = _some([f"{one} and {other} ({100 * share:.0f} % of the smaller one)" for one, other, share in alike])
     told = f"{pairs}; where one corrects the other, take out the other with `sessrec withdraw`" if alike else "none"
@@ -168,6 +172,29 @@ def ingestion_checks(
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in counts.items() if number) or "none"
+
+
+def _shrunk(store: Store, logs: Sequence[Stored]) -> list[tuple[str, int, int]]:
+    """Logs whose file has less than half of the rows that an earlier one had, with both counts; the most lost first.
+
+    Of the versions that are kept: those of the same file say nothing, nor do those without rows for being withdrawn.
+    """
+    most: dict[str, tuple[int, Stored]] = {}
+    for version in store.versions("raw_sessions"):
+        name, rows = str(version.stored.node.partition), _number(version.stored, "rows_in")
+        if not version.current and rows > most.get(name, (0,))[0]:
+            most[name] = rows, version.stored
+    found = []
+    for log in logs:
+        name, now = str(log.node.partition), _number(log, "rows_in")
+        before, earlier = most.get(name, (0, log))
+        if now < before / 2 and _landed(log) != _landed(earlier):
+            found.append((name, before, now))
+    return sorted(found, key=lambda one: (one[2] - one[1], one[0]))
+
+
+def _landed(log: Stored) -> set[str]:
+    return {node.data_version for node in log.lineage.ancestors if node.asset == "landing"}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import pyarrow.dataset as pds
 from sessrec_pipeline.logs.ids import MOST_SPOILT, UNSURE, has_control, id_text, is_spoilt, trimmed, whole
 from sessrec_pipeline.logs.sniff import NAMES, plain
 from sessrec_pipeline.logs.times import iso_instant, unclear_zone
+from sessrec_pipeline.quality.ids import ROUNDED, are_rounded, is_rounded_id
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -171,7 +172,7 @@ def _ids(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     array = _without_nulls(array, name)
     kind = array.type
     if pa.types.is_integer(kind):
-        return array.cast(pa.string())
+        return _check_long(array.cast(pa.string()), name)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _whole_numbers(array, name)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_text(kind):
@@ -180,7 +181,8 @@ def _ids(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         except pa.ArrowInvalid:
             raise FrameError(f"column {name!r} holds {kind} that is no UTF-8: ids are whole numbers or text") from None
         # Most ids are plain, and looking is faster.
-        return text if pc.all(pc.match_substring_regex(text, "^[0-9A-Za-z_-]+$")).as_py() else _texts(text, name)
+        plain_ids = pc.all(pc.match_substring_regex(text, "^[0-9A-Za-z_-]+$")).as_py()
+        return _check_long(text if plain_ids else _texts(text, name), name)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([[str(value) for value in array.to_pylist()]], pa.string())
     raise FrameError(f"column {name!r} holds {kind} (row 0: {array[0].as_py()!r}): ids are whole numbers or text, for "
@@ -223,12 +225,31 @@ def _texts(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise FrameError(f"column {name!r} has an empty text in row {row}: drop such rows or fill them")
     if (row := _first(table["control"])) is not None:
         raise FrameError(f"column {name!r} has a control character in row {row}: {array[row].as_py()!r}; mend it")
-    if spoilt > MOST_SPOILT * len(text):
-        raise FrameError(
-            f"column {name!r} holds ids that have lost digits, {spoilt:,} of {len(text):,}, as a spreadsheet leaves "
-            "them (4.46E+07): what they were cannot be known; export it as text"
-        )
+    _check_exact(spoilt, len(text), "4.46E+07", name)
     return text
+
+
+def _check_long(text: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """FrameError where long numbers have 15 digits and zeros, as a log is refused; else the same ids."""
+    zeros = pc.sum(pc.match_substring_regex(text, f"^{ROUNDED}$")).as_py() or 0
+    if zeros <= MOST_SPOILT * len(text):
+        return text
+    with duckdb.connect() as connection:
+        connection.register("frame", pa.table({"id": text}))
+        ((rounded, example),) = connection.sql(
+            f"SELECT {are_rounded('id')}, MIN(id) FILTER ({is_rounded_id('id')}) "
+            "FROM (SELECT DISTINCT id FROM frame WHERE STRLEN(id) > 15)"
+        ).fetchall()
+    _check_exact(zeros if rounded else 0, len(text), example, name)
+    return text
+
+
+def _check_exact(lost: int, rows: int, example: str, name: str) -> None:
+    if lost > MOST_SPOILT * rows:
+        raise FrameError(
+            f"column {name!r} holds ids that have lost digits, {lost:,} of {rows:,}, as a spreadsheet leaves "
+            f"them ({example}): what they were cannot be known; export it as text"
+        )
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -22,6 +22,7 @@ from sessrec_pipeline.logs.readers import refuse_bomb
 from sessrec_pipeline.logs.sniff import Look, look_at
 from sessrec_pipeline.logs.unpack import PACKED, Compression, PackedDataError, compression_of_name, unpacked
 from sessrec_pipeline.quality import Evidence, examine_log
+from sessrec_pipeline.quality.rule import part as share_of
 from sessrec_pipeline.settings import LogSettings, Settings, log_presets
 from sessrec_pipeline.settings.base import in_words
 from sessrec_pipeline.storage.files import passing_folder
@@ -30,6 +31,8 @@ from sessrec_pipeline.text import counted
 MOST_BYTES = 64 << 20
 """Of unpacked text; of a longer file the first so many bytes are ingested, and of Parquet the first ``MOST_ROWS``."""
 MOST_ROWS = 1_000_000
+MUCH_LOST = 0.01
+"""A larger share of rows in quarantine is warned of."""
 PROPOSAL, READ_SO = "proposal for sessrec.toml:", "read so, "
 """What stands before and after the proposed settings."""
 SHOWN = 72
@@ -228,7 +231,11 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
             "SELECT reason, COUNT(*), MIN(line), ARG_MIN(COALESCE(text, CONCAT_WS(' | ', session, item, time)), line) "
             "FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
         ).fetchall()
-        found = [finding for _, finding in examine_log(Evidence(connection, home))] if rows else []
+        found = (
+            [finding for _, finding in examine_log(Evidence(connection, home, {"events": ingested.events.stats}))]
+            if rows
+            else []
+        )
     where = "in row" if look.format == "parquet" else "on line"
     texts = _lines_of(sample, look, {line for _, line in ingested.left_out.values()})
     lines.append(f"  {counted(sum(rows for rows, _ in ingested.left_out.values()), 'row')} left out by rule")
@@ -237,6 +244,9 @@ def _outcome(home: Settings, ingested: Ingested, sample: Path, look: Look) -> li
     lines.append(f"  {counted(sum(rows for _, rows, *_ in bad), 'row')} quarantined")
     lines += [f"    {rows:,} {reason}; the first {where} {line}: {_short(text)}" for reason, rows, line, text in bad]
     lines += [f"    {reason}: {ADVICE[reason]}" for reason, *_ in bad if reason in ADVICE]
+    lost = sum(n for _, n, *_ in bad)
+    if lost > MUCH_LOST * (judged := int(ingested.events.stats["events"]) + lost):
+        lines.append(f"warning: {share_of(lost, judged, 'rows')} would be lost, for they cannot be read")
     return lines + [f"warning: {finding.sentence}" for finding in found if finding.broken]
 
 

@@ -1,8 +1,10 @@
 """What a landed log must be before an engine may see it: refused files cost a sentence, not a night."""
 
+import codecs
 import csv
 import re
 import stat
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +24,16 @@ from sessrec_pipeline.logs.unpack import (
     unpacked,
 )
 from sessrec_pipeline.settings import LogSettings
+from sessrec_pipeline.storage.files import file_name
 
 PARQUET_MAGIC = b"PAR1"
 MAX_HEADER = 1 << 16
 MAX_LINE = 16 << 20
 """Bytes; from about 30 MB on the engine loses a line without a word."""
 BLANK_LINE = re.compile(rb"(?<=\n)\n")
+JSON = re.compile(r'\s*(\[\s*)?\{\s*"')
 JSON_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*({|$)")
+UTF_16 = "UTF-16 is not read: convert the file (iconv -f UTF-16 -t UTF-8)"
 
 
 class LogRefusedError(ValueError):
@@ -57,11 +62,22 @@ class LandedLog:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that an engine, a URL or a terminal would read as more than a name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=+@ -]{0,199}", name):
+    """Refuse names that an engine, a URL, a shell or a terminal would read as more than a name."""
+    plain = all(c.isalnum() or c in "_.=+@() -" or unicodedata.category(c).startswith("M") for c in name)
+    # Three points are a range of partitions to Dagster; file systems end at 255 bytes.
+    if not plain or not name[:1].isalnum() or "..." in name or len(name) > 200 or len(file_name(name)) > 240:
         raise LogRefusedError(
-            f"{name!r}: a log's name may hold letters, digits, space and _ . = + @ - only (at most 200); rename it"
+            f"{name!r}: a log's name may hold letters, digits, space and _ . = + @ ( ) - only, begins with a letter or "
+            "digit, and has no three points in a row (at most 200 characters, fewer where many are beyond ASCII); "
+            "rename it"
         )
+
+
+def preamble(line: str) -> str | None:
+    """What a line is that programs write before the header; None where it may be the header."""
+    if re.fullmatch(r"\ufeff?sep=.{1,2}", line.strip("\r\n"), re.IGNORECASE):
+        return "a hint for Excel"
+    return "a comment" if line.lstrip("\ufeff ").startswith("#") else None
 
 
 def admit(path: Path, settings: LogSettings) -> LandedLog:
@@ -102,10 +118,15 @@ def _admit_text(path: Path, settings: LogSettings, size: int) -> LandedLog:
     found = compression_of_bytes(magic)
     if compression != found:
         suffix = PACKED[compression if found == "none" else found][0]
-        wrong = f"named {suffix} but is not {compression}" if found == "none" else f"{found} data without {suffix}"
-        raise LogRefusedError(f"{name}: {wrong} in its name; rename it or compress it again")
+        raise LogRefusedError(
+            f"{name}: its name ends in {suffix}, but it holds no {compression} data; rename it, or compress it"
+            if found == "none"
+            else f"{name}: it holds {found} data, but its name does not end in {suffix}; rename it, or unpack it"
+        )
     if magic.startswith(PARQUET_MAGIC):
         raise LogRefusedError(f'{name}: this is Parquet; set [logs] format = "parquet" for this feed')
+    if magic.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise LogRefusedError(f"{name}: {UTF_16}, and land it again")
     first, lines, blank_lines = _lines(path, compression)
     if b"\r" in first.rstrip(b"\r\n"):
         raise LogRefusedError(f"{name}: lines end in a bare CR; convert the file to LF or CRLF line ends")
@@ -136,7 +157,7 @@ def _lines(path: Path, compression: Compression) -> tuple[bytes, int, int]:
             first += chunk[: max(0, MAX_HEADER - len(first))]
         if (nul := chunk.find(b"\0")) >= 0:
             number = ends + chunk.count(b"\n", 0, nul) + 1
-            raise LogRefusedError(f"{path.name}: line {number} holds NUL bytes (a crash or UTF-16); land it again")
+            raise LogRefusedError(f"{path.name}: line {number} holds NUL bytes: {_why_nul(chunk)}")
         newline = chunk.find(b"\n")
         if unfinished + (newline if newline >= 0 else len(chunk)) > MAX_LINE:
             raise LogRefusedError(
@@ -152,6 +173,14 @@ def _lines(path: Path, compression: Compression) -> tuple[bytes, int, int]:
     return first.partition(b"\n")[0] + b"\n", ends + (last != b"\n") - blank, blank
 
 
+def _why_nul(chunk: bytes) -> str:
+    """What text with NUL bytes is, and what to do: of UTF-16 every other byte of most letters is one."""
+    start = chunk[:MAX_HEADER]
+    if max(start[::2].count(0), start[1::2].count(0)) > len(start) / 4:
+        return f"{UTF_16}, and land it again"
+    return "a crash has cut it off, or it is no text; land it again"
+
+
 def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
     if settings.columns is not None:
         columns = settings.columns
@@ -160,6 +189,18 @@ def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
             header = first.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
             raise LogRefusedError(f"{name}: the header is not UTF-8; convert the file") from None
+        if JSON.match(header):
+            raise LogRefusedError(
+                f'{name}: this looks like JSON; set [logs] format = "jsonl" for this feed if it has an object a line, '
+                "or land it in a feed that reads JSON Lines"
+            )
+        if (what := preamble(header)) is not None and not set(settings.needed_columns) & set(
+            header.split(settings.separator)
+        ):
+            raise LogRefusedError(
+                f"{name}: the first line, {header[:40]!r}, is {what}, not the header; delete the lines before the "
+                "header"
+            )
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if settings.format == "csv" else csv.QUOTE_NONE
         try:
             columns = next(csv.reader([header], delimiter=settings.separator, quoting=quoting, strict=True), [])
@@ -175,8 +216,6 @@ def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settin
         wrong = f"column {min(doubled)!r} stands twice" if doubled else f"column {missing[0]!r} is missing"
         looks_like = [d for d in ",;|\t" if len(columns) == 1 and d in columns[0]]
         hint = f"; the delimiter seems to be {looks_like[0]!r}" if looks_like else ""
-        if columns and columns[0].startswith("{"):
-            hint = '; this looks like JSON Lines: set [logs] format = "jsonl"'
         raise LogRefusedError(
             f"{name}: {wrong} in the header {list(columns)[:12]}{hint}; mend the file, or say in [logs] of "
             "sessrec.toml what the columns and the delimiter are (`sessrec describe FILE` proposes it)"
@@ -195,6 +234,12 @@ def _admit_parquet(path: Path, parts: Sequence[Part], settings: LogSettings) -> 
         except PermissionError:
             raise
         except (pa.ArrowInvalid, OSError) as error:
+            with part.path.open("rb") as bytes_of:
+                if not bytes_of.read(4).startswith(PARQUET_MAGIC):
+                    raise LogRefusedError(
+                        f"{part.place}: this is no Parquet, which this feed reads; write it as Parquet, or set [logs] "
+                        "format (`sessrec describe FILE` proposes it)"
+                    ) from error
             raise LogRefusedError(f"{part.place}: not a readable Parquet file ({error}); land it again") from error
         names = [*schema.names, *(column for column in part.values if column not in schema.names)]
         lower = [column.lower() for column in names]  # the engine does not tell capitals apart

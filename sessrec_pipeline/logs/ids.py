@@ -3,8 +3,8 @@
 Everything that takes ids asks here: ``id_text`` for one value, and the SQL for columns, which says the same. Text is
 trimmed of blanks and of what cannot be seen, taken out of the quotes that spreadsheets and TSV writers put around it
 (="7", "7", '7), composed (NFC), and a whole number that a writer of floating numbers made of it (7.0, 7., 7,0, 4.46E7
-of Java) is written as the integer. Other numbers with a point stay text (1.10 is a version); numbers whose digits are
-lost (4.46E+07 of a spreadsheet) cannot be an id, and ``SPOILT`` finds them.
+of Java) is written as the integer. Other numbers with a point stay text (1.10 is a version, 12.000 are twelve thousand
+in many countries); numbers whose digits are lost (4.46E+07 of a spreadsheet) cannot be an id: ``SPOILT`` finds them.
 """
 
 import math
@@ -34,7 +34,8 @@ The selectors and tags that make other emoji of emoji are left out. Listed, for 
 _BLANKS = "".join(f"\\x{{{ord(character):X}}}" for character in BLANK)
 """The same inside the brackets of a regular expression of DuckDB."""
 
-FLOAT = r"-?(?:(?:0|[1-9][0-9]{0,15})(?:\.0*|,0)|[1-9]\.[0-9]{1,16}[eE][1-9][0-9]?)"
+FLOAT = r"-?(?:(?:0|[1-9][0-9]{0,15})(?:\.(?:0{0,2}|0{4,})|,0)|[1-9]\.[0-9]{1,16}[eE][1-9][0-9]?)"
+"""Three zeros after a point may be a thousand: 12.000 is 12 to some and 12000 to others."""
 UNSURE = 2.0**53
 """From here on a double stands for several whole numbers."""
 SPOILT = rf"-?{SCIENTIFIC}|-?[1-9]\.[0-9]+[eE][0-9]{{2,3}}|-?[0-9]{{16,}}\.0+"

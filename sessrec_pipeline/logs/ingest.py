@@ -21,6 +21,8 @@ from sessrec_pipeline.logs.ids import MOST_SPOILT, has_control, is_list, is_spoi
 from sessrec_pipeline.logs.parts import state_of, written_at
 from sessrec_pipeline.logs.readers import read
 from sessrec_pipeline.logs.times import NUMBERS, POWERS, Clock, clock_of, formats_of, is_rounded, reading_of
+from sessrec_pipeline.quality.clocks import UNSURE_HOUR
+from sessrec_pipeline.quality.ids import are_rounded, is_rounded_id
 from sessrec_pipeline.settings import LogSettings, RowRule, Settings
 from sessrec_pipeline.storage.lake import Stats, Table
 from sessrec_pipeline.storage.landed import LandedCopies
@@ -31,6 +33,8 @@ from sessrec_pipeline.text import counted
 MAX_ID_BYTES = 256
 AHEAD = DAY
 """How far after now a time may be: clocks of visitors and zones differ."""
+OUT_OF_ORDER = 0.001
+"""Share of rows that may go back in time, by half of the change, around a change of the clock in a log in order."""
 FUTURE = "first_time_in_the_future"
 """Among a log's counts: the first of the times that are in quarantine because they have not come yet."""
 
@@ -270,11 +274,11 @@ def _cast(
 
 
 def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
-    """Put events of an hour that the clock shows twice into the second one, where their session would go back in time.
+    """Put events of an hour that the clock shows twice into the second one, where the log would go back in time.
 
-    A session whose other events do not stand in order says nothing about it. In a log with its newest row first, the
-    hours are gone through from its end. Return how many events lie in hours that are there twice, and in hours that
-    are skipped.
+    Where a log does not stand in order of time, its sessions may: one whose other events do not says nothing about it.
+    In a log with its newest row first, the hours are gone through from its end. Return how many events lie in hours
+    that are there twice, of how many of these nothing says in which, and how many lie in hours that are skipped.
     """
     connection = engine.connection
     (first, last), *_ = connection.execute(
@@ -286,7 +290,7 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
         rows = [[change.first, change.end, change.before - change.after] for change in changes]
         connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", rows)
     connection.execute(
-        "CREATE TABLE unsure AS SELECT row, session, first, hour "
+        "CREATE TABLE unsure AS SELECT row, session, time AS early, wall, first, hour "
         "FROM typed JOIN changes ON wall >= first AND wall < beyond WHERE reason IS NULL"
     )
     (newest_first,) = connection.execute(
@@ -294,6 +298,7 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
         "(PARTITION BY session ORDER BY row) AS before FROM typed WHERE reason IS NULL)"
     ).fetchall()[0]
     order = "row DESC" if newest_first else "row"
+    _second_hours_by_file(engine, order)
     connection.execute(
         f"""
         UPDATE typed SET time = typed.time + second.hour FROM (
@@ -308,6 +313,7 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
                         SELECT typed.row, typed.session, time, first, hour, MAX(time) OVER past AS before
                         FROM typed LEFT JOIN unsure ON typed.row = unsure.row
                         WHERE reason IS NULL AND typed.session IN (SELECT session FROM unsure WHERE hour > 0)
+                            AND COALESCE(first NOT IN (FROM by_file), true)
                         WINDOW past AS (PARTITION BY typed.session ORDER BY typed.{order}
                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                     ) AS events
@@ -320,8 +326,55 @@ def _changed_clocks(engine: DuckDBEngine, clock: Clock) -> dict[str, int]:
     )
     return {
         "in_doubled_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour > 0"),
+        UNSURE_HOUR: integer(
+            engine,
+            "SELECT COUNT(*) FROM unsure WHERE hour > 0 AND first NOT IN (FROM by_file) AND (session, first) NOT IN ("
+            "SELECT u.session, first FROM unsure AS u JOIN typed ON u.row = typed.row WHERE time <> u.early)",
+        ),
         "in_skipped_hours": integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour < 0"),
     }
+
+
+def _second_hours_by_file(engine: DuckDBEngine, order: str) -> None:
+    """Do so by the order of the whole log, for changes around which it stands in order of time; name them in by_file.
+
+    A row is in the second hour where one before it is later by half of what the clock was set back, and in the first
+    where one after it is earlier by as much; one between, where rows of the second hour came before it.
+    """
+    connection = engine.connection
+    connection.execute("CREATE TABLE by_file (first BIGINT)")
+    if not integer(engine, "SELECT COUNT(*) FROM unsure WHERE hour > 0"):
+        return
+    before = f"(PARTITION BY first ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    after = f"(PARTITION BY first ORDER BY {order} ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)"
+    connection.execute(
+        f"""
+        CREATE TABLE hours_by_file AS
+        WITH around AS (
+            SELECT row, first, time < MAX(time) OVER {before} - hour / 2 AS back
+            FROM typed JOIN changes ON hour > 0 AND (
+                wall BETWEEN first - {DAY} AND first - 1 OR wall BETWEEN beyond AND beyond + {DAY}
+            ) WHERE reason IS NULL
+        ),
+        in_order AS (
+            SELECT first FROM changes WHERE hour > 0 AND first NOT IN (
+                SELECT first FROM around GROUP BY first HAVING COUNT(*) FILTER (back) > {OUT_OF_ORDER} * COUNT(*)
+            )
+        ),
+        seen AS (
+            SELECT row, first, hour, wall < MAX(wall) OVER {before} - hour / 2 AS second,
+                COALESCE(wall > MIN(wall) OVER {after} + hour / 2, false) AS early
+            FROM unsure WHERE first IN (FROM in_order)
+        )
+        SELECT row, first, hour, COALESCE(second, false) OR
+            (NOT early AND COALESCE(BOOL_OR(second) OVER {before}, false)) AS second
+        FROM seen
+        """
+    )
+    connection.execute("INSERT INTO by_file SELECT first FROM hours_by_file GROUP BY first HAVING BOOL_OR(second)")
+    connection.execute(
+        "UPDATE typed SET time = typed.time + hour FROM hours_by_file AS h WHERE typed.row = h.row AND h.second"
+    )
 
 
 def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) -> None:
@@ -350,6 +403,7 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
                     f"({', '.join(text[:60] for (text,) in found)}): what they were cannot be known; {advice}, and "
                     "land the log again"
                 )
+    _refuse_rounded(log, kinds, rows, engine)
     if settings.format in ("tsv", "csv") and log.time_unit in POWERS:
         column = f"c{log.columns.index(settings.time)}"
         (count, example), *_ = engine.connection.execute(
@@ -359,6 +413,27 @@ def _refuse_spoilt(log: LandedLog, settings: LogSettings, engine: DuckDBEngine) 
             raise LogRefusedError(
                 f"{log.name}: column {settings.time!r} holds times that are rounded to more than a second, {count:,} "
                 f"of {rows:,} ({example}): export it as whole numbers, and land the log again"
+            )
+
+
+def _refuse_rounded(log: LandedLog, kinds: dict[str, str], rows: int, engine: DuckDBEngine) -> None:
+    """Refuse a log in which all ids of more than 15 digits have zeros there: a spreadsheet keeps 15."""
+    seem = [f"STRLEN({kind}) > 15 AND ENDS_WITH({kind}, '0') AND {is_rounded_id(kind)}" for kind in kinds]
+    (counts,) = engine.connection.execute(
+        f"SELECT {', '.join(f'COUNT(*) FILTER ({condition})' for condition in seem)} FROM typed"
+    ).fetchall()
+    for (kind, column), count in zip(kinds.items(), counts, strict=True):
+        if count <= MOST_SPOILT * rows:
+            continue
+        ids = f"SELECT {kind} AS id, COUNT(*) AS rows FROM typed WHERE STRLEN({kind}) > 15 GROUP BY id"
+        ((rounded, examples),) = engine.connection.execute(
+            f"SELECT {are_rounded('id')}, LIST(id ORDER BY rows DESC, id) FILTER ({is_rounded_id('id')}) FROM ({ids})"
+        ).fetchall()
+        if rounded:
+            raise LogRefusedError(
+                f"{log.name}: column {column!r} holds ids of more than 15 digits that are zeros from the 16th on, "
+                f"{count:,} of {rows:,} ({', '.join(examples[:3])}): a spreadsheet has rounded them, and what they "
+                "were cannot be known; export it as text, and land the log again"
             )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from sessrec_pipeline.logs.sniff import ISO, NAMES, SURE, Look, fits, number, parsed, plain, time_formats
+from sessrec_pipeline.logs.sniff import EVENT_TYPES, ISO, NAMES, SURE, Look, fits, number, parsed, plain, time_formats
 from sessrec_pipeline.settings import LogSettings, log_presets
 from sessrec_pipeline.text import counted
 
@@ -18,7 +18,9 @@ QUANTITIES = {
 }
 DAYS_1955, DAYS_2118 = 20_000, 80_000
 """As spreadsheets count them."""
-YEAR_1990, YEAR_2000, YEAR_2100 = 631_152_000, 946_684_800, 4_102_444_800
+YEAR_1990, YEAR_2000, YEAR_2050, YEAR_2100 = 631_152_000, 946_684_800, 2_524_608_000, 4_102_444_800
+OLD = 0.01
+"""Share of times before 2000 from which on they are no slips of a clock."""
 
 
 def propose(look: Look) -> dict[str, Any] | None:
@@ -77,6 +79,11 @@ def time_formats_of(values: Sequence[str]) -> list[str]:
     """The ``time_format`` that most of a column's values agree on; several where nothing decides between them."""
     looks = dict.fromkeys(form for value in values[:100] for form in time_formats(value))
     fitting = {form: sum(fits(value, form) for value in values) for form in looks}
+    for form in list(fitting):  # the day before the month is only read where nothing else fits
+        if fitting[form] <= fitting.get(form.replace("%d", "%0").replace("%m", "%d").replace("%0", "%m"), 0) and (
+            "%Y" in form and form.index("%Y") < form.index("%d") < form.index("%m")
+        ):
+            del fitting[form]
     best = max(fitting.values(), default=0)
     return [form for form, count in fitting.items() if count == best >= max(1, SURE * len(values))]
 
@@ -94,14 +101,33 @@ def _assign_roles(look: Look) -> None:
     others = [column for column in look.columns if column not in look.roles.values()]
     times = [column for column in others if _is_time(look.values(column))]
     if times and "time" not in look.roles:
-        look.roles["time"] = times[0]
+        look.roles["time"] = max(times, key=lambda column: _likelihood_of_time(look.values(column)))
+    kinds = [column for column in others if _is_event_type(look.values(column))]
+    if kinds:
+        look.roles.setdefault("event type", kinds[0])
     if not look.header:
         _roles_without_names(look)
 
 
+def _likelihood_of_time(values: Sequence[str]) -> tuple[bool, bool, int]:
+    """Of columns that could be the time: text is one, numbers may be ids; of these the one that is more varied."""
+    unit = time_unit(values)
+    text = unit is None or unit == "iso8601"
+    recent = not text and any(YEAR_2000 <= (number(value) or 0) / UNITS[unit or "s"] < YEAR_2050 for value in values)
+    return text, recent, len(set(values))
+
+
+def _is_event_type(values: Sequence[str]) -> bool:
+    """Whether a column holds few different values, two of them usual names of events at least."""
+    held = {value.strip().lower() for value in values}
+    return len(held) <= 20 and len(held & EVENT_TYPES) > 1
+
+
 def _roles_without_names(look: Look) -> None:
     """A session stays the same from row to row, an item less so; both are guesses."""
-    others = [column for column in look.columns if column != look.roles.get("time")]
+    others = [column for column in look.columns if column not in (look.roles.get("time"), look.roles.get("event type"))]
+    ids = [column for column in others if time_unit(look.values(column)) != "iso8601"]
+    others = ids if len(ids) > 1 else others
     varied = [column for column in others if len(set(look.values(column))) > 1]
     others = varied if len(varied) > 1 else others
     look.roles["session"] = max(others, key=lambda column: sum(a == b for a, b in pairwise(look.values(column))))
@@ -112,6 +138,7 @@ def _roles_without_names(look: Look) -> None:
 def _time_or_note(look: Look) -> dict[str, str] | None:
     """``time_unit`` or ``time_format`` of the time column, with a note where it is a guess; None where none works."""
     values = look.values(look.roles["time"])
+    _note_other_spellings(look, values)
     unit = time_unit(values)
     if unit is not None or not values:
         return {"time_unit": unit or "s"}
@@ -125,6 +152,8 @@ def _time_or_note(look: Look) -> dict[str, str] | None:
         )
     if formats:
         return {"time_format": formats[0]}
+    if len(_spellings(values)) > 1 and any(number(value) is None for value in values):
+        return None
     note, works = _no_moment(look, values)
     look.notes.append(f"The time {values[0]!r} {note}.")
     return works
@@ -166,6 +195,37 @@ def _no_moment(look: Look, values: Sequence[str]) -> tuple[str, dict[str, str] |
     )
 
 
+def _spellings(values: Sequence[str]) -> dict[str, list[str]]:
+    """Times by the way in which they are written, the commonest first; those that several ways fit are in the first."""
+    ways: dict[str, list[str]] = {}
+    unclear = []
+    for value in values:
+        found = ["iso8601"] if ISO.fullmatch(value.strip()) else [f for f in time_formats(value) if fits(value, f)]
+        if not found and number(value) is not None:
+            found = [time_unit([value]) or "a number"]
+        found = found[:1] if found and found[0].startswith("%Y") else found
+        if len(found) == 1:
+            ways.setdefault(found[0], []).append(value)
+        elif found:
+            unclear.append((found, value))
+    for found, value in unclear:
+        ways.setdefault(next((way for way in ways if way in found), found[0]), []).append(value)
+    return dict(sorted(ways.items(), key=lambda way: -len(way[1])))
+
+
+def _note_other_spellings(look: Look, values: Sequence[str]) -> None:
+    ways = _spellings(values)
+    if len(ways) < 2:
+        return
+    read = next(iter(ways))
+    some = [f"{len(times):,} as {times[0]!r}" for times in ways.values()]
+    lost = len(values) - len(ways[read])
+    look.notes.append(
+        f"The times of {len(values):,} rows are written in {len(ways)} ways, {', '.join(some[:4])}: only one way can "
+        f"be read, so {counted(lost, 'row')} at least would be lost; write all of them one way."
+    )
+
+
 def _span(values: Sequence[str], time_format: str) -> timedelta:
     times = [parsed(value, time_format) for value in values if fits(value, time_format)]
     return max(times) - min(times)
@@ -173,12 +233,15 @@ def _span(values: Sequence[str], time_format: str) -> timedelta:
 
 def _before_2000(look: Look, found: dict[str, Any]) -> bool:
     values = look.values(look.roles["time"])
-    if (form := found.get("time_format")) is not None:
-        return any(parsed(value, form).year < 2000 for value in values if fits(value, form))
-    unit = found["time_unit"]
-    if unit == "iso8601":
-        return any(value.strip() < "2000" for value in values)
-    return unit in UNITS and any((number(value) or YEAR_2000) / UNITS[unit] < YEAR_2000 for value in values)
+    form, unit = found.get("time_format"), found.get("time_unit")
+    if form is not None:
+        old = [1990 <= parsed(value, form).year < 2000 for value in values if fits(value, form)]
+    elif unit == "iso8601":
+        old = [ISO.fullmatch(value.strip()) is not None and "1990" <= value.strip() < "2000" for value in values]
+    else:
+        times = [(number(value) or 0) / UNITS[unit] for value in values] if unit in UNITS else []
+        old = [YEAR_1990 <= time < YEAR_2000 for time in times]
+    return sum(old) > OLD * len(values)
 
 
 def _rules(look: Look) -> list[dict[str, Any]]:

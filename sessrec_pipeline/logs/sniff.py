@@ -17,22 +17,23 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sessrec_pipeline.logs.gate import MAX_HEADER, PARQUET_MAGIC, LogRefusedError
+from sessrec_pipeline.logs.gate import JSON_ARRAY, MAX_HEADER, PARQUET_MAGIC, UTF_16, LogRefusedError, preamble
 from sessrec_pipeline.logs.parts import parts_of
 from sessrec_pipeline.logs.unpack import Compression, PackedDataError, compression_of_bytes, other_format, unpacked
 
 HEAD = 1 << 20
+DELIMITERS = ("\t", ",", ";", "|", "\x01", "^", "~", " ")
 MAX_ROWS = 10_000
 MAX_TRIED = 1_000
 """Lines that delimiters are tried on; rows of Parquet that are looked at."""
 SURE = 0.8
 """Share of the looked-at values that must agree before a column gets a role."""
 
-ISO = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d\d(?!.*([AaPp][Mm]| [+-])).*)?")
+ISO = re.compile(r"\d{4}[-/](?:0?[1-9]|1[0-2])[-/]\d{1,2}([ T]\d{1,2}:\d\d(?!.*([AaPp][Mm]| [+-])).*)?")
 DATES = (
     (r"\d{1,2}([/.-])\d{1,2}\1\d{4}", ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")),
     (r"\d{1,2}([/.-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")),
-    (r"\d{4}([/.-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d",)),
+    (r"\d{4}([/.-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d", "%Y{0}%d{0}%m")),
     (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{4}", ("%d{0}%b{0}%Y",)),
     (r"\d{1,2}([ -])[A-Za-z]{4,9}\1\d{4}", ("%d{0}%B{0}%Y",)),
     (r"[A-Za-z]{3}( )\d{1,2} \d{4}", ("%b %d %Y",)),
@@ -69,9 +70,18 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("unixtime", "eventtimestamp"),
     ),
     "time_offset": ("timeframe",),
-    "event type": ("eventtype", "event", "type", "behavior", "behaviour", "action"),
+    "event type": (
+        *("eventtype", "event", "eventname", "type", "behaviortype", "behaviourtype", "behavior", "behaviour"),
+        *("actiontype", "action", "interactiontype", "interaction"),
+    ),
 }
 """Usual column names by role, letters and digits only, the likeliest first."""
+EVENT_TYPES = {
+    *("view", "views", "pageview", "page_view", "pv", "click", "clicks", "detail", "cart", "carts", "addtocart"),
+    *("add_to_cart", "remove_from_cart", "removefromcart", "buy", "buys", "purchase", "purchases", "order", "orders"),
+    *("transaction", "fav", "favorite", "wishlist", "like", "search", "impression", "checkout", "begin_checkout"),
+}
+"""What usually stands in a column of them, in small letters."""
 KNOWN = {name for names in NAMES.values() for name in names}
 
 
@@ -156,6 +166,13 @@ def _parquet(path: Path, look: Look) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         look.notes.append(f"The Parquet data are damaged or cut off ({error}).")
         return
+    nested = {field.name: str(field.type) for field in file.schema_arrow if pa.types.is_nested(field.type)}
+    if nested:
+        names = ", ".join(f"{name!r} ({kind})" for name, kind in list(nested.items())[:4])
+        look.notes.append(
+            f"Columns of lists or structures are not read: {names}. Write one row for each event, with a text, number "
+            "or time in each column."
+        )
     nothing = ("None", "nan")
     look.rows = [["" if text in nothing else text for text in map(str, row.values())] for row in rows]
 
@@ -169,6 +186,8 @@ def _text(path: Path, look: Look) -> None:
                 break
     except PackedDataError as error:
         look.notes.append(f"Of {path.name}, {error}.")
+        if not head:
+            return
     if compression_of_bytes(head) != "none":
         look.notes.append("The data are compressed twice: unpack them once.")
         return
@@ -181,15 +200,32 @@ def _text(path: Path, look: Look) -> None:
     look.line_ends = " and ".join(kind for kind, count in ends.items() if count)
     if "CR" in look.line_ends.split() or " and " in look.line_ends:
         look.notes.append(f"Line ends are {look.line_ends}: convert the file to LF or CRLF throughout.")
+    if JSON_ARRAY.match(text.encode()):
+        look.notes.append("A JSON array is not read: write one object a line (jq -c '.[]').")
+        return
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and len(line) < MAX_HEADER][: MAX_ROWS + 1]
+    lines = _without_preamble(lines, look)
     if not lines:
         look.notes.append("The file starts with blank lines or with one line without end.")
-    elif re.match(r"\s*\[\s*({|$)", lines[0]):
-        look.notes.append("A JSON array is not read: write one object a line (jq -c '.[]').")
     elif any(_json_object(line) for line in lines[:2]):
         _json_lines(lines, look)
     else:
         _delimited(lines, look)
+
+
+def _without_preamble(lines: list[str], look: Look) -> list[str]:
+    """The lines without those before the header that are none, which are noted."""
+    first = 0
+    while first + 1 < len(lines) and (what := preamble(lines[first])) is not None:
+        delimiters = [d for d in DELIMITERS if lines[first].count(d) > 1]
+        if any(lines[first].count(d) == lines[-1].count(d) for d in delimiters):  # the names begin with a number sign
+            break
+        if not first:
+            look.notes.append(
+                f"The first line, {lines[0][:40]!r}, is {what}: delete it, and any more before the header."
+            )
+        first += 1
+    return lines[first:]
 
 
 def _decoded(head: bytes, look: Look) -> str | None:
@@ -197,7 +233,7 @@ def _decoded(head: bytes, look: Look) -> str | None:
     bom = next((mark for mark in BOMS if head.startswith(mark)), b"")
     look.encoding = BOMS.get(bom, look.encoding)
     if look.encoding == "UTF-16":
-        look.notes.append("UTF-16 is not read: convert the file (iconv -f UTF-16 -t UTF-8).")
+        look.notes.append(f"{UTF_16}.")
     elif b"\0" in head:
         look.notes.append(
             "The file holds NUL bytes: it is no text, UTF-16 without a mark, or cut off by a crash; it is not read."
@@ -242,7 +278,7 @@ def _as_text(value: Any) -> str:
 def _delimited(lines: Sequence[str], look: Look) -> None:
     best: tuple[float, int] = (0, 0)
     kept: Literal[0, 3] = csv.QUOTE_NONE
-    for delimiter in ("\t", ",", ";", "|", "\x01", "^", "~", " "):
+    for delimiter in DELIMITERS:
         quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         try:
             rows = list(csv.reader(lines[:MAX_TRIED], delimiter=delimiter, quoting=quoting))

@@ -125,8 +125,26 @@ def _refuse_stray_test(engine: Engine, days: float, cutoff: int) -> None:
         session = engine.scalar("SELECT MAX(session) FROM sessions WHERE session_start >= $cutoff", cutoff=cutoff)
         raise ValueError(
             f"{held}, {lasting(stray.gap)} after all others: a clock that is ahead, as in session {session!r} "
-            f"({moment(stray.start)[:10]}), has chosen the test period; mend or take out its log, or set [split] days "
+            f"({moment(stray.start)[:10]}), has chosen the test period; fix or take out its log, or set [split] days "
             "so that the test begins before the gap"
         )
+    _refuse_stray_events(engine, held, cutoff, few=few)
     if few and tests:
         raise ValueError(f'{held}: too few for any figure; set [split] days higher, or rule = "ratio"')
+
+
+def _refuse_stray_events(engine: Engine, held: str, cutoff: int, *, few: bool) -> None:
+    """ValueError where the last events, in sessions that begin long before them, leave no test or next to none."""
+    counted = engine.rows(sql_text("preparation", "event_hours")).sort_by("hour")
+    stray = stray_end(*(counted[name].to_numpy() for name in ("hour", "events")))
+    if stray is None or not (few or cutoff >= stray.before + HOUR):
+        return
+    last = integer(engine, "SELECT MAX(time) FROM sessions")
+    session = engine.scalar("SELECT MAX(session) FROM sessions WHERE time = $last", last=last)
+    start = integer(engine, "SELECT MIN(session_start) FROM sessions WHERE session = $session", session=str(session))
+    raise ValueError(
+        f"{held}, for session {session!r} begins at {moment(start)} and has its last event at {moment(last)}, "
+        f"{lasting(stray.gap)} after all others: a clock that is ahead has chosen the test period; fix or take out its "
+        "log, or cut such sessions with [sessions] inactivity_gap_minutes and set [split] days so that the test begins "
+        "before the gap"
+    )

@@ -10,23 +10,32 @@ from sessrec_pipeline.quality.rule import Evidence, Finding, duration, in_sessio
 from sessrec_pipeline.text import N_, Said
 
 MINUTE = HOUR // 60
+UNSURE_HOUR = "unsure_in_doubled_hours"
+"""Among a log's counts: events of which nobody knows whether they are in the first or the second of two hours."""
 FEWEST_EVENTS, FEWEST_SECONDS, HALF_A_DAY = 200, 20, 11
 """Of fewer events, seconds or hours of the day no part of a clock is missed."""
 FEWEST_SESSIONS = 20
 """With fewer, what most of them have in common says nothing."""
 STRAY_SHARE, STRAY_GAP = (0.01, 0.2), (DAY, 30 * DAY)
 """A few sessions stray where they begin a day from all others; a whole log, with a wrong year, stands apart by more."""
+AHEAD = N_(
+    "a clock that is ahead chooses the test period of the days rule ([split] rule, days), the window "
+    "([sessions] window_days) and the last days of the drift; fix or take out their logs, or leave them if "
+    "only the logs between are missing"
+)
 LONGER = 3
 """A gap is one that stray sessions leave where it is so many times the longest between all the others."""
 
 
 @dataclass(frozen=True)
 class Stray:
-    """The last sessions, where they are few and begin long after all others."""
+    """The last sessions, or events, where they are few and begin long after all others."""
 
     start: int
     """When they begin, and when the others last began: microseconds, to the hour."""
     before: int
+    last: int
+    """When the last of them begins."""
     sessions: int
 
     @property
@@ -36,7 +45,7 @@ class Stray:
 
 
 def stray_end(hours: NDArray[np.int64], sessions: NDArray[np.int64]) -> Stray | None:
-    """The last sessions where a clock that is ahead may have given their times.
+    """The last sessions (or events) where a clock that is ahead may have given their times.
 
     hours: in which sessions start, since 1970, rising. sessions: how many start in each. They are stray where they are
     1 % of all at most (or fewer than 10 and 5 %) and begin a day or more after all others, or 20 % and 30 days; and
@@ -52,7 +61,7 @@ def stray_end(hours: NDArray[np.int64], sessions: NDArray[np.int64]) -> Stray | 
         found = np.flatnonzero(gaps[first:] >= max(gap // HOUR, LONGER * usual))
         if len(found):
             last = first + int(found[0])
-            return Stray(int(hours[last + 1]) * HOUR, int(hours[last]) * HOUR, int(after[last]))
+            return Stray(int(hours[last + 1]) * HOUR, int(hours[last]) * HOUR, int(hours[-1]) * HOUR, int(after[last]))
     return None
 
 
@@ -62,7 +71,7 @@ def _core_begins(sessions: NDArray[np.int64], most: float) -> int:
 
 
 def strays(evidence: Evidence, threshold: float) -> Finding:
-    """Sessions that begin long after all others, or long before."""
+    """Sessions that begin long after all others, or long before, and events that come long after."""
     found = evidence.rows(
         f"SELECT session_start // {HOUR} AS hour, COUNT(*) FROM sessions WHERE position = 0 GROUP BY hour ORDER BY hour"
     )
@@ -71,17 +80,14 @@ def strays(evidence: Evidence, threshold: float) -> Finding:
     total = int(counts.sum())
     if late is not None:
         place = Said(N_("after all others, from {moment} UTC on"), moment=moment(late.start))
-        stray, condition = late, f"session_start >= {late.start}"
-        advice = N_(
-            "a clock that is ahead chooses the test period of the days rule ([split] rule, days), the window "
-            "([sessions] window_days) and the last days of the drift; mend or take out their logs, or leave them if "
-            "only the logs between are missing"
-        )
+        stray, condition, advice = late, f"session_start >= {late.start}", AHEAD
+    elif (events := _stray_events(evidence)) is not None:
+        return events
     elif early is not None:
         first = HOUR - early.start
         place = Said(N_("before all others, until {moment} UTC"), moment=moment(first))
         stray, condition = early, f"session_start < {first}"
-        advice = N_("a clock that is behind makes the logs look longer than they are; mend or take out their logs")
+        advice = N_("a clock that is behind makes the logs look longer than they are; fix or take out their logs")
     else:
         span = duration(int(hours[-1] - hours[0]) * HOUR)
         return Finding(False, f"{total:,} sessions begin within {span}, and none apart from the others")
@@ -89,16 +95,46 @@ def strays(evidence: Evidence, threshold: float) -> Finding:
         f"SELECT session, session_start FROM sessions WHERE position = 0 AND {condition} "
         "ORDER BY session_start, session LIMIT 3"
     )
+    farthest = stray.last - stray.before
     return Finding(
         stray.sessions > threshold * total,
         Said(
             N_("{part} begin {time} {place}"),
             part=part(stray.sessions, total, N_("sessions")),
-            time=duration(stray.gap),
+            time=duration(stray.gap)
+            if farthest == stray.gap
+            else Said(N_("{least} to {most}"), least=duration(stray.gap), most=duration(farthest)),
             place=place,
         ),
         [f"{shown(session)} ({moment(start)})" for session, start in examples],
         Said(advice),
+    )
+
+
+def _stray_events(evidence: Evidence) -> Finding | None:
+    """The last events, where they come long after all others in sessions that begin among these."""
+    found = evidence.rows(f"SELECT time // {HOUR} AS hour, COUNT(*) FROM sessions GROUP BY hour ORDER BY hour")
+    hours, counts = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    late = stray_end(hours, counts)
+    if late is None:
+        return None
+    examples = evidence.rows(
+        "SELECT session, ANY_VALUE(session_start), MAX(time) FROM sessions WHERE time >= $start GROUP BY session "
+        "ORDER BY MAX(time) DESC, session LIMIT 3",
+        start=late.start,
+    )
+    return Finding(
+        True,
+        Said(
+            N_("{part} come {time} after all others, in sessions that begin among these"),
+            part=part(late.sessions, int(counts.sum())),
+            time=duration(late.gap),
+        ),
+        [
+            Said(N_("{session} ({start} to {end})"), session=shown(s), start=moment(a), end=moment(z))
+            for s, a, z in examples
+        ],
+        Said(AHEAD),
     )
 
 
@@ -125,6 +161,7 @@ def one_time_of_day(evidence: Evidence, threshold: float) -> Finding:
                 '([logs] time_unit = "order")'
             )
         ),
+        too_few=count > threshold * sessions,
     )
 
 
@@ -225,6 +262,25 @@ def goes_back(evidence: Evidence, threshold: float) -> Finding:
     )
 
 
+def doubled_hours(evidence: Evidence, threshold: float) -> Finding:
+    """Events in an hour that the clock of ``[logs] time_zone`` showed twice, of which nothing says in which."""
+    count = evidence.count("events", UNSURE_HOUR)
+    (total,) = evidence.row("SELECT COUNT(*) FROM events")
+    return Finding(
+        count > threshold * total,
+        Said(
+            N_("{part} lie in an hour that the clock showed twice, and nothing says in which of the two"),
+            part=part(count, total),
+        ),
+        advice=Said(
+            N_(
+                "they are taken for the first one, and may be an hour early; write times with their offset, in UTC, or "
+                "the rows in the order in which they came"
+            )
+        ),
+    )
+
+
 UNORDERED, NEWEST_FIRST = 0.2, 0.95
 """Where more steps go back, the log was not written in order of time at all; or in the reverse one."""
 OFFSET, OFF_BY = 30 * MINUTE, 5 * MINUTE
@@ -254,4 +310,5 @@ def same_time_steps(evidence: Evidence, threshold: float) -> Finding:
                 "learn it: believe them only if the file has the order in which the items were chosen"
             )
         ),
+        too_few=same > threshold * steps,
     )

@@ -8,6 +8,12 @@ from sessrec_pipeline.text import N_, Said
 
 SCIENTIFIC = r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}"
 """What spreadsheets, R and Python make of long numbers. Product codes such as 15E2 have no plus sign."""
+ROUNDED = "[1-9][0-9]{14}0+"
+"""What spreadsheets make of whole numbers of more than 15 digits, and of one in ten of all that have 16."""
+MOST_ROUNDED, ROUNDED_BY_CHANCE = 0.95, 20
+"""Numbers were rounded where nearly all long ones look so, or so many times more than would by chance."""
+THOUSANDS = "[1-9][0-9]{0,2}(?:[.,' \u00a0\u2019\u202f][0-9]{3})+"
+"""Whole numbers as spreadsheets show them."""
 NOTHING = (
     *(
         "",
@@ -41,6 +47,8 @@ SHAPELESS = {
     for code in range(first, last + 1)
 }
 """Letters, marks and selectors that nobody sees, besides control and format characters."""
+FEWEST_IDS = 5
+"""Of fewer ids that are a session's and an item's nothing is said."""
 CODES = "[a-z][0-9]*[A-Z]"
 """In most ids of a column where capitals are part of a code, as in base 64."""
 
@@ -48,6 +56,15 @@ SCIENTIFIC_IDS = {
     "session": N_("{part} have the session id in scientific notation"),
     "item": N_("{part} have the item id in scientific notation"),
     "": N_("{part} have an id in scientific notation"),
+}
+ROUNDED_IDS = {
+    "session": N_("{part} have a session id of more than 15 digits that are zeros from the 16th on"),
+    "item": N_("{part} have an item id of more than 15 digits that are zeros from the 16th on"),
+}
+SEPARATED_IDS = {
+    "session": N_("{part} have a session id with a separator before each three digits"),
+    "item": N_("{part} have an item id with a separator before each three digits"),
+    "": N_("{part} have an id with a separator before each three digits"),
 }
 UNREADABLE_IDS = {
     "session": N_("{part} have a character that could not be read (U+FFFD) in the session id"),
@@ -72,10 +89,50 @@ ALIKE = {
 
 
 def scientific(evidence: Evidence, threshold: float) -> Finding:
-    """Events with an id such as 4.46E+07."""
+    """Events with an id such as 4.46E+07, or 8672365521191820000 where all have zeros from the 16th digit on."""
     advice = N_("a program has rounded the column {column}, and made one id of many; export it as text")
+    _make_ids(evidence)
+    kinds = evidence.rows(
+        f"SELECT kind FROM (SELECT DISTINCT kind, id FROM ids) GROUP BY kind HAVING {are_rounded('id')} ORDER BY kind"
+    )
+    if kinds:
+        condition = f"kind IN ({', '.join(repr(kind) for (kind,) in kinds)}) AND {is_rounded_id('id')}"
+        found = _spoilt(evidence, threshold, ROUNDED_IDS, advice, condition)
+        if found.broken:
+            return found
     condition = "id LIKE '%+%' AND REGEXP_FULL_MATCH(id, $pattern)"
     return _spoilt(evidence, threshold, SCIENTIFIC_IDS, advice, condition, pattern=SCIENTIFIC)
+
+
+def is_rounded_id(column: str) -> str:
+    """SQL: whether an id may be a whole number of which 15 digits are left."""
+    return f"REGEXP_FULL_MATCH({column}, '{ROUNDED}')"
+
+
+def are_rounded(column: str) -> str:
+    """SQL of an aggregate over different ids: whether a program has kept 15 digits of the longer ones alone.
+
+    By chance one id of 16 digits in ten ends so, and one of 19 digits in 10,000. The 15th digit tells rounded numbers
+    from those that have had zeros at their end all along, such as times: nine in ten of them have another one there.
+    """
+    rounded = is_rounded_id(column)
+    long = f"REGEXP_FULL_MATCH({column}, '[1-9][0-9]{{15,}}')"
+    n = f"COUNT(*) FILTER ({rounded})"
+    return (
+        f"COALESCE(SUM(LENGTH({column}) - 15) FILTER ({rounded}), 0) >= 4 "
+        f"AND ({n} >= {MOST_ROUNDED} * COUNT(*) FILTER ({long}) "
+        f"OR {n} >= 3 + {ROUNDED_BY_CHANCE} * SUM(POW(10.0, 15 - LENGTH({column}))) FILTER ({long})) "
+        f"AND COUNT(*) FILTER ({rounded} AND SUBSTR({column}, 15, 1) <> '0') >= {n} / 2"
+    )
+
+
+def separated(evidence: Evidence, threshold: float) -> Finding:
+    """Events with an id such as 12.000: a whole number with its thousands apart, or one with three decimals."""
+    advice = N_(
+        "the column {column} was written with thousands apart (12.000 for 12000) or with three decimals; such an id is "
+        "kept as it stands, and is another one than 12000 or 12; export whole numbers without a separator"
+    )
+    return _spoilt(evidence, threshold, SEPARATED_IDS, advice, "REGEXP_FULL_MATCH(id, $pattern)", pattern=THOUSANDS)
 
 
 def unreadable(evidence: Evidence, threshold: float) -> Finding:
@@ -144,7 +201,8 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
         "FROM seen), "
         # 7.0 and 007 are 7
         "numbers AS (SELECT kind, id, SUM(events) AS events, COALESCE(NULLIF(LTRIM("
-        "REGEXP_EXTRACT(fold, '^([0-9]+)([.]0+)?$', 1), '0'), ''), fold) AS fold FROM folds GROUP BY kind, id, fold), "
+        "REGEXP_EXTRACT(fold, '^([0-9]+)([.](0|00|0000+))?$', 1), '0'), ''), fold) AS fold FROM folds "
+        "GROUP BY kind, id, fold), "
         "alike AS (SELECT kind, SUM(events) - MAX(events) AS rarer, LIST(id ORDER BY events DESC, id) AS spelled "
         "FROM numbers GROUP BY kind, fold HAVING COUNT(*) > 1) "
         "SELECT kind, SUM(rarer), LIST(spelled[:2] ORDER BY rarer DESC, spelled)[:3] FROM alike GROUP BY kind",
@@ -165,6 +223,54 @@ def lookalikes(evidence: Evidence, threshold: float) -> Finding:
                 "several ids of one; write the column {column} one way in all logs"
             ),
             column=repr(_column(evidence, kind)),
+        ),
+    )
+
+
+def swapped(evidence: Evidence, threshold: float) -> Finding:
+    """Logs whose sessions are the items of the others: they have the two columns under each other's name."""
+    _make_ids(evidence)
+    ((both,),) = evidence.rows(
+        "SELECT COUNT(*) FROM (SELECT id FROM ids WHERE kind = 'session' INTERSECT "
+        "SELECT id FROM ids WHERE kind = 'item')"
+    )
+    found = []
+    if both >= FEWEST_IDS:  # in most feeds none is both, and nothing is to be done
+        found = evidence.rows(
+            "WITH sessions AS (SELECT DISTINCT log, session AS id FROM events), "
+            "items AS (SELECT DISTINCT log, item AS id FROM events), "
+            "known AS (SELECT id, COUNT(*) AS logs, MIN(log) AS log FROM items GROUP BY id), "
+            "taken AS (SELECT s.log, COUNT(*) AS n, COUNT(*) FILTER (logs > 1 OR k.log <> s.log) AS as_items "
+            "FROM sessions AS s LEFT JOIN known AS k ON s.id = k.id GROUP BY s.log), "
+            "own AS (SELECT i.log, AVG(CAST(logs > 1 AS INT)) AS share FROM items AS i JOIN known AS k "
+            "ON i.id = k.id GROUP BY i.log) "
+            "SELECT t.log, as_items, n FROM taken AS t JOIN own AS o ON t.log = o.log "
+            "WHERE as_items >= $fewest AND as_items >= $threshold * n AND share < as_items / n / 2 "
+            "ORDER BY as_items DESC, t.log",
+            fewest=FEWEST_IDS,
+            threshold=threshold,
+        )
+    if not found:
+        return Finding(False, "no log has the items of the others as its sessions")
+    log, as_items, sessions = found[0]
+    return Finding(
+        True,
+        Said(
+            N_("in {log} {part} are items of other logs, and its items are not")
+            if len(found) == 1
+            else N_("{n} logs have items of other logs as their sessions: in {log} it is {part}"),
+            n=f"{len(found):,}",
+            log=shown(log),
+            part=part(as_items, sessions, N_("session ids")),
+        ),
+        [],
+        Said(
+            N_(
+                "the columns {session} and {item} stand under each other's name there; swap them and land the log "
+                "again, or take it out with `sessrec withdraw`"
+            ),
+            session=repr(_column(evidence, "session")),
+            item=repr(_column(evidence, "item")),
         ),
     )
 

@@ -53,6 +53,8 @@ class Finding:
     examples: Sequence[str] = ()
     advice: str = ""
     """What to do where the rule is broken: the setting that helps, by its name."""
+    too_few: bool = False
+    """Of a rule that is not broken, whether it would be if this were seen in more data."""
     worthless: bool = False
     """Whether results would be worth nothing, so that nothing may be built on the data."""
 
@@ -60,7 +62,7 @@ class Finding:
     def sentence(self) -> str:
         """All of it."""
         if not self.broken:
-            return self.seen
+            return Said(N_("{seen}; of so few it says nothing"), seen=self.seen) if self.too_few else self.seen
         found = (
             Said(N_("{seen}, such as {examples}"), seen=self.seen, examples=_listed(self.examples))
             if self.examples

@@ -11,9 +11,17 @@ RULES = (
     Rule(
         "ids_are_exact",
         "raw_sessions",
-        "At most 0.1 % of the events have an id in scientific notation.",
+        "At most 0.1 % of the events have an id in scientific notation, or a long one whose digits from the 16th on "
+        "were rounded to zeros.",
         0.001,
         ids.scientific,
+    ),
+    Rule(
+        "ids_have_no_separators",
+        "raw_sessions",
+        "At most 1 % of the events have an id with a separator before each three digits, such as 12.000.",
+        0.01,
+        ids.separated,
     ),
     Rule(
         "ids_are_readable",
@@ -38,12 +46,27 @@ RULES = (
         ids.lookalikes,
     ),
     Rule(
+        "columns_are_not_swapped",
+        "raw_sessions",
+        "In no log are half of the session ids, or more, items of the other logs while its own items are not.",
+        0.5,
+        ids.swapped,
+    ),
+    Rule(
         "times_go_forward",
         "raw_sessions",
         "Where a log's rows stand in order of time, at most 5 % of the steps inside sessions go back, and not most of "
         "them within one hour or by whole hours; where its newest row is first, at most 5 % are between equal times.",
         0.05,
         clocks.goes_back,
+        clock=True,
+    ),
+    Rule(
+        "local_times_are_one",
+        "raw_sessions",
+        "At most 0.1 % of the events lie in an hour that the clock showed twice without a sign of which it is.",
+        0.001,
+        clocks.doubled_hours,
         clock=True,
     ),
     Rule(
@@ -72,7 +95,7 @@ RULES = (
     Rule(
         "no_stray_times",
         "sessions",
-        "No sessions begin long after, or before, all others.",
+        "No sessions begin long after, or before, all others, and no events come long after them.",
         0,
         clocks.strays,
         clock=True,
@@ -97,7 +120,7 @@ RULES = (
         "no_catch_all",
         "sessions",
         "Sessions of more than 500 events have at most 3 % of all events together, no session has more than 10 %, no "
-        "five more than 30 %, and no item more than 30 %.",
+        "five more than 30 %, and no item more than 30 %; of fewer than 50 sessions or 100 events nothing is said.",
         0.03,
         sessions.catch_all,
     ),
@@ -178,7 +201,7 @@ def examine_log(evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:
     }
     assets: tuple[Asset, ...] = ("raw_sessions", "sessions")
     for asset in assets:
-        yield from examine(asset, replace(evidence, stats={"sessions": counts}))
+        yield from examine(asset, replace(evidence, stats={**evidence.stats, "sessions": counts}))
 
 
 def examine(asset: Asset, evidence: Evidence) -> Iterator[tuple[Rule, Finding]]:

@@ -48,16 +48,16 @@ def pauses(evidence: Evidence, threshold: float) -> Finding:
 
 def catch_all(evidence: Evidence, threshold: float) -> Finding:
     """The share of all events that the largest sessions have, and the largest item's."""
-    total, sessions, items = evidence.row(
-        "SELECT COUNT(*), COUNT(DISTINCT session), COUNT(DISTINCT item) FROM sessions"
-    )
+    total, sessions = evidence.row("SELECT COUNT(*), COUNT(DISTINCT session) FROM sessions")
     item, on_item = evidence.row("SELECT item, COUNT(*) AS n FROM sessions GROUP BY item ORDER BY n DESC, item LIMIT 1")
-    if on_item > max(ITEM_SHARE, 3 / items) * total:
-        return Finding(
-            True,
-            Said(N_("{part} are on one item, {item}"), part=part(on_item, total), item=shown(item)),
-            advice=Said(N_("if it is no item (a start page, a placeholder), leave its rows out with [logs] keep")),
-        )
+    on_one = Finding(
+        total >= FEW,
+        Said(N_("{part} are on one item, {item}"), part=part(on_item, total), item=shown(item)),
+        advice=Said(N_("if it is no item (a start page, a placeholder), leave its rows out with [logs] keep")),
+        too_few=True,
+    )
+    if on_one.broken and on_item > ITEM_SHARE * total:
+        return on_one
     sizes = evidence.rows(
         "SELECT session, COUNT(*) AS n FROM sessions GROUP BY session ORDER BY n DESC, session LIMIT $most",
         most=max(5, total // LARGE),  # there are no more that are large
@@ -67,7 +67,8 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
     one, five = ([(session, n) for session, n in sizes[:first] if n > much] for first in (1, 5))
     for found, most in ((one, MOST_OF_ONE), (five, MOST_OF_FIVE), (large, threshold)):
         count = sum(n for _, n in found)
-        if sessions >= FEWEST_SESSIONS and count > most * total:
+        if count > most * total:
+            enough = sessions >= FEWEST_SESSIONS
             seen = (
                 Said(
                     N_("{part} belong to the largest session, {session}"),
@@ -78,7 +79,7 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
                 else Said(N_("{part} belong to the {n} largest sessions"), part=part(count, total), n=f"{len(found):,}")
             )
             return Finding(
-                True,
+                enough,
                 seen,
                 [shown(session) for session, _ in found] if len(found) > 1 else [],
                 Said(
@@ -87,7 +88,10 @@ def catch_all(evidence: Evidence, threshold: float) -> Finding:
                         "[sessions] max_session_length drops longer sessions, inactivity_gap_minutes cuts them"
                     )
                 ),
+                too_few=True,
             )
+    if on_item > ITEM_SHARE * total:
+        return on_one
     return Finding(False, f"{part(sizes[0][1], total)} belong to the largest session, {shown(sizes[0][0])}")
 
 
@@ -109,6 +113,7 @@ def one_event(evidence: Evidence, threshold: float) -> Finding:
             ),
             column=repr(evidence.settings.logs.session),
         ),
+        too_few=count > threshold * total,
     )
 
 
@@ -146,6 +151,7 @@ def repeats_at_once(evidence: Evidence, threshold: float) -> Finding:
                 "item is rewarded for it; [sessions] drop_consecutive_repeats = true takes such events for one"
             )
         ),
+        too_few=at_once > threshold * steps,
     )
 
 
@@ -165,4 +171,5 @@ def too_long(evidence: Evidence, threshold: float) -> Finding:
 def _dropped(evidence: Evidence, threshold: float, reason: str, seen: str, advice: str, **more: str) -> Finding:
     dropped, total = evidence.count("sessions", f"dropped: {reason}"), evidence.count("sessions", "events_in")
     said = Said(seen, part=part(dropped, total), **more)
-    return Finding(total >= FEW and dropped > threshold * total, said, advice=advice)
+    over = dropped > threshold * total
+    return Finding(total >= FEW and over, said, advice=advice, too_few=over)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from sessrec_pipeline.engine import DuckDBEngine
+from sessrec_pipeline.quality.clocks import UNSURE_HOUR
 from sessrec_pipeline.quality.rule import Asset, Evidence, Finding, Rule
 from sessrec_pipeline.quality.rules import examine
 from sessrec_pipeline.settings import Settings
@@ -17,6 +18,8 @@ def evidence_of(settings: Settings, tables: Mapping[str, Sequence[Stored]]) -> I
         for name, stored in tables.items():
             engine.register(name, [artefact.verified().path for artefact in stored])
         stats = {name: stored[0].stats for name, stored in tables.items() if len(stored) == 1}
+        if events := tables.get("events"):
+            stats["events"] = {UNSURE_HOUR: sum(int(log.stats.get(UNSURE_HOUR, 0)) for log in events)}
         yield Evidence(engine.connection, settings, stats)
 
 

@@ -83,6 +83,22 @@ def test_a_clock_ahead_chooses_no_test_period(feed: Feed) -> None:
     assert failed == {} and "'z1'" in warned["no_stray_times"].seen
 
 
+@pytest.mark.parametrize("ahead", [924 * DAY, 36 * 3_600])
+def test_one_event_ahead_inside_an_early_session(feed: Feed, ahead: int) -> None:
+    """Refused where it leaves no test, named where it takes a part of it."""
+    rows = list(visits())
+    end = max(time for *_, time in rows)
+    session, item, _ = rows[5]
+    rows[5] = (session, item, end + ahead)
+    failed, warned = of_run(landed(feed(split={"rule": "days", "days": 2}), rows))
+    assert f"'{session}' (" in warned["no_stray_times"].seen and "1 of " in warned["no_stray_times"].seen
+    if ahead > 2 * DAY:
+        (sentence,) = failed.values()
+        assert "hold 0 of 200 sessions (0.0 %), for session '" + session in sentence and "924 days after" in sentence
+    else:
+        assert failed == {}
+
+
 def test_a_clock_ahead_moves_no_window(feed: Feed) -> None:
     stray = [("z1", item, START + 210 * DAY) for item in "345"]
     first, second = list(visits(100, 5)), list(visits(100, 5, "t", START + 5 * DAY))

@@ -115,6 +115,27 @@ def test_the_run_config_of_the_job_does_the_same(settings: FeedSettings, instanc
     assert not result.success and not Store(settings).has("raw_sessions", "no.tsv")
 
 
+def test_a_log_that_lost_its_rows_is_told(settings: FeedSettings, instance: dg.DagsterInstance) -> None:
+    path = settings.landing / LOGS[1]
+    whole = path.read_text()
+    rows = len(whole.splitlines()) - 1
+    assert seen(settings, instance, "logs_keep_their_rows") == ("passed", "all")
+    for left in (0, 10):
+        path.write_text("".join(whole.splitlines(keepends=True)[: left + 1]))
+        made(settings, instance)
+        outcome, text = seen(settings, instance, "logs_keep_their_rows")
+        assert outcome == "warning" and f"{LOGS[1]} had {rows} rows and has {left} now; if its file was cut" in text
+    path.write_text(HEADER)
+    made(settings, instance)
+    path.unlink()
+    assert seen(settings, instance, "files_are_there")[0] == "passed", "it had no rows"
+    path.write_text(whole + "more\t1\t1700000000\nmore\t2\t1700000001\n")
+    made(settings, instance)
+    assert seen(settings, instance, "logs_keep_their_rows")[0] == "passed"
+    assert withdraw(settings, instance, [LOGS[1]]) == {}
+    assert seen(settings, instance, "logs_keep_their_rows")[0] == "passed", "it was meant"
+
+
 def test_a_file_that_is_gone_and_a_correction_under_a_new_name_are_told(
     settings: FeedSettings, instance: dg.DagsterInstance
 ) -> None:

@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "blank line before the header": ("a.tsv", f"\n{GOOD}", {}, "column 'SessionId' is missing"),
     "open quote in the header": ("a.csv", 'SessionId,ItemId,Time,"No\nte"\n', {"format": "csv"}, "cannot be split"),
     "header that is not UTF-8": ("a.tsv", b"Ses\xedon\tItemId\tTime\n", {}, "the header is not UTF-8"),
-    "UTF-16": ("a.tsv", GOOD.encode("utf-16"), {}, "line 1 holds NUL bytes"),
+    "UTF-16": ("a.tsv", GOOD.encode("utf-16"), {}, "UTF-16 is not read"),
     "NUL in a field": ("a.tsv", f"{GOOD}3\tc\0\t{T}\n", {}, "line 4 holds NUL bytes"),
     "NULs after a crash": ("a.tsv", GOOD.encode() + b"\0" * 512, {}, "line 4 holds NUL bytes"),
     "NUL far into the file": ("a.tsv", GOOD + f"3\tc\t{T}\n" * 200_000 + "\0\n", {}, "line 200004 holds NUL bytes"),
@@ -115,11 +115,11 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "mostly bad rows": ("a.tsv", f"{GOOD}3\tc\tx\n4\td\tx\n5\te\ty\n", {}, "3 of 5 rows cannot be read (time_"),
     "wrong unit": ("a.tsv", GOOD.replace(str(T), f"{T}000"), {}, "(time_in_the_future: 2)"),
     "seconds read as ms": ("a.tsv", GOOD, {"time_unit": "ms"}, "(time_before_2000: 2)"),
-    "gzip without its name": ("a.tsv", gz(GOOD), {}, "gzip data without .gz in its name"),
-    "zstd without its name": ("a.tsv", zst(GOOD), {}, "zstd data without .zst in its name"),
-    "zstd named gz": ("a.tsv.gz", zst(GOOD), {}, "zstd data without .zst in its name"),
-    "text named gz": ("a.tsv.gz", GOOD, {}, "named .gz but is not gzip"),
-    "text named zst": ("a.tsv.zst", GOOD, {}, "named .zst but is not zstd"),
+    "gzip without its name": ("a.tsv", gz(GOOD), {}, "gzip data, but its name does not end in .gz"),
+    "zstd without its name": ("a.tsv", zst(GOOD), {}, "zstd data, but its name does not end in .zst"),
+    "zstd named gz": ("a.tsv.gz", zst(GOOD), {}, "zstd data, but its name does not end in .zst"),
+    "text named gz": ("a.tsv.gz", GOOD, {}, "ends in .gz, but it holds no gzip data"),
+    "text named zst": ("a.tsv.zst", GOOD, {}, "ends in .zst, but it holds no zstd data"),
     "gzip cut off": ("a.tsv.gz", gz(GOOD)[:-12], {}, "the gzip data are damaged or cut off"),
     "gzip and rubbish": ("a.tsv.gz", gz(GOOD) + b"rubbish", {}, "the gzip data are damaged or cut off"),
     "gzip of another checksum": ("a.tsv.gz", gz(GOOD)[:-8] + b"\1" * 8, {}, "the gzip data are damaged or cut off"),
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "zstd with NULs": ("a.tsv.zst", zst(GOOD + "\0"), {}, "line 4 holds NUL bytes"),
     "jsonl in zstd cut off": ("a.jsonl.zst", zst(JSONL * 99)[:-5], {"format": "jsonl"}, "damaged or cut off"),
     "Parquet for text": ("a.tsv", GOOD_PARQUET, {}, 'this is Parquet; set [logs] format = "parquet"'),
-    "CSV named Parquet": ("a.parquet", CSV, {"format": "parquet"}, "not a readable Parquet file"),
+    "CSV named Parquet": ("a.parquet", CSV, {"format": "parquet"}, "this is no Parquet"),
     "Parquet cut off": ("a.parquet", GOOD_PARQUET[:-20], {"format": "parquet"}, "not a readable Parquet file"),
     "Parquet of its magic alone": ("a.parquet", b"PAR1", {"format": "parquet"}, "not a readable Parquet file"),
     "Parquet with damaged pages": ("a.parquet", bytes(DAMAGED_PAGES), {"format": "parquet"}, "cannot be read"),
@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.parquet", parquet(SessionId=["1"], ItemId=["a"], Time=[[T]]), {"format": "parquet"},
         "column 'Time' holds BIGINT[]",
     ),
-    "JSON Lines for TSV": ("a.tsv", JSONL, {}, 'this looks like JSON Lines: set [logs] format = "jsonl"'),
+    "JSON Lines for TSV": ("a.tsv", JSONL, {}, 'this looks like JSON; set [logs] format = "jsonl"'),
     "TSV for JSON Lines": ("a.jsonl", GOOD, {"format": "jsonl"}, "(broken_json: 3)"),
     "JSON array": ("a.jsonl", "[\n" + JSONL + "]\n", {"format": "jsonl"}, "a JSON array, not JSON Lines"),
     "JSON array on one line": ("a.json", json.dumps([{"SessionId": 1}]), {"format": "jsonl"}, "a JSON array"),
@@ -553,9 +553,59 @@ def test_bad_input_that_the_system_does_not_open_is_refused(
 
 HOSTILE = [
     *("a*.tsv", "[ab].tsv", "a?.tsv", "a{b}.tsv", "a'.tsv", 'a".tsv', "a;b.tsv", "-rf", "a\nb.tsv", "a.tsv\n"),
-    *("../a.tsv", "a/b.tsv", "a\\b.tsv", "%2f.tsv", "\u202etsv.a", "é.tsv", "a" * 201, "a" * 240 + ".tsv", "", "."),
+    *(
+        "../a.tsv",
+        "a/b.tsv",
+        "a\\b.tsv",
+        "%2f.tsv",
+        "\u202etsv.a",
+        "a\u200b.tsv",
+        "a...b.tsv",
+        "_a.tsv",
+        "a" * 201,
+        "a" * 240 + ".tsv",
+        "",
+        ".",
+    ),
     *("'); DROP TABLE raw; --.tsv", "<img src=x>.tsv", "$(reboot).tsv", "..", "a\0.tsv"),
 ]
+
+
+WRONG_KINDS: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "jsonl in csv": ({"format": "csv"}, b'{"SessionId": "1", "ItemId": "a", "Time": 1}\n', "this looks like JSON"),
+    "json array in csv": ({"format": "csv"}, b'[{"SessionId":"1","ItemId":"a","Time":1}]', "this looks like JSON"),
+    "jsonl in tsv": (
+        {"format": "tsv"},
+        b'{"SessionId": 1, "ItemId": 2, "Time": 1}\n',
+        'set \\[logs\\] format = "jsonl"',
+    ),
+    "csv in parquet": ({"format": "parquet"}, b"SessionId,ItemId,Time\n1,a,1\n", "this is no Parquet"),
+    "UTF-16 with a mark": ({}, "SessionId\tItemId\tTime\n".encode("utf-16"), "UTF-16 is not read: convert"),
+    "UTF-16 without one": ({}, "SessionId\tItemId\tTime\n".encode("utf-16-le"), "UTF-16 is not read: convert"),
+    "hint for Excel": (
+        {"format": "csv", "delimiter": ";"},
+        b"sep=;\nSessionId;ItemId;Time\n1;a;1\n",
+        "a hint for Excel",
+    ),
+    "comment": ({"format": "csv"}, b"# export\nSessionId,ItemId,Time\n1,a,1\n", "'# export', is a comment, not the"),
+}
+"""Settings, content, and what the sentence says."""
+
+
+@pytest.mark.parametrize("kind", WRONG_KINDS)
+def test_a_log_of_another_kind_is_named(feed: Feed, kind: str) -> None:
+    logs, content, words = WRONG_KINDS[kind]
+    settings = feed(logs=logs)
+    (settings.landing / "a.log").write_bytes(content)
+    with pytest.raises(LogRefusedError, match=words) as refused:
+        ingest_landed(settings, "a.log", lambda _: None)
+    assert "quotes" not in str(refused.value)
+
+
+def test_a_header_that_begins_with_a_number_sign_is_one(feed: Feed) -> None:
+    settings = feed(logs={"session": "#SessionId"})
+    (settings.landing / "a.tsv").write_text(f"#SessionId\tItemId\tTime\n1\ta\t{T}\n")
+    assert ingest(settings, "a.tsv").items == ["a"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

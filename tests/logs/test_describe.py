@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import tomllib
@@ -331,6 +332,7 @@ def test_description_says_what_becomes_of_the_rows(tmp_path: Path) -> None:
         "  2 rows quarantined",
         "    1 missing_columns; the first on line 7: 2019-10-01 00:0",
         "    1 session_missing; the first on line 6: 1 | 2019-10-01 00:00:00 UTC",
+        "warning: 2 of 4 rows (50.0 %) would be lost, for they cannot be read",
     ]
 
 
@@ -354,7 +356,10 @@ def test_event_types_without_a_rule_are_pointed_out(tmp_path: Path) -> None:
         (f"session,session,item,time\n1,1,a,{T}\n", "Column 'session' stands twice"),
         ("session,item,time\n1,a,12/1/2010 8:26\n", "can be read in several ways, and nothing decides which"),
         ("session,item,time\n1,a,1/2\n", "The time '1/2' is written in no way that is known"),
-        (f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n", "No settings are proposed"),
+        (
+            f"session,item,time\n1,a,2024-01-01 10:00 IST\n1,b,{T}\n",
+            "are written in 2 ways, 1 as '2024-01-01 10:00 IST', 1",
+        ),
         ("session,item,time\n1,a,2024-01-01 10:00:00 IST\n", "set [logs] time_zone to the place"),
         (
             "session,item,time\n1,a,7\n1,b,8\n",
@@ -516,3 +521,96 @@ def test_a_bomb_is_refused_before_its_rows_are_made(
     monkeypatch.setattr(module, "_rows_of_parquet", lambda *_: pytest.fail("its rows were made"))
     lines, readable = describe(bomb)
     assert not readable and "the rows are more than 200 times as large as the file" in lines[-1]
+
+
+# --- what a stranger tried -------------------------------------------------------------------------------------------
+
+
+def rows_of(times: list[str], header: str = "session_id,item_id,ts\n") -> str:
+    return header + "".join(
+        f"{1000000000000 + n // 3 * 7919},{10000000000000 + n % 7},{t}\n" for n, t in enumerate(times)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("2024-03-20 08:{:02}:25", "20/03/2024 08:{:02}"),
+        ("20/03/2024 08:{:02}:25", "03/26/2024 05:{:02}:47"),
+        ("20.03.2024 08:{:02}:25", "1710921{:02}5"),
+        ("20/03/2024 08:{:02}:25", "20/03/2024 08:{:02}"),
+    ],
+)
+def test_two_ways_to_write_a_time_are_both_named(tmp_path: Path, first: str, other: str) -> None:
+    times = [first.format(n) if n % 2 == 0 else other.format(n) for n in range(41)]
+    lines, readable = describe(written(tmp_path, rows_of(times)))
+    (note,) = [line for line in lines if line.startswith("note: The times")]
+    assert f"21 as {times[0]!r}, 20 as {times[1]!r}" in note and "20 rows at least would be lost" in note
+    assert not readable and "There is nothing to propose." in lines
+    assert not any("1990" in line or "no way that is known" in line for line in lines)
+
+
+def test_a_few_times_written_otherwise_leave_the_proposal(tmp_path: Path) -> None:
+    times = [f"2024-03-20 08:{n:02}:25" if n % 10 else f"20/03/2024 08:{n:02}" for n in range(40)]
+    lines, readable = describe(written(tmp_path, rows_of(times)))
+    assert readable and proposal(lines)["time_unit"] == "iso8601"
+    assert any("36 as '2024-03-20 08:01:25', 4 as '20/03/2024 08:00'" in line for line in lines)
+    assert lines[-1] == "warning: 4 of 40 rows (10.0 %) would be lost, for they cannot be read"
+
+
+def test_a_few_times_in_another_unit_are_named(tmp_path: Path) -> None:
+    lines, readable = describe(written(tmp_path, rows_of([f"{T + n}{'' if n % 10 else '000'}" for n in range(40)])))
+    assert readable
+    assert any(f"are written in 2 ways, 36 as '{T + 1}', 4 as '{T}000'" in line for line in lines)
+
+
+@pytest.mark.parametrize(("old", "proposed"), [(1, False), (20, True)])
+def test_one_time_of_1995_does_not_move_the_earliest_year(tmp_path: Path, old: int, proposed: bool) -> None:
+    times = [f"{1995 if n < old else 2024}-03-20 08:{n % 60:02}:25" for n in range(200)]
+    lines, _ = describe(written(tmp_path, rows_of(times)))
+    assert ("earliest_year" in proposal(lines)) is proposed
+
+
+@pytest.mark.parametrize("header", ["", "sep=,\nsession_id,item_id,ts\n", "# shop\n#2024\nsession_id,item_id,ts\n"])
+def test_text_is_the_time_and_not_a_number_of_the_same_file(tmp_path: Path, header: str) -> None:
+    times = [f"2024-03-20 08:{n:02}:25" for n in range(40)]
+    lines, readable = describe(written(tmp_path, rows_of(times, header)))
+    assert readable is not bool(header)
+    roles = {line.split()[1]: line.split()[0] for line in lines if line.startswith(("column1", "column2", "column3"))}
+    if not header:
+        assert roles == {"session": "column1", "item": "column2", "time": "column3"}
+        assert any("40 events in 14 sessions on 7 items, 2024-03-20 08:00:25" in line for line in lines)
+    else:
+        first = header.partition("\n")[0]
+        assert any(line.startswith(f"note: The first line, {first!r}, is a ") for line in lines)
+        assert any("would be refused: the first line" in line and "delete the lines" in line for line in lines)
+
+
+def test_the_day_before_the_month_is_read_where_nothing_else_fits(tmp_path: Path) -> None:
+    lines, readable = describe(written(tmp_path, rows_of([f"2024-{n % 28 + 1}-03 08:00:00" for n in range(40)])))
+    assert readable and proposal(lines)["time_format"] == "%Y-%d-%m %H:%M:%S"
+
+
+def test_lists_in_parquet_are_named(tmp_path: Path) -> None:
+    content = parquet(session_id=["1"], items=[["a", "b"]], times=[[T, T]])
+    lines, readable = describe(written(tmp_path, content))
+    assert not readable
+    (note,) = [line for line in lines if "Columns of lists" in line]
+    assert "'items' (list<" in note and "'times' (list<" in note and "one row for each event" in note
+
+
+@pytest.mark.parametrize("column", ["behavior_type", "what"])
+def test_kinds_of_events_are_seen_by_name_or_by_value(tmp_path: Path, column: str) -> None:
+    kinds = ("pv", "pv", "cart", "buy")
+    rows = "".join(f"{n // 3},{n % 7},{kinds[n % 4]},{T + n}\n" for n in range(40))
+    lines, _ = describe(written(tmp_path, f"user_id,item_id,{column},timestamp\n{rows}"))
+    assert f"note: {column} holds pv (20), cart (10), buy (10): say with `keep` which of them are events." in lines
+
+
+def test_a_json_array_and_a_cut_archive_are_not_called_blank(tmp_path: Path) -> None:
+    array = json.dumps([{"session": 1, "item": "x" * 20, "time": T}] * 2_000)
+    cut = gzip.compress(rows_of(["2024-03-20 08:00:25"] * 900).encode())[:-20]
+    for name, content, words in (("a.json", array, "A JSON array is not read"), ("a.csv.gz", cut, "cut off")):
+        lines, readable = describe(written(tmp_path, content, name))
+        assert not readable and any(words in line for line in lines)
+        assert not any("blank lines" in line for line in lines)

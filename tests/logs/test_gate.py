@@ -60,7 +60,13 @@ def test_good_log_is_admitted(tmp_path: Path, name: str, content: bytes, setting
     assert log.sha256 == sha256_of(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.tsv", "2026-11-01.csv.gz", "Day 1_v2@shop+x=1.parquet", "a" * 200])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.tsv", "2026-11-01.csv.gz", "Day 1_v2@shop+x=1.parquet", "a" * 200, "2010-12-14 (1).csv"),
+        *("pedidos año.csv", "año.csv".replace("ñ", "n\u0303"), "журнал.tsv", "日志.csv", "लॉग.csv", "él.tsv"),
+    ],
+)
 def test_plain_names_are_taken(name: str) -> None:
     check_name(name)
     assert is_log_name(name)

@@ -68,6 +68,8 @@ def tsv(*ids: str) -> str:
         # Text that is no whole number of a float column.
         *(("007", "007"), ("007.0", "007.0"), ("1.10", "1.10"), (".0", ".0"), ("1E5", "1E5")),
         *(("12E3", "12E3"), ("1.5E0", "1.5E0"), ("v1.0", "v1.0"), ("1.0.0", "1.0.0"), ("+7.0", "+7.0")),
+        # Three digits after a point may be a thousand.
+        *(("7.000", "7.000"), ("12.000", "12.000"), ("1234.000", "1234.000"), ("7.0000", "7"), ("2.345", "2.345")),
         *(("7,00", "7,00"), ("1,000", "1,000"), ("7,5", "7,5"), ("1.28E08", "1.28E08")),
         # Other writers of numbers, and spreadsheets and others that put quotes around ids.
         *(("7.", "7"), ("7,0", "7"), ('"7"', "7"), ('="7"', "7"), ("'7", "7"), ('"a b"', "a b"), ('"7.0"\u00a0', "7")),
@@ -180,6 +182,36 @@ def test_seven_is_seven_in_parquet_and_in_frames(feed: Feed, kind: str) -> None:
 def test_seven_is_seven_in_json(feed: Feed, text: str) -> None:
     settings = feed(logs={"format": "jsonl"})
     assert items(settings, f'{{"SessionId": 1, "ItemId": {text}, "Time": {T}}}\n', "a.jsonl") == ["7"]
+
+
+def test_a_number_of_json_has_no_thousands(feed: Feed) -> None:
+    settings = feed(logs={"format": "jsonl"})
+    assert items(settings, f'{{"SessionId": 1, "ItemId": 7.000, "Time": {T}}}\n', "a.jsonl") == ["7"]
+
+
+def test_thousands_stay_apart_from_small_numbers_everywhere(feed: Feed) -> None:
+    texts = ["12.000", "12", "2.345", "1.000", "1", "7.0", "7"]
+    kept = ["12.000", "12", "2.345", "1.000", "1", "7", "7"]
+    assert items(feed(), tsv(*texts), "a.tsv") == kept
+    frame = pd.DataFrame({"session": 1, "item": texts, "time": range(len(texts))})
+    assert read_frame(frame, Columns(time_unit="s"))["item"].to_pylist() == kept
+    assert [id_text(text) for text in texts] == kept
+
+
+def test_long_numbers_that_a_spreadsheet_rounded_are_refused(feed: Feed) -> None:
+    rounded = [f"{8_672_365_521_191_82 + n % 9}0000" for n in range(30)]
+    exact = [str(8_672_365_521_191_823_456 + n * 31) for n in range(30)]
+    with pytest.raises(
+        LogRefusedError, match=r"column 'ItemId' holds ids of more than 15 digits that are zeros from the "
+    ):
+        ingested(feed("rounded"), tsv(*rounded), "a.tsv")
+    with pytest.raises(LogRefusedError, match=r"column 'ItemId' .* 1 of 1 \(8672365521191820000\)"):
+        ingested(feed("one"), tsv("8672365521191820000"), "a.tsv")
+    assert items(feed("exact"), tsv(*exact), "a.tsv") == exact
+    for kind in (str, "int64"):
+        frame = pd.DataFrame({"session": 1, "item": pd.Series(rounded).astype(kind), "time": range(30)})
+        with pytest.raises(FrameError, match=r"'item' holds ids that have lost digits, 30 of 30.*8672365521191820000"):
+            read_frame(frame, Columns(time_unit="s"))
 
 
 def test_a_column_that_once_had_a_gap_is_the_same_in_every_file(feed: Feed) -> None:

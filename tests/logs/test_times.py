@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs.gate import LogRefusedError
 from sessrec_pipeline.logs.ingest import Ingested, ingest_landed
 from sessrec_pipeline.logs.times import DAY, Change, clock_of
+from sessrec_pipeline.quality import Evidence, examine_log
 
 Feed = Callable[..., FeedSettings]
 
@@ -183,6 +185,42 @@ def test_the_hour_that_is_there_twice_in_a_log_with_its_newest_row_first(feed: F
     done = csv(feed, *texts, time_unit="iso8601", time_zone="Europe/Berlin")
     expected = ["02:05", "01:55", "01:10", "00:58", "00:50", "23:59"]
     assert [moment[11:16] for moment in moments(done)] == expected
+
+
+def berlin_night(minutes: int = 2) -> list[tuple[str, str, int]]:
+    """Session, local time and UTC second: a session every few minutes, of four events in 20 minutes, all in order."""
+    start = int(datetime(2024, 10, 26, 20, tzinfo=UTC).timestamp())
+    events = sorted(
+        (start + n * minutes * 60 + k * 290 + n % 7, f"s{n}") for n in range(600 // minutes) for k in range(4)
+    )
+    place = ZoneInfo("Europe/Berlin")
+    return [(s, datetime.fromtimestamp(t, place).strftime("%Y-%m-%d %H:%M:%S"), t) for t, s in events]
+
+
+@pytest.mark.parametrize("order", ["by time", "newest first", "by session"])
+def test_the_order_of_the_file_says_which_of_two_hours_it_is(feed: Feed, order: str) -> None:
+    """Most sessions lie in the second hour alone, and say nothing by themselves."""
+    rows = berlin_night()
+    if order == "by session":
+        rows.sort(key=lambda row: (int(row[0][1:]), row[2]))
+    rows = rows[::-1] if order == "newest first" else rows
+    done = csv(feed, *[(s, text) for s, text, _ in rows], time_unit="iso8601", time_zone="Europe/Berlin")
+    assert [t // 10**6 for t in done.events.arrow()["time"].to_pylist()] == [t for *_, t in rows]
+    assert done.events.stats["in_doubled_hours"] > 200
+    assert done.events.stats["unsure_in_doubled_hours"] == 0
+
+
+def test_where_nothing_says_which_of_two_hours_it_is_they_are_counted(feed: Feed) -> None:
+    rows = sorted(berlin_night(), key=lambda row: row[1])  # by the text of the time
+    done = csv(feed, *[(s, text) for s, text, _ in rows], time_unit="iso8601", time_zone="Europe/Berlin")
+    unsure = int(done.events.stats["unsure_in_doubled_hours"])
+    assert unsure == done.events.stats["in_doubled_hours"] > 200
+    settings = feed("judged", logs={"time_unit": "iso8601", "time_zone": "Europe/Berlin"})
+    with duckdb.connect() as connection:
+        connection.register("events", done.events.arrow())
+        evidence = Evidence(connection, settings, {"events": done.events.stats})
+        found = {rule.name: finding for rule, finding in examine_log(evidence)}["local_times_are_one"]
+    assert found.broken and found.seen.startswith(f"{unsure} of {len(rows):,} events (")
 
 
 def test_a_running_number_is_whole(feed: Feed) -> None:

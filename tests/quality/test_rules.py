@@ -164,6 +164,74 @@ def test_ids_that_differ_are_not_folded(findings: Find) -> None:
     assert findings([(s, words[n % len(words)], t) for n, (s, _, t) in enumerate(Healthy().rows)]) == {}
 
 
+def excel(number: int) -> str:
+    """A whole number as a spreadsheet keeps it."""
+    return str(number // 10 ** (len(str(number)) - 15)) + "0" * (len(str(number)) - 15)
+
+
+@pytest.mark.parametrize(("first", "step"), [(8_672_365_521_191_823_456, 1_234), (3_000_000_000_000_001, 7)])
+def test_long_numbers_that_were_rounded_are_named(findings: Find, first: int, step: int) -> None:
+    exact = [(s, str(first + int(i[1:]) * step), t) for s, i, t in Healthy().rows]
+    assert findings(exact) == {}
+    found = findings([(s, excel(int(i)), t) for s, i, t in exact])["ids_are_exact"]
+    assert found.seen == (
+        "1,200 of 1,200 events (100.0 %) have an item id of more than 15 digits that are zeros from the 16th on"
+    )
+    assert "'ItemId'" in found.advice and found.examples[0].endswith("0'")
+    swapped = findings([(i, s, t) for s, i, t in [(s, excel(int(i)), t) for s, i, t in exact]])["ids_are_exact"]
+    assert "have a session id of more than 15 digits" in swapped.seen
+
+
+def test_one_log_that_was_rounded_among_others_is_named(findings: Find) -> None:
+    exact = [(s, str(8_672_365_521_191_823_456 + int(i[1:]) * 97_531), t) for s, i, t in Healthy().rows]
+    names = ["a" if n < 900 else "b" for n in range(1_200)]
+    found = findings([(s, i if n < 900 else excel(int(i)), t) for n, (s, i, t) in enumerate(exact)], names)
+    assert found["ids_are_exact"].seen.startswith("300 of 1,200 events (25.0 %) have an item id of more than 15 digits")
+
+
+def test_long_numbers_that_always_ended_in_zeros_are_exact(findings: Find) -> None:
+    """Times as ids, in nanoseconds of a clock of milliseconds or seconds."""
+    for unit in (1_000_000, 1_000_000_000):
+        times = {
+            i: str(1_700_000_000_000_000_000 + n * 7 * unit) for n, i in enumerate({i for _, i, _ in Healthy().rows})
+        }
+        assert findings([(s, times[i], t) for s, i, t in Healthy().rows]) == {}
+
+
+@pytest.mark.parametrize("separator", [".", ",", "'", "\u00a0", "\u202f", " "])
+def test_thousands_with_a_separator_are_named(findings: Find, separator: str) -> None:
+    ids = [f"{n}{separator}{k}" for n, k in ((12, "000"), (1, "234"), (2, "345"), (1, f"234{separator}567"))] + [
+        "5",
+        "12",
+    ]
+    found = findings([(s, ids[n % 6], t) for n, (s, _, t) in enumerate(Healthy().rows)])["ids_have_no_separators"]
+    assert found.seen.startswith(
+        "800 of 1,200 events (66.7 %) have an item id with a separator before each three digits"
+    )
+    assert "'ItemId'" in found.advice
+
+
+@pytest.mark.parametrize("text", ["1.10", "12.00", "v1.000", "0.123", "1.2345", "1.000.", "1000", "12.000.00"])
+def test_other_points_are_no_separators(findings: Find, text: str) -> None:
+    assert "ids_have_no_separators" not in findings(
+        [(s, text if n % 10 == 0 else i, t) for n, (s, i, t) in enumerate(Healthy().rows)]
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"d4"}, {"d0", "d4", "d8"}])
+def test_logs_with_session_and_item_swapped_are_named(findings: Find, wrong: set[str]) -> None:
+    names = [f"d{n // 134}" for n in range(1_200)]
+    rows = [(i, s, t) if d in wrong else (s, i, t) for d, (s, i, t) in zip(names, Healthy().rows, strict=True)]
+    found = findings(rows, names)["columns_are_not_swapped"]
+    assert f"in '{min(wrong)}'" in found.seen and "session ids (100.0 %)" in found.seen
+    assert "'SessionId' and 'ItemId'" in found.advice and "sessrec withdraw" in found.advice
+
+
+def test_small_numbers_for_sessions_and_items_are_not_swapped(findings: Find) -> None:
+    names = [f"d{n // 134}" for n in range(1_200)]
+    assert findings([(s[1:].lstrip("0") or "0", i[1:], t) for s, i, t in Healthy().rows], names) == {}
+
+
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +246,25 @@ def test_sessions_of_a_clock_that_is_ahead_are_named(findings: Find, days: int, 
 def test_sessions_of_a_clock_that_is_behind_are_named(findings: Find) -> None:
     found = findings([("z", "i1", START - 400 * DAY), ("z", "i2", START - 400 * DAY + 1), *Healthy().rows])
     assert found["no_stray_times"].seen.startswith("1 of 301 sessions (0.3 %) begin 400 days before all others")
+
+
+@pytest.mark.parametrize(("hours", "events"), [(924 * 24, 1), (36, 1), (36, 3)])
+def test_events_of_a_clock_that_is_ahead_inside_an_early_session_are_named(
+    findings: Find, hours: int, events: int
+) -> None:
+    end = max(t for *_, t in Healthy().rows)
+    rows = [(s, i, end + hours * HOUR + n if 5 <= n < 5 + events else t) for n, (s, i, t) in enumerate(Healthy().rows)]
+    found = findings(rows)["no_stray_times"]
+    assert found.seen.startswith(f"{events} of 1,200 events (") and " after all others" in found.seen
+    assert found.examples[0].startswith("'s001' (2024-01-01") and "[split] rule, days" in found.advice
+
+
+def test_the_whole_span_of_stray_sessions_is_told(findings: Find) -> None:
+    early = [("y", "i1", START - 72 * DAY), ("z", "i1", START - 3 * DAY)]
+    found = findings([(s, i, t) for s, i, t in early for _ in range(2)] + Healthy().rows)["no_stray_times"]
+    assert found.seen.startswith(
+        "2 of 302 sessions (0.7 %) begin 3 days to 72 days before all others, until 2023-12-29"
+    )
 
 
 @pytest.mark.parametrize("days", [366, -365])
@@ -326,6 +413,23 @@ def test_more_words_for_nothing_are_known(findings: Find, word: str) -> None:
 def test_an_item_for_all_is_named(findings: Find) -> None:
     found = findings([(s, "home" if n % 2 else i, t) for n, (s, i, t) in enumerate(Healthy().rows)])
     assert found["no_catch_all"].seen == "600 of 1,200 events (50.0 %) are on one item, 'home'"
+
+
+@pytest.mark.parametrize("items", [1, 2, 3])
+def test_an_item_for_all_is_named_in_any_catalogue(findings: Find, items: int) -> None:
+    found = findings([(s, f"i{n % items}", t) for n, (s, _, t) in enumerate(Healthy().rows)])["no_catch_all"]
+    assert found.seen == f"{1200 // items:,} of 1,200 events ({100 / items:.1f} %) are on one item, 'i0'"
+
+
+def test_of_too_few_events_it_is_said_that_they_say_nothing(tmp_path: Path) -> None:
+    """A rule that its sentence contradicts does not just pass."""
+    with duckdb.connect() as connection:
+        rows = [("s", "a", START + n * MINUTE) for n in range(50)]
+        columns = dict(zip(("session", "item", "time"), zip(*rows, strict=True), strict=True))
+        connection.register("events", pa.table({"log": ["a"] * 50, "line": range(50), **columns}))
+        found = {r.name: f for r, f in examine_log(Evidence(connection, FeedSettings(home=tmp_path)))}
+    assert not any(finding.broken for finding in found.values())
+    assert found["no_catch_all"].sentence == "50 of 50 events (100.0 %) are on one item, 'a'; of so few it says nothing"
 
 
 def test_ids_of_requests_are_named(findings: Find) -> None:
