@@ -72,6 +72,7 @@ def ingest_landed(
     settings: Settings, name: str, report: Callable[[str], None], now: Callable[[], float] = time.time
 ) -> Ingested:
     """Read the landed log ``name``; LogRefusedError where the file as a whole cannot be used."""
+    check_name(name)
     with DuckDBEngine(settings) as engine:
         return _ingest(settings, settings.landing / name, report, now, engine)
 
@@ -93,6 +94,7 @@ def ingest_each(
                 name = waiting.popleft()
                 _drop_tables(engine)
                 try:
+                    check_name(name)
                     path = settings.landing / name
                     if name in kept and not path.exists():
                         path = _laid_out(settings, name, kept[name], engine)
@@ -116,7 +118,6 @@ def _ingest(
     settings: Settings, path: Path, report: Callable[[str], None], now: Callable[[], float], engine: DuckDBEngine
 ) -> Ingested:
     name = path.name
-    check_name(name)
     if not path.exists():
         raise LogRefusedError(f"{name} is not in {settings.landing} any more; land it again or delete its partition")
     before = state_of(path)

@@ -18,7 +18,7 @@ from sessrec_pipeline.feed import FeedSettings
 from sessrec_pipeline.logs import unpack
 from sessrec_pipeline.logs.describe import describe
 from sessrec_pipeline.logs.gate import LogRefusedError, admit, check_name
-from sessrec_pipeline.logs.ingest import ingest_landed
+from sessrec_pipeline.logs.ingest import ingest_each, ingest_landed
 from sessrec_pipeline.preparation.sessions import prepare_sessions
 from sessrec_pipeline.settings import LogSettings
 from sessrec_pipeline.storage.files import leave
@@ -614,6 +614,8 @@ def test_bad_input_name_is_refused(feed: Feed, name: str) -> None:
         check_name(name)
     with pytest.raises(LogRefusedError, match="a log's name may hold"):
         ingest_landed(feed(), name, lambda _: None)
+    [(_, refused)] = ingest_each(feed(), [name], lambda _: None, {})
+    assert isinstance(refused, LogRefusedError) and "a log's name may hold" in str(refused)
 
 
 @pytest.mark.parametrize(
