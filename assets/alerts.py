@@ -64,7 +64,7 @@ def alert(context: dg.RunFailureSensorContext, settings: Settings) -> str:
     ]
     what = "; ".join(failures) or context.failure_event.message or "no reason is known"
     todo = (
-        f"Mend what it names, then run `sessrec --home {settings.home} materialize`; the whole story is run "
+        f"Fix what it names, then run `sessrec --home {settings.home} materialize`; the whole story is run "
         f"{run.run_id[:8]} of job {run.job_name} in the UI."
     )
     return printable(" ".join(f"{what}. {todo}".split()))

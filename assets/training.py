@@ -310,7 +310,7 @@ def _why(folder: Path) -> str:
         return (folder / FAILED).read_text()
     return (
         f"a training process died, and again after each of {RESTARTS} restarts (torchrun's report on stderr says which "
-        "and how): mend that, and the next run goes on after the last finished epoch"
+        "and how): fix that, and the next run goes on after the last finished epoch"
     )
 
 

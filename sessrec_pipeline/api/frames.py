@@ -224,7 +224,7 @@ def _texts(array: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if (row := _first(pc.equal(text, ""))) is not None:
         raise FrameError(f"column {name!r} has an empty text in row {row}: drop such rows or fill them")
     if (row := _first(table["control"])) is not None:
-        raise FrameError(f"column {name!r} has a control character in row {row}: {array[row].as_py()!r}; mend it")
+        raise FrameError(f"column {name!r} has a control character in row {row}: {array[row].as_py()!r}; fix it")
     _check_exact(spoilt, len(text), "4.46E+07", name)
     return text
 

@@ -56,7 +56,7 @@ def computing(card: Card[Any], device: Device) -> Iterator[str]:
     try:
         found = Compute(ComputeSettings(device=device)).device()
     except DeviceError as error:
-        raise DeviceError('device="cuda", but torch sees no GPU: mend the driver, or take "auto" or "cpu"') from error
+        raise DeviceError('device="cuda", but torch sees no GPU: fix the driver, or take "auto" or "cpu"') from error
     try:
         yield found
     finally:

@@ -252,7 +252,7 @@ class SparkEngine:
             if code == StatusCode.UNAVAILABLE and self.session is not None:
                 self.session.release_session_on_close = False  # nobody is there to be told
                 raise EngineLostError(
-                    f"no Spark Connect server answers at {self.where} ({doing}): start it or mend [engine] url in "
+                    f"no Spark Connect server answers at {self.where} ({doing}): start it or fix [engine] url in "
                     'sessrec.toml, or set kind = "duckdb"; nothing was published, so materialize again'
                 ) from error
             hint = f"; {self._advice()}" if any(word in text for word in UNSEEN) else ""

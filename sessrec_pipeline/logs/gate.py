@@ -205,7 +205,7 @@ def _columns(name: str, first: bytes, settings: LogSettings) -> tuple[str, ...]:
         try:
             columns = next(csv.reader([header], delimiter=settings.separator, quoting=quoting, strict=True), [])
         except csv.Error as error:
-            raise LogRefusedError(f"{name}: the header cannot be split ({error}); mend its quotes") from None
+            raise LogRefusedError(f"{name}: the header cannot be split ({error}); fix its quotes") from None
     _check_columns(name, columns, [c for c in columns if columns.count(c) > 1], settings)
     return tuple(columns)
 
@@ -217,7 +217,7 @@ def _check_columns(name: str, columns: Sequence[str], doubled: list[str], settin
         looks_like = [d for d in ",;|\t" if len(columns) == 1 and d in columns[0]]
         hint = f"; the delimiter seems to be {looks_like[0]!r}" if looks_like else ""
         raise LogRefusedError(
-            f"{name}: {wrong} in the header {list(columns)[:12]}{hint}; mend the file, or say in [logs] of "
+            f"{name}: {wrong} in the header {list(columns)[:12]}{hint}; fix the file, or say in [logs] of "
             "sessrec.toml what the columns and the delimiter are (`sessrec describe FILE` proposes it)"
         )
 

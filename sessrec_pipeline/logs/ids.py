@@ -89,7 +89,7 @@ def _whole(text: str) -> str:
 
 
 def simple(column: str) -> str:
-    """SQL: whether there is nothing to mend in an id. In most there is not, and looking is as fast as can be."""
+    """SQL: whether there is nothing to fix in an id. In most there is not, and looking is as fast as can be."""
     return f"REGEXP_FULL_MATCH({column}, '[0-9A-Za-z_-]+')"
 
 

@@ -469,7 +469,7 @@ def _refuse_swallowed(name: str, counts: dict[str, int]) -> None:
     if found != counts["rows_in"]:
         raise LogRefusedError(
             f"{name}: rows in and rows out do not add up ({counts['rows_in']:,} and {found:,}); a quote that is never "
-            'closed has likely swallowed lines. Mend it, or set [logs] format = "tsv", which knows no quotes, with '
+            'closed has likely swallowed lines. Fix it, or set [logs] format = "tsv", which knows no quotes, with '
             "its delimiter"
         )
 
@@ -501,7 +501,7 @@ def _refuse_mostly_bad(name: str, counts: dict[str, int], settings: LogSettings,
     where = "" if column is None else f", in column {column!r}"
     advice = ADVICE.get(
         worst,
-        "the settings [logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names); mend "
+        "the settings [logs] of sessrec.toml likely do not fit this file (time_unit, delimiter, column names); fix "
         "them and materialize again",
     )
     raise LogRefusedError(

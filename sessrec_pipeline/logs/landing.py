@@ -78,7 +78,7 @@ def scan(
         try:
             sha256 = sha256_of(path)
         except OSError as error:  # one that cannot be read does not keep the others from being taken
-            refused[path.name] = f"{path.name}: cannot be read ({error.strerror}); mend that or land it again"
+            refused[path.name] = f"{path.name}: cannot be read ({error.strerror}); fix that or land it again"
             continue
         seen[path.name] = Seen(state, sha256, time.time())
         if before and before.sha256 == sha256 and same:

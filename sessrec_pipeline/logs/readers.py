@@ -332,7 +332,7 @@ def _shape(text: str) -> str:
 
 def _open_quote(log: LandedLog, line: int, text: str) -> str:
     return (
-        f"{log.name}: a quote that opens on line {line} swallows the lines after it ({text[:60]!r}): mend it and land "
+        f"{log.name}: a quote that opens on line {line} swallows the lines after it ({text[:60]!r}): fix it and land "
         'the log again, or set [logs] format = "tsv", which knows no quotes, with its delimiter'
     )
 

@@ -51,7 +51,7 @@ def cards() -> dict[str, Card[Any]]:
         try:
             card = entry.load()
         except (ImportError, AttributeError) as error:
-            raise ModelNameError(f"{where} cannot be imported: {error}; mend or uninstall its package") from error
+            raise ModelNameError(f"{where} cannot be imported: {error}; fix or uninstall its package") from error
         if not isinstance(card, Card):
             raise ModelNameError(f"{where} is no Card of sessrec_pipeline.models.base")
         if card.name in found:

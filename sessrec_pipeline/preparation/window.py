@@ -38,5 +38,5 @@ def check_window(window_days: float, taken: Sequence[Stored], logs: Sequence[Sto
     if gap > max(window, span / 4):
         raise ValueError(
             f"{would}, which come {lasting(gap)} after all others ({earliest.node.partition}): a clock that is ahead "
-            "moves the window; mend or take out these logs, or set another window_days"
+            "moves the window; fix or take out these logs, or set another window_days"
         )

@@ -30,6 +30,6 @@ class Compute:
         has_gpu = torch.cuda.is_available()
         if self.settings.device == "cuda" and not has_gpu:
             raise DeviceError(
-                '[compute] device = "cuda", but torch sees no GPU: mend the driver, or set device = "auto" or "cpu"'
+                '[compute] device = "cuda", but torch sees no GPU: fix the driver, or set device = "auto" or "cpu"'
             )
         return "cuda" if has_gpu and self.settings.device != "cpu" else "cpu"

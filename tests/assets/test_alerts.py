@@ -104,7 +104,7 @@ def test_an_error_of_many_lines_is_one_line(feed: Callable[..., FeedSettings], i
 
     raised(settings, instance, short.execute_in_process(instance=instance, raise_on_error=False))
     (line,) = settings.alerts.read_bytes().decode().splitlines()
-    assert "stumble: first second\ufffd[31m third\ufffd. Mend what it names" in line
+    assert "stumble: first second\ufffd[31m third\ufffd. Fix what it names" in line
 
 
 def test_the_daemon_sees_runs_of_the_command_line(
@@ -135,4 +135,4 @@ def test_the_daemon_sees_runs_of_the_command_line(
         cursor = then
     refused, died = settings.alerts.read_text().splitlines()
     assert "cut.tsv" in refused
-    assert "process 17 died. Mend what it names" in died
+    assert "process 17 died. Fix what it names" in died

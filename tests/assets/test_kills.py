@@ -164,14 +164,14 @@ def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: i
     shutil.copytree(quiet.settings.home, undisturbed.home, dirs_exist_ok=True)
     corrected(undisturbed)
     assert run(undisturbed, None)
-    whole, mended = quiet.picture, picture(undisturbed)
-    assert whole != mended
+    whole, fixed = quiet.picture, picture(undisturbed)
+    assert whole != fixed
 
     killed: Counter[str] = Counter()
     done = 0
     for number in itertools.count():
         settings = ready(tmp_path / f"round-{number}")
-        for change, expected in ((lambda settings: None, whole), (corrected, mended)):
+        for change, expected in ((lambda settings: None, whole), (corrected, fixed)):
             change(settings)
             while not run(settings, rng.uniform(0, quiet.seconds) if done < kills else None):
                 assert done < kills, "a run that nobody disturbed failed"
@@ -188,7 +188,7 @@ def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: i
     for step, times in killed.most_common():
         print(f"  {step:<24} {times}")
     rows = {
-        asset: sum(r or 0 for (a, _), (_, r) in mended.items() if a == asset)
+        asset: sum(r or 0 for (a, _), (_, r) in fixed.items() if a == asset)
         for asset in ("raw_sessions", "quarantine")
     }
     lines = sum(len(log.read_text().splitlines()) - 1 for log in undisturbed.landing.glob("*.tsv"))

@@ -556,6 +556,6 @@ def test_numbers_are_words() -> None:
 
 
 def test_a_sentence_has_examples_and_advice_where_the_rule_is_broken() -> None:
-    finding = Finding(True, "3 of 4 events", ["'a'", "'b'", "'c'", "'d'"], "mend it")
-    assert finding.sentence == "3 of 4 events, such as 'a', 'b', 'c': mend it"
-    assert Finding(False, "0 of 4 events", ["'a'"], "mend it").sentence == "0 of 4 events"
+    finding = Finding(True, "3 of 4 events", ["'a'", "'b'", "'c'", "'d'"], "fix it")
+    assert finding.sentence == "3 of 4 events, such as 'a', 'b', 'c': fix it"
+    assert Finding(False, "0 of 4 events", ["'a'"], "fix it").sentence == "0 of 4 events"
