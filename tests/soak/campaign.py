@@ -36,7 +36,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from sessrec_pipeline.feed import load_settings
-from sessrec_pipeline.storage.files import OURS
+from sessrec_pipeline.storage.files import OURS, leave
 from sessrec_pipeline.storage.store import QUARANTINE, RAW, Store
 from sessrec_pipeline.storage.withdrawal import withdrawn_logs
 
@@ -242,6 +242,7 @@ def _become(out: Path, words: tuple[str, ...], before: Callable[[], object]) -> 
         with suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+            leave()  # as at the end of the program
         os._exit(code)
 
 
