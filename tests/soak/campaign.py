@@ -662,7 +662,7 @@ def rounds(campaign: Campaign, options: argparse.Namespace) -> int:
     print(campaign.table())
     for fault in campaign.left_out:
         print(f"{fault.__name__} was left out: this user may not do that here")
-    if campaign.kept.exists():
+    if any(campaign.broken.values()):
         print(f"what was broken is in {campaign.kept}")
     return int(any(campaign.broken.values()))
 
