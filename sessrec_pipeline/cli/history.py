@@ -293,7 +293,7 @@ def _ranks(store: "Store", rankings: "Node") -> Path | None:
         try:
             return Stored(kept, store.history.read_lineage(kept)).verified().path
         except DamagedFileError as error:
-            click.echo(f"left out: {error}", err=True)
+            say(f"left out: {error}", err=True)
     for version in store.versions(rankings.asset):
         if version.stored.node.data_version == rankings.data_version:
             return version.stored.verified().path
