@@ -188,8 +188,7 @@ def test_kill_9_loses_and_doubles_nothing(quiet: Quiet, tmp_path: Path, kills: i
     for step, times in killed.most_common():
         print(f"  {step:<24} {times}")
     rows = {
-        asset: sum(r or 0 for (a, _), (_, r) in fixed.items() if a == asset)
-        for asset in ("raw_sessions", "quarantine")
+        asset: sum(r or 0 for (a, _), (_, r) in fixed.items() if a == asset) for asset in ("raw_sessions", "quarantine")
     }
     lines = sum(len(log.read_text().splitlines()) - 1 for log in undisturbed.landing.glob("*.tsv"))
     print(f"rows in {lines:,}, events {rows['raw_sessions']:,} + quarantine {rows['quarantine']:,}; all hashes equal")
