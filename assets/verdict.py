@@ -25,6 +25,8 @@ from sessrec_pipeline.training.fit import load_checkpoint
 
 LATEST, LEAST = 300, 50
 """Training sessions that are looked at, the latest ones, and below how many there is no verdict."""
+ROSE = 0.1
+"""Share of the first epoch's loss by which that of the last may be higher."""
 SAMPLES = 1000
 """Resamples of these sessions behind the interval."""
 
@@ -35,7 +37,7 @@ def refuse_useless(checkpoint: Checkpoint, store: Store) -> None:
     if card is None or card.training is None:
         return
     settings, section = store.settings, card.settings.model_validate(checkpoint.config)
-    problem = not_finite(checkpoint.arrays) or _did_not_fall(str(checkpoint.stats.get("losses", "[]")))
+    problem = not_finite(checkpoint.arrays) or _rose(str(checkpoint.stats.get("losses", "[]")))
     if problem is None:
         recommender = load_checkpoint(card, checkpoint, Compute(settings.compute).device_for(card))
         problem = below_popularity(recommender, checkpoint.items, latest(store), settings.evaluation)
@@ -46,11 +48,12 @@ def refuse_useless(checkpoint: Checkpoint, store: Store) -> None:
         )
 
 
-def _did_not_fall(losses: str) -> str | None:
+def _rose(losses: str) -> str | None:
+    """How much the loss rose, where that is more than the ups and downs of a warm start, which begins where it ends."""
     values = json.loads(losses)
-    if len(values) < 2 or values[-1] < values[0]:
+    if not values or values[-1] - values[0] <= ROSE * abs(values[0]):
         return None
-    return f"its loss did not fall, from {values[0]:.4g} in the first epoch to {values[-1]:.4g} in the last"
+    return f"its loss rose from {values[0]:.4g} in the first epoch to {values[-1]:.4g} in the last"
 
 
 def latest(store: Store) -> pa.Table:
