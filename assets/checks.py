@@ -524,7 +524,7 @@ def analysis_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         """The fitting and the ranking of every model were timed."""
         rows = store.find("costs").arrow().to_pylist()
         without = [row["model"] for row in rows if not (row["fit_seconds"] and row["predict_microseconds"])]
-        return _result("costs", "timed", not without, severity=WARN, without_times=", ".join(without))
+        return _result("costs", "timed", not without, severity=WARN, without_times=", ".join(without) or "none")
 
     return [every_pair, bands_add_up, predictions_add_up, values_in_range, timed]
 

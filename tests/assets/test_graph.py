@@ -313,7 +313,7 @@ def test_all_checks_pass(outcome: Outcome, demo: FeedSettings, instance: dg.Dags
     verdicts = run_checks(demo, instance)
     # Two epochs on 300 sessions are too few to rank the models as the default demo must, and 60 to test on.
     assert {v.check for v in verdicts if v.outcome != "passed"} - {"expected_order"} == {"enough_test_sessions"}
-    assert len(verdicts) == 44
+    assert len(verdicts) == 48
     assert all(v.expected for v in verdicts)
 
 
@@ -324,7 +324,7 @@ def test_check_that_cannot_run_says_why(outcome: Outcome, demo: FeedSettings, in
         verdicts = run_checks(demo, instance)
     finally:
         away.rename(metrics)
-    assert len(verdicts) == 44
+    assert len(verdicts) == 48
     stuck = [v for v in verdicts if v.outcome == "could not run"]
     checks = ["catalogue_beyond_cutoffs", "same_predictions", "values_make_sense"]
     assert [(v.asset, v.check) for v in stuck] == [("metrics", check) for check in checks]

@@ -51,10 +51,10 @@ def test_check_fits_a_terminal_and_writes_what_it_is_asked_for(demo: Path, tmp_p
     result = sessrec(demo, "check", "--junit", str(junit), "--markdown", str(markdown))
     assert result.exit_code in (0, 1), result.output
     table = result.stdout.split("\n\n")[0].splitlines()
-    assert len(table) == 46 and max(map(len, table)) <= 100
+    assert len(table) == 50 and max(map(len, table)) <= 100
     suite = ElementTree.parse(junit).getroot()[0]
-    assert len(suite) == 44 and (suite.attrib["failures"] != "0") == (result.exit_code == 1)
-    assert markdown.read_text().startswith("### sessrec check: 44 checks: ")
+    assert len(suite) == 48 and (suite.attrib["failures"] != "0") == (result.exit_code == 1)
+    assert markdown.read_text().startswith("### sessrec check: 48 checks: ")
 
 
 def test_check_says_which_file_it_cannot_write(demo: Path, tmp_path: Path) -> None:
