@@ -29,6 +29,7 @@ from sessrec_pipeline.models.base import Card
 from sessrec_pipeline.monitoring.drift import Row, seen
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.history import rankings_of
+from sessrec_pipeline.storage.landed import landed_hash
 from sessrec_pipeline.storage.sql import create_view
 from sessrec_pipeline.storage.store import Store, Stored
 from sessrec_pipeline.storage.withdrawal import is_withdrawn, kept_logs
@@ -149,25 +150,25 @@ def ingestion_checks(
     yield _result("raw_sessions", "nothing_lost", not unequal, **seen)
     shares = {str(raw.node.partition): (bad.node.rows or 0) / max(_number(raw, "rows_in"), 1) for raw, bad in logs}
     many = sorted((name for name, share in shares.items() if share > MAX_QUARANTINED), key=lambda n: -shares[n])
-    told = f"no log has more than {100 * MAX_QUARANTINED:g} %"
+    words = f"no log has more than {100 * MAX_QUARANTINED:g} %"
     if many:
         worst = _some([f"{100 * shares[name]:.1f} % of {name}" for name in many])
-        told = f"{worst}; the rows and reasons are in {store.find('quarantine', many[0]).path}"
-    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, seen=told)
+        words = f"{worst}; the rows and reasons are in {store.find('quarantine', many[0]).path}"
+    yield _result("raw_sessions", "few_quarantined", not many, severity=WARN, seen=words)
     held = [raw for raw, _ in logs if not is_withdrawn(raw.node)]
     taken = {raw.node.id for raw in store.in_window(held)}
     names = [str(raw.node.partition) for raw in held if raw.node.id in taken and raw.node.rows]
     kept = kept_logs(store)
     gone = [name for name in names if name not in kept and not (settings.landing / name).exists()]
-    told = f"no file: {_some(gone)}; land it again, or take its rows out with `sessrec withdraw`" if gone else "all"
-    yield _result("raw_sessions", "files_are_there", not gone, severity=WARN, seen=told)
+    words = f"no file: {_some(gone)}; land it again, or take its rows out with `sessrec withdraw`" if gone else "all"
+    yield _result("raw_sessions", "files_are_there", not gone, severity=WARN, seen=words)
     shrunk = _some([f"{name} had {before:,} rows and has {now:,} now" for name, before, now in _shrunk(store, held)])
-    told = f"{shrunk}; if its file was cut off or emptied, land it again" if shrunk else "all"
-    yield _result("raw_sessions", "logs_keep_their_rows", not shrunk, severity=WARN, seen=told)
+    words = f"{shrunk}; if its file was cut off or emptied, land it again" if shrunk else "all"
+    yield _result("raw_sessions", "logs_keep_their_rows", not shrunk, severity=WARN, seen=words)
     alike = _alike(settings, held) if len(held) > 1 else []
     pairs = _some([f"{one} and {other} ({100 * share:.0f} % of the smaller one)" for one, other, share in alike])
-    told = f"{pairs}; where one corrects the other, take out the other with `sessrec withdraw`" if alike else "none"
-    yield _result("raw_sessions", "logs_differ", not alike, severity=WARN, seen=told)
+    words = f"{pairs}; where one corrects the other, take out the other with `sessrec withdraw`" if alike else "none"
+    yield _result("raw_sessions", "logs_differ", not alike, severity=WARN, seen=words)
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -188,13 +189,9 @@ def _shrunk(store: Store, logs: Sequence[Stored]) -> list[tuple[str, int, int]]:
     for log in logs:
         name, now = str(log.node.partition), _number(log, "rows_in")
         before, earlier = most.get(name, (0, log))
-        if now < before / 2 and _landed(log) != _landed(earlier):
+        if now < before / 2 and landed_hash(log.lineage) != landed_hash(earlier.lineage):
             found.append((name, before, now))
     return sorted(found, key=lambda one: (one[2] - one[1], one[0]))
-
-
-def _landed(log: Stored) -> set[str]:
-    return {node.data_version for node in log.lineage.ancestors if node.asset == "landing"}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -195,20 +195,21 @@ def stale(settings: Settings, asset: str) -> str | None:
 
 def failed_last(settings: Settings, instance: dg.DagsterInstance) -> dict[str, str]:
     """Assets that are missing or out of date, and could not be made when that was last tried: why, by asset."""
-    graph, store = build(settings).resolve_asset_graph(), Store(settings)
+    failures: dict[str, dg.EventLogEntry] = {}
+    with suppress(*SPOILT):  # rows of Dagster's that nobody can read any more
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=RUNS_ASKED):
+            for entry in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+                failures.setdefault(str(entry.step_key), entry)
+    store = Store(settings)
+    failures = {name: entry for name, entry in failures.items() if not _made_after(store, name, entry.timestamp)}
+    if not failures:  # as nearly always, and the graph takes longer than this
+        return {}
     try:
-        late = {key.to_user_string() for key in out_of_date(graph, store, list(store.ingested()))}
+        late = out_of_date(build(settings).resolve_asset_graph(), store, list(store.ingested()))
     except (GoneError, NotMaterializedError):  # the checks of the logs say so
         return {}
-    found: dict[str, str] = {}
-    with suppress(*SPOILT):  # rows of Dagster's that nobody can read any more
-        runs = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=RUNS_ASKED)
-        for record in runs if late else []:
-            for entry in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-                name = str(entry.step_key)
-                if name in late and name not in found and not _made_after(store, name, entry.timestamp):
-                    found[name] = reason(entry.get_dagster_event())
-    return found
+    names = {key.to_user_string() for key in late}
+    return {name: reason(entry.get_dagster_event()) for name, entry in failures.items() if name in names}
 
 
 def _made_after(store: Store, name: str, moment: float) -> bool:

@@ -1,6 +1,6 @@
 """Commands about what earlier runs came to: history, compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,10 +46,9 @@ class Run:
         largest = max(row["k"] for row in table)
         wanted = [f"{metric}@{k}", f"recall@{largest}", f"mrr@{largest}"]
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in sorted(table, key=lambda row: wanted.index(name) if (name := _metric_of(row)) in wanted else 3):
-            if _metric_of(row) in wanted:
-                found.setdefault(row["model"], {})[_metric_of(row)] = row
-        return found
+        for row in table:
+            found.setdefault(row["model"], {})[f"{row['metric']}@{row['k']}"] = row
+        return {model: {name: rows[name] for name in wanted if name in rows} for model, rows in found.items()}
 
     def row(self, model: str) -> dict[str, Any]:
         """The model's value in the metric that decides."""
@@ -68,10 +67,6 @@ class Run:
         """The version of the model's rankings that was measured."""
         wanted = self.row(model)["rankings"]
         return next(node for node in self.stored.lineage.ancestors if node.id == wanted)
-
-
-def _metric_of(row: Mapping[str, Any]) -> str:
-    return f"{row['metric']}@{row['k']}"
 
 
 def _heading(metric: str) -> str:

@@ -29,6 +29,8 @@ from sessrec_pipeline.storage.files import (
     make_folder,
     move,
     replacing,
+    sha256_of_json,
+    state_of_file,
     sweep,
     temporary_folder,
     writing,
@@ -157,7 +159,7 @@ class Backups:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             written = found.pop("sha256")
-            if written != _sha256(found):
+            if written != sha256_of_json(found):
                 raise ValueError("its text differs from its own hash")
             files = {key: Entry(**entry) for key, entry in found["files"].items()}
             if outside := [key for key in files if Path(key).is_absolute() or ".." in Path(key).parts]:
@@ -176,7 +178,7 @@ class Backups:
         rows = {key: asdict(entry) for key, entry in sorted(files.items())}
         value = {"home": snapshot.home, "made_at": snapshot.made_at, "files": rows}
         with replacing(self.path(snapshot.name)) as temporary:
-            temporary.write_text(json.dumps({**value, "sha256": _sha256(value)}, indent=0), encoding="utf-8")
+            temporary.write_text(json.dumps({**value, "sha256": sha256_of_json(value)}, indent=0), encoding="utf-8")
         return snapshot
 
     def object(self, sha256: str) -> Path:
@@ -297,13 +299,7 @@ class _Copying:
     def all(self, sources: Mapping[str, Path], progress: Progress, report: Callable[[str], None]) -> dict[str, Entry]:
         """Bring all of ``sources``, by path below the home; what is damaged is noted and not copied."""
         found: dict[str, Entry] = {}
-        done, total = 0, sum(map(_size, sources.values()))
-
-        def step(size: int) -> None:
-            nonlocal done
-            done += size
-            progress(done, total)
-
+        step = _steps(progress, sum(map(_size, sources.values())))
         for key, path in sources.items():
             try:
                 if (entry := self._bring(key, path, step)) is None:
@@ -325,7 +321,7 @@ class _Copying:
 
     def _bring(self, key: str, path: Path, step: Callable[[int], None]) -> Entry | None:
         """One file; None where it is not as it was when it was looked at. DamagedFileError."""
-        state = _state(path)
+        state = state_of_file(path)
         sha256, size = _hashed(path, step=step), state[1]
         known = self.before.get(key)
         if (known is None or known.sha256 != sha256) and _says_its_hash(key):
@@ -336,7 +332,7 @@ class _Copying:
             self.new_files += 1
             self.new_bytes += size
         self.there.add(sha256)
-        return Entry(sha256, size, state[2]) if _state(path) == state else None
+        return Entry(sha256, size, state[2]) if state_of_file(path) == state else None
 
 
 @contextmanager
@@ -450,13 +446,7 @@ def restore(
         for key, path in list(_files_in(stage)):
             if key not in missing:  # of another snapshot, which was begun before
                 path.unlink()
-        done, total = 0, sum(entry.bytes for entry in missing.values())
-
-        def step(size: int) -> None:
-            nonlocal done
-            done += size
-            progress(done, total)
-
+        step = _steps(progress, sum(entry.bytes for entry in missing.values()))
         for key, entry in missing.items():
             backups.lay_out(entry, stage / key, step)
         with replacing(home / LAYOUT) as temporary:
@@ -531,6 +521,18 @@ def _refuse_to_replace(home: Path, snapshot: Snapshot) -> None:
         )
 
 
+def _steps(progress: Progress, total: int) -> Callable[[int], None]:
+    """``progress``, told of each step's bytes."""
+    done = 0
+
+    def step(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    return step
+
+
 def _is_same(path: Path, entry: Entry) -> bool:
     return path.is_file() and path.stat().st_size == entry.bytes and _hashed(path) == entry.sha256
 
@@ -575,15 +577,6 @@ def _copy(source: Path, temporary: Path, step: Callable[[int], None] = lambda si
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise DamagedFileError(temporary, "what was read back is not what was written", "is the disk broken?")
     return sha256
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(path: Path) -> int:

@@ -1,6 +1,8 @@
 """Files that are either the old version or the new one, whatever dies in between."""
 
 import atexit
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -239,3 +241,14 @@ def file_name(key: str) -> str:
 def key_of(name: str) -> str:
     """Inverse of ``file_name``."""
     return "" if name == "%" else unquote(name)
+
+
+def state_of_file(path: Path) -> tuple[int, int, int]:
+    """Inode, size and time of change: a file whose state is the same is taken for the same."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def sha256_of_json(value: object) -> str:
+    """The hash that texts of ours carry about the rest of themselves."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

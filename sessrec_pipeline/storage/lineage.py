@@ -1,13 +1,12 @@
 """What each stored artefact was made from; the text that every file carries about itself."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import NoneType
 from typing import Any, Self
 
-from sessrec_pipeline.storage.files import OtherVersionError
+from sessrec_pipeline.storage.files import OtherVersionError, sha256_of_json
 
 METADATA_KEY = "sessrec.lineage"
 """Name of the lineage in a Parquet footer, a safetensors header, an HTML page."""
@@ -47,7 +46,7 @@ class Node:
     def id(self) -> str:
         """16 hexadecimal digits."""
         parts = [self.asset, self.partition, self.data_version, self.code_version, self.config, self.parents]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return sha256_of_json(parts)[:16]
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
@@ -116,7 +115,7 @@ class Lineage:
     def to_json(self) -> str:
         """The text that goes into the artefact's file, with a hash of its own."""
         value = {"node": asdict(self.node), "ancestors": [asdict(n) for n in self.ancestors], "format": FORMAT}
-        return json.dumps({**value, "sha256": _sha256(value)}, sort_keys=True)
+        return json.dumps({**value, "sha256": sha256_of_json(value)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Lineage":
@@ -132,7 +131,7 @@ class Lineage:
         if not isinstance(form, int) or form < 1:
             raise ValueError(f"its lineage has the format {form!r}")
         newer = f"its lineage has format {form}, of a newer sessrec_pipeline than this one: update it"
-        if (written is None) != (form == 1) or (written is not None and written != _sha256(value)):
+        if (written is None) != (form == 1) or (written is not None and written != sha256_of_json(value)):
             raise ValueError(f"its lineage differs from its own hash{f', and says that {newer}' * (form > FORMAT)}")
         if form > FORMAT:
             raise OtherVersionError(newer)
@@ -148,10 +147,6 @@ class Lineage:
         except UnknownFieldError as error:
             advice = "another sessrec_pipeline wrote it: work on this home with that one, or update this one"
             raise OtherVersionError(f"{error}; {advice}") from None
-
-
-def _sha256(value: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 MARKS = {"+": "came", "-": "went", "~": "changed"}

@@ -31,6 +31,7 @@ from sessrec_pipeline.storage.files import (
     move,
     remove_folder,
     replacing,
+    state_of_file,
     sweep,
     undamaged,
     works_in,
@@ -111,7 +112,7 @@ class Stored:
         A process reads a file once for it, as long as the file does not change.
         """
         with undamaged(self.path):
-            state = _state(self.path)
+            state = state_of_file(self.path)
             if _known.get(self.path) == state:
                 return self
             if self.path.suffix == ".safetensors":
@@ -125,7 +126,7 @@ class Stored:
 
     def known(self) -> Self:
         """This artefact, which need not be verified as long as its file does not change."""
-        _known[self.path] = _state(self.path)
+        _known[self.path] = state_of_file(self.path)
         return self
 
     def arrow(self, columns: list[str] | None = None) -> pa.Table:
@@ -148,7 +149,7 @@ def _foreign_items(checkpoint: Checkpoint, tables: Sequence[Path]) -> str | None
     order = False
     for path in tables:
         with undamaged(path):
-            lineage = _lineage_of(path, _state(path))
+            lineage = _lineage_of(path, state_of_file(path))
             if (
                 lineage is None
                 or "item" not in pq.read_schema(path).names
@@ -163,11 +164,6 @@ def _foreign_items(checkpoint: Checkpoint, tables: Sequence[Path]) -> str | None
         return None
     how = "in another order than in" if order else "not those of"
     return f"its {len(checkpoint.items):,} items are {how} the tables that it says it was made from"
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -797,7 +793,7 @@ class Store:
         """A version that is there; DamagedFileError where it cannot be read, or is not what its place says."""
         path = folder.path(version)
         with undamaged(path):
-            lineage = _lineage_of(path, _state(path))
+            lineage = _lineage_of(path, state_of_file(path))
         place = (folder.asset, folder.partition, version)
         if lineage is None or (lineage.node.asset, lineage.node.partition, lineage.node.data_version) != place:
             raise _misplaced(path, lineage)

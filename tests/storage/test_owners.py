@@ -8,12 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from holding import holding
 
 from sessrec_pipeline.storage import owners
 from sessrec_pipeline.storage.owners import BusyError, Note, Waiting, holder, is_dead, locked, owned, taken_over
@@ -29,18 +28,9 @@ with owned(Path(sys.argv[1])):
 """
 
 
-@contextmanager
-def holding(path: Path, *before: str) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that holds the lock file."""
-    command = [*before, sys.executable, "-c", HOLDER, str(path)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def holder_of(path: Path) -> list[str]:
+    """The command of another process that holds the lock file."""
+    return [sys.executable, "-c", HOLDER, str(path)]
 
 
 @pytest.fixture
@@ -56,7 +46,7 @@ def told_by_elsewhere(path: Path, age: float) -> None:
 
 def test_who_ends_or_is_killed_is_dead(path: Path) -> None:
     assert is_dead(path), "nobody ever was there"
-    with holding(path) as process:
+    with holding(holder_of(path), ROOT) as process:
         assert not is_dead(path)
         process.kill()
         process.wait()
@@ -102,7 +92,7 @@ def test_a_wait_says_for_whom_and_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(owners, "NOTICE", 0.0)
-    with holding(path) as process:
+    with holding(holder_of(path), ROOT) as process:
         whom = rf"process {process.pid} on \S+ \(.*owned.*\), since [-\d]+ [:\d]+ UTC, holds {path}"
         whom += rf"; `kill {process.pid}` ends that"
         with pytest.raises(BusyError, match=f"^gave up after 0.3 seconds: {whom}; then run again$"), locked(path, 0.3):

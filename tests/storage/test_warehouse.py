@@ -4,8 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from holding import holding
 
 from sessrec_pipeline.settings import Settings
 from sessrec_pipeline.storage.lake import Table
@@ -68,21 +68,12 @@ while True:
 """
 
 
+def command(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", script, *map(str, arguments)]
+
+
 def child(script: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-@contextmanager
-def holding(script: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = child(script, path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    return subprocess.Popen(command(script, *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def record(warehouse: Warehouse, lineages: Iterable[Lineage]) -> None:
@@ -137,7 +128,7 @@ def test_eight_processes_publish_at_once(tmp_path: Path) -> None:
 def test_a_program_that_has_the_file_open_is_named(warehouse: Warehouse) -> None:
     record(warehouse, [node("before")])
     impatient = Warehouse(warehouse.path, patience=0.3)
-    with holding(HOLDER, warehouse.path) as holder:
+    with holding(command(HOLDER, warehouse.path)) as holder:
         with pytest.raises(WarehouseBusyError, match=rf"PID {holder.pid}\).*close that program"):
             record(impatient, [node("after")])
         # The wait is over, and so is our own lock: the next one does not find us in the way.
@@ -151,7 +142,7 @@ def test_a_person_who_reads_keeps_nobody_from_publishing(tmp_path: Path) -> None
     store = Store(Settings(home=tmp_path))
     store.warehouse.patience = 0.1
     store.publish("metrics", Table(pa.table({"n": [1]})))
-    with holding(READER, store.warehouse.path):
+    with holding(command(READER, store.warehouse.path)):
         store.publish("metrics", Table(pa.table({"n": [2]})))
         said: list[str] = []
         store.mend(said.append)
@@ -166,14 +157,14 @@ def test_a_person_who_reads_keeps_nobody_from_publishing(tmp_path: Path) -> None
 
 def test_another_sessrec_process_that_stays_in_is_reported(warehouse: Warehouse) -> None:
     busy = pytest.raises(WarehouseBusyError, match=r"holds \S+warehouse\.duckdb\.lock; `kill \d+` ends that")
-    with holding(LOCKER, warehouse.path), busy:
+    with holding(command(LOCKER, warehouse.path)), busy:
         record(Warehouse(warehouse.path, lock_seconds=0.2), [node("after")])
     record(warehouse, [node("after")])
 
 
 @pytest.mark.parametrize("script", [HOLDER, LOCKER])
 def test_a_short_use_is_waited_for(warehouse: Warehouse, script: str) -> None:
-    with holding(script, warehouse.path) as holder:
+    with holding(command(script, warehouse.path)) as holder:
         threading.Timer(0.4, holder.kill).start()
         record(warehouse, [node("after")])
         assert holder.wait() != 0, "we got in before the other one was gone"
